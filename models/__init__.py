@@ -1,0 +1,28 @@
+"""What the rooms pass to one another: small frozen pydantic models."""
+
+from .audio import Audio
+from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, ContactUrl
+from .masking import mask, mask_numbers
+from .receipt import Receipt
+from .recipient import Recipient, RecipientKind, canonical_address, check_region
+from .report import Report
+from .states import ACCEPTED_STATES, SendState
+
+__all__ = [
+    "ACCEPTED_STATES",
+    "Audio",
+    "Contact",
+    "ContactAddress",
+    "ContactEmail",
+    "ContactPhone",
+    "ContactUrl",
+    "Receipt",
+    "Recipient",
+    "RecipientKind",
+    "Report",
+    "SendState",
+    "canonical_address",
+    "check_region",
+    "mask",
+    "mask_numbers",
+]

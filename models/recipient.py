@@ -1,0 +1,207 @@
+"""Who gets a message: one phone number, chat id or business-scoped user id, normalised once, at the edge."""
+
+import re
+from enum import StrEnum
+from typing import Any, Self
+
+import phonenumbers
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .masking import mask, mask_numbers
+
+
+class RecipientKind(StrEnum):
+    """What kind of address a recipient is."""
+
+    PHONE = "phone"  # a person, by E.164 number; `<digits>@c.us` is the same person
+    GROUP = "group"  # `…@g.us`
+    NEWSLETTER = "newsletter"  # `…@newsletter`, a WhatsApp channel
+    LID = "lid"  # `…@lid`, a person whose number is hidden
+    USER_ID = "user id"  # a business-scoped user id of the Cloud API, `US.1349…`
+    GRAPH_GROUP = "graph group"  # an opaque id of Graph's Groups API
+
+
+_PERSON = re.compile(r"(?P<digits>\d{7,15})@(?:c\.us|s\.whatsapp\.net)", re.ASCII)
+_CHAT = re.compile(r"[0-9][0-9-]{4,40}@(?P<domain>g\.us|newsletter|lid)", re.ASCII)
+_USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[0-9A-Za-z]{1,128}", re.ASCII)
+_GRAPH_GROUP = re.compile(r"Y2FwaV9ncm91cDo[0-9A-Za-z_=+/-]{1,200}", re.ASCII)
+_PHONE_SHAPE = re.compile(r"\+?[\d\s().\-/\u00a0\u2010-\u2015]+")
+# Marks that spreadsheets and contact apps leave around a number; they never belong to it.
+_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF])
+_SHOWN = 40
+
+
+class Recipient(BaseModel):
+    """One person, group or newsletter, and what belongs to the message for them alone.
+
+    Attributes:
+        to: The canonical address: E.164 with `+` for a person (a chat id `<digits>@c.us` becomes that number),
+            `…@g.us`, `…@newsletter` or `…@lid` as it is, or a Cloud API user id such as `US.13491208655302741918`.
+        name: How the list calls them; never sent.
+        reply_to: Id of the message to quote, in the service's own form; empty for none.
+
+    Raises:
+        pydantic.ValidationError: The address is none of these, or is a number without a country code. Use
+            `Recipient.parse` to supply a default region.
+
+    Example:
+        >>> Recipient(to="+1 650 555 0123").to
+        '+16505550123'
+        >>> Recipient(to="16505550123@c.us").chat_id
+        '16505550123@c.us'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Recipient")
+
+    to: str = Field(
+        description="Phone number with + and country code, or a chat id.", json_schema_extra={"position": 0}
+    )
+    name: str = Field(default="", description="A name for the report; never sent.", json_schema_extra={"position": 1})
+    reply_to: str = Field(
+        default="", description="Id of the message to quote; empty for none.", json_schema_extra={"position": 2}
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        return canonical_address(value)
+
+    @classmethod
+    def parse(cls, to: str, *, default_region: str = "", name: str = "", reply_to: str = "") -> Self:
+        """Make a recipient of what people write.
+
+        Args:
+            to: A number in any spelling (`+1 (650) 555-0123`, or `650 555 0123` with a default region), or a chat id.
+            default_region: Two-letter region (`US`) for numbers without a country code; empty refuses those.
+            name: A name for the report.
+            reply_to: Id of the message to quote.
+
+        Raises:
+            ValueError: The address can't be used; the text says why, without the whole number.
+        """
+        return cls(to=canonical_address(to, default_region), name=name, reply_to=reply_to)
+
+    @property
+    def kind(self) -> RecipientKind:
+        """What kind of address `to` is."""
+        if self.to.startswith("+"):
+            return RecipientKind.PHONE
+        if chat := _CHAT.fullmatch(self.to):
+            return {
+                "g.us": RecipientKind.GROUP,
+                "newsletter": RecipientKind.NEWSLETTER,
+                "lid": RecipientKind.LID,
+            }[chat["domain"]]
+        return RecipientKind.GRAPH_GROUP if _GRAPH_GROUP.fullmatch(self.to) else RecipientKind.USER_ID
+
+    @property
+    def digits(self) -> str:
+        """The number without `+`; empty where there is none."""
+        return self.to[1:] if self.to.startswith("+") else ""
+
+    @property
+    def chat_id(self) -> str:
+        """The gateways' form: `<digits>@c.us` for a number, else the chat id itself."""
+        return f"{self.digits}@c.us" if self.digits else self.to
+
+    @property
+    def masked(self) -> str:
+        """What may be shown: `…0123`."""
+        return mask(self.to)
+
+    def __repr__(self) -> str:
+        return f"Recipient({self.masked!r})"
+
+    __str__ = __repr__
+
+    def __rich_repr__(self) -> Any:
+        yield self.masked
+
+
+def canonical_address(value: str, default_region: str = "") -> str:
+    """Give the one spelling of an address that the ledger compares.
+
+    Args:
+        value: What stands in the list.
+        default_region: Two-letter region for numbers without a country code; empty refuses those.
+
+    Returns:
+        E.164 with `+`, a group, newsletter or lid chat id, or a user id.
+
+    Raises:
+        ValueError: Not an address, or one without a country code; the text names the reason and hides the number.
+
+    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages — without
+    `+` the sender's own country code may be put in front, so that the message reaches a stranger.
+    """
+    if region := default_region.strip().upper():
+        check_region(region)
+    text = value.translate(_INVISIBLE).strip().removeprefix("=").strip("'\" ")  # ="+1650…" keeps a spreadsheet's +
+    if not text:
+        raise ValueError("empty")
+    if "@" in text:
+        folded = text.lower()
+        if person := _PERSON.fullmatch(folded):
+            return _e164("+" + person["digits"], "")
+        if _CHAT.fullmatch(folded):
+            return folded
+        raise ValueError(f"not a chat id that can be sent to (…@c.us, @g.us, @newsletter or @lid): {_shown(text)}")
+    if _USER_ID.fullmatch(text) or _GRAPH_GROUP.fullmatch(text):
+        return text
+    if not _PHONE_SHAPE.fullmatch(text):
+        raise ValueError(f"not a phone number or chat id: {_shown(text)}")
+    return _e164(text, region)
+
+
+def check_region(region: str) -> None:
+    """Refuse a default region that phonenumbers doesn't know.
+
+    Raises:
+        ValueError: Not one of its two-letter regions.
+    """
+    if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"default_region {_shown(region)} is not a two-letter region such as US, GB or BR")
+
+
+def _e164(text: str, region: str) -> str:
+    digits = re.sub(r"[^\d+]", "", text)
+    if len(digits) > 20:
+        raise ValueError(f"too long for a phone number: {len(digits)} digits")
+    if digits.startswith("00") and not region:
+        digits = "+" + digits[2:]
+    put_right = _russian_trunk_eight(digits)
+    if put_right:
+        return put_right
+    if not digits.startswith("+") and not region:
+        raise ValueError(f"no country code: {_shown(text)} needs a leading + or a default_region")
+    try:
+        number = phonenumbers.parse(digits, region or None)
+    except phonenumbers.NumberParseException as refused:
+        raise ValueError(f"not a phone number: {_shown(text)} ({str(refused).rstrip('.').lower()})") from None
+    if not phonenumbers.is_possible_number(number):
+        raise ValueError(f"not a possible phone number: {_shown(text)} has the wrong length for its country")
+    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def _russian_trunk_eight(digits: str) -> str:
+    """Russian and Kazakh numbers written with the trunk prefix 8: the gateways never deliver those, 7 is meant.
+
+    Only where the 8 can't be another country's code (Vietnam's is 84), so 8 and a valid number that +8… is not.
+    """
+    bare = digits.removeprefix("+")
+    if len(bare) != 11 or bare[0] != "8":
+        return ""
+    as_seven = phonenumbers.parse("+7" + bare[1:])
+    if not phonenumbers.is_valid_number(as_seven):
+        return ""
+    try:
+        if phonenumbers.is_possible_number(phonenumbers.parse("+" + bare)):
+            return ""
+    except phonenumbers.NumberParseException:
+        pass  # +8… is no country code: 7 is meant
+    return "+7" + bare[1:]
+
+
+def _shown(text: str) -> str:
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_SHOWN])
+    return repr(mask_numbers(shown) + ("…" if len(text) > _SHOWN else ""))

@@ -1,0 +1,52 @@
+"""What became of a broadcast, in whole numbers."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Report(BaseModel):
+    """The state of a broadcast as its ledger has it.
+
+    `planned = accepted + failed + skipped + unknown + pending`, always.
+
+    Attributes:
+        broadcast: The broadcast's name.
+        planned: Recipients it is to reach.
+        accepted: Messages the service took, whatever became of them since. Accepted is not delivered.
+        failed: Refused by the service.
+        skipped: Not sendable to this recipient now, such as a closed 24-hour window.
+        unknown: A request may have left and its answer was lost; held until `on_unknown="resend"`.
+        pending: Not sent yet.
+        removed: Rows of the list that were not planned: repeats and unusable ones.
+        uploads: Media uploads this run made (0 or 1).
+        transcodes: Transcodes this run made (0 or 1).
+        seconds: How long this run took.
+        stopped: One sentence where the broadcast stopped before its end; else empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    broadcast: str
+    planned: int = Field(default=0, ge=0)
+    accepted: int = Field(default=0, ge=0)
+    failed: int = Field(default=0, ge=0)
+    skipped: int = Field(default=0, ge=0)
+    unknown: int = Field(default=0, ge=0)
+    pending: int = Field(default=0, ge=0)
+    removed: int = Field(default=0, ge=0)
+    uploads: int = Field(default=0, ge=0)
+    transcodes: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    stopped: str = ""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.planned != self.accepted + self.failed + self.skipped + self.unknown + self.pending:
+            raise ValueError("planned is not accepted + failed + skipped + unknown + pending")
+        return self
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do: nobody pending and nobody in doubt."""
+        return not (self.pending or self.unknown)

@@ -1,0 +1,174 @@
+"""The contract that a provider's file fills in: build, then read; no I/O.
+
+Which of the four carries a message is not the flows' business. They ask a dialect how audio reaches it
+(`carries_audio`), make an `Attachment` of that form, and run its exchanges with either driver.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NoReturn
+
+from ..models.audio import Audio
+from ..models.contact import Contact
+from ..models.receipt import Receipt
+from ..models.recipient import Recipient
+from .errors import VERDICT_ERRORS, OutcomeUnknownError, UnsupportedError, Verdict
+from .wire import Credential, Exchange, Response
+
+AudioForm = Literal["media id", "inline", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Audio in the form a provider takes it; exactly one of `media_id`, `link` and `base64` is set.
+
+    Attributes:
+        mime_type: MIME type of the bytes.
+        filename: Name the service is told.
+        media_id: The service's id of an upload.
+        link: Public address the service loads.
+        base64: The bytes, base64 without prefix.
+        voice: Whether it is to arrive as a voice note; otherwise as basic audio.
+        convert: Whether the service is to transcode it (Wawp and WAHA).
+    """
+
+    mime_type: str = "audio/ogg"
+    filename: str = "voice.ogg"
+    media_id: str = ""
+    link: str = field(default="", repr=False)
+    base64: str = field(default="", repr=False)
+    voice: bool = True
+    convert: bool = False
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.media_id, self.link, self.base64))) != 1:
+            raise ValueError("an attachment takes exactly one of media_id, link and base64")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """What the service says of the sending account.
+
+    Attributes:
+        ready: Whether a message sent now goes out now.
+        state: The service's own word: `authenticated`, `WORKING`, ….
+        detail: Who it is or what is wrong, numbers masked.
+        messages_per_second: What the service says it allows; None where it doesn't say.
+    """
+
+    ready: bool
+    state: str
+    detail: str = ""
+    messages_per_second: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect(ABC):
+    """One provider's dialect for one account.
+
+    Attributes:
+        base_url: Where the service answers, without trailing slash.
+        account: The account's public id, part of receipts and of the ledger's keys.
+        credential: What the driver puts on each request.
+    """
+
+    name: ClassVar[str]
+    carries_audio: ClassVar[AudioForm]
+    max_audio_bytes: ClassVar[int] = 16 * 1024 * 1024
+
+    base_url: str
+    account: str
+    credential: Credential = field(repr=False, default_factory=Credential)
+
+    @property
+    def sender(self) -> str:
+        """`provider:account`, the key under which the ledger keeps media ids and the pace."""
+        return f"{self.name}:{self.account}"
+
+    @abstractmethod
+    def check(self) -> Exchange[AccountStatus]:
+        """Ask whether the account can send now.
+
+        Raises:
+            AccountError: The service doesn't know the account or refuses its credential.
+        """
+
+    @abstractmethod
+    def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one voice note or audio.
+
+        Args:
+            audio: In the form `carries_audio` names, or any other that the service takes.
+            to: Recipient, with the message to quote.
+            callback: Opaque id that comes back in status webhooks, where the service has such a field.
+
+        Raises:
+            UnsupportedError: Before any request: the recipient's kind or a parameter isn't for this service.
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: The answer says neither yes nor no.
+        """
+
+    @abstractmethod
+    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one or more contact cards in one message; arguments and errors as for `send_audio`."""
+
+    def upload(self, audio: Audio, content: bytes) -> Exchange[str]:
+        """Upload media and return its id, where the service keeps media.
+
+        Raises:
+            UnsupportedError: The service keeps none.
+        """
+        self.refuse("upload", f"the service keeps no media; it takes audio as {self.carries_audio}")
+
+    def accepts_unconverted(self, audio: Audio) -> bool:
+        """Whether basic audio (`voice=False`) of this type may go as it is."""
+        return audio.voice_ready
+
+    def refuse(self, parameter: str, reason: str) -> NoReturn:
+        """Refuse a parameter before any request.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError(self.name, parameter, reason)
+
+    def judge(self, verdict: Verdict, message: str, response: Response, **facts: Any) -> NoReturn:
+        """Raise the error of a verdict, with the answer's status and `Retry-After`.
+
+        Args:
+            verdict: One of the four.
+            message: One sentence, led by the provider's name.
+            response: The answer that was read.
+            facts: `code`, `kind`, `scope`, `retry_after`, `trace_id` of `ProviderError`.
+
+        Raises:
+            ProviderError: Always.
+        """
+        facts.setdefault("retry_after", response.retry_after())
+        facts.setdefault("code", str(response.status))
+        raise VERDICT_ERRORS[verdict](
+            f"{self.name}: {message}", provider=self.name, http_status=response.status, **facts
+        ) from None
+
+    def judge_unreadable(self, response: Response, *, repeatable: bool = False) -> NoReturn:
+        """Read what every service's proxy may answer in its stead: HTML, an empty body, JSON that is cut off.
+
+        A 429 or 503 with `Retry-After` was refused before it reached the service; 401, 403 and 407 concern the
+        account, other 4xx the request. A 5xx, or a 2xx that says nothing, may hide an accepted message.
+
+        Raises:
+            RetryLaterError, AccountError, RequestRefusedError, OutcomeUnknownError: As above.
+        """
+        status, what = response.status, "without a readable body"
+        if status == 429 or (status == 503 and response.retry_after() is not None):
+            self.judge(Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind="throttle")
+        if status in (401, 403, 407):
+            self.judge(Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind="auth")
+        if 300 <= status < 500:
+            self.judge(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
+        if repeatable:
+            self.judge(Verdict.RETRY, f"HTTP {status} {what}", response, kind="transient")
+        raise OutcomeUnknownError(
+            f"{self.name}: HTTP {status} {what}: the message may have been accepted", provider=self.name
+        )

@@ -1,0 +1,186 @@
+"""Everything that can go wrong, in one tree, split by who must act.
+
+    WhatsAppError
+    ├── InputError                  you: what was passed in can't be used; nothing was sent
+    │   ├── AudioError              … the audio: not audio, empty, too large, ffmpeg refused it
+    │   ├── SourceError             … where it should come from: no such key or bucket, refused, gone
+    │   ├── RecipientListError      … the list: empty, without a usable column, an unknown region
+    │   └── UnsupportedError        … the provider has no such feature; names provider, parameter and reason
+    ├── ProviderError               the service answered, and its answer is one of four verdicts
+    │   ├── RetryLaterError         nobody: surely not accepted; send again after `retry_after`
+    │   ├── RecipientRefusedError   nobody: this recipient can't get it; the others can
+    │   ├── RequestRefusedError     you: nobody can get it; the media or the request is at fault
+    │   └── AccountError            the account's owner: token, payment, session, restriction
+    ├── TransportError              the network
+    │   ├── NotSentError            … before the request was written: surely not accepted
+    │   └── OutcomeUnknownError     … after: the service may have accepted it
+    └── LedgerError                 you: the broadcast's name stands for something else, or the book can't be written
+        ├── BroadcastMismatchError
+        └── ClaimLostError          this run was taken for dead and another took its rows: nothing was sent
+
+Every error survives pickling, and none holds a token or a whole phone number.
+"""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from ..models.masking import mask_numbers
+
+
+class Verdict(StrEnum):
+    """What a service's refusal means for the broadcast."""
+
+    RETRY = "retry"  # surely not accepted; this message again, later
+    RECIPIENT = "recipient"  # this one can't get it; go on with the others
+    REQUEST = "request"  # nobody can get it: the media or the request is at fault; stop
+    ACCOUNT = "account"  # the account can't send; stop, leave the rest pending
+
+
+class WhatsAppError(Exception):
+    """Whatever this package raises on purpose.
+
+    Args:
+        message: One sentence: what was wrong, with which object, and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message = mask_numbers(message)
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind: type[WhatsAppError], facts: dict[str, Any]) -> WhatsAppError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, facts.get("message", ""))
+    error.__dict__.update(facts)
+    return error
+
+
+class InputError(WhatsAppError, ValueError):
+    """What was passed in can't be used; nothing was sent."""
+
+
+class AudioError(InputError):
+    """The audio can't be sent: not audio, empty, too large, or ffmpeg refused it."""
+
+
+class SourceError(InputError):
+    """The audio or list isn't where it was said to be, or may not be read."""
+
+
+class RecipientListError(InputError):
+    """The recipient list can't be used as a whole."""
+
+
+class UnsupportedError(InputError):
+    """The provider has no such feature.
+
+    Args:
+        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        parameter: The parameter that can't be honoured.
+        reason: Why, and what to use instead.
+    """
+
+    def __init__(self, provider: str, parameter: str, reason: str) -> None:
+        self.provider, self.parameter, self.reason = provider, parameter, reason
+        super().__init__(f"{provider} refuses {parameter}: {reason}")
+
+
+class ProviderError(WhatsAppError):
+    """A service answered with a refusal.
+
+    Args:
+        message: The service's words, or ours where it had none.
+        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        code: The service's own error code, or the HTTP status as text.
+        http_status: Status of the answer.
+        retry_after: Seconds until another try makes sense; None where the service didn't say.
+        scope: Whom a retry concerns: the whole `sender`, or this `recipient` alone.
+        kind: What kind of refusal, such as `throttle`, `transient`, `window`, `media`, `media id`, `auth`.
+        trace_id: The service's own id of the request, for its support.
+    """
+
+    verdict: Verdict
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        code: str = "",
+        http_status: int = 0,
+        retry_after: float | None = None,
+        scope: Literal["sender", "recipient"] = "sender",
+        kind: str = "",
+        trace_id: str = "",
+    ) -> None:
+        self.provider, self.code, self.http_status = provider, code, http_status
+        self.retry_after, self.scope, self.kind, self.trace_id = retry_after, scope, kind, trace_id
+        super().__init__(message)
+
+
+class RetryLaterError(ProviderError):
+    """Surely not accepted; the same message again after `retry_after` seconds."""
+
+    verdict = Verdict.RETRY
+
+
+class RecipientRefusedError(ProviderError):
+    """This recipient can't get it; the others can. `kind="window"` means that an opener is needed first."""
+
+    verdict = Verdict.RECIPIENT
+
+
+class RequestRefusedError(ProviderError):
+    """Nobody can get it: the media (`kind="media"`, `"media id"`) or the request is at fault."""
+
+    verdict = Verdict.REQUEST
+
+
+class AccountError(ProviderError):
+    """The account can't send: token, payment, session or restriction."""
+
+    verdict = Verdict.ACCOUNT
+
+
+class TransportError(WhatsAppError):
+    """The network failed.
+
+    Args:
+        message: What failed, with host and method, never with a query string.
+        provider: The provider that was called.
+    """
+
+    def __init__(self, message: str, *, provider: str = "") -> None:
+        self.provider = provider
+        super().__init__(message)
+
+
+class NotSentError(TransportError):
+    """The request was *not* sent: no connection was had. Safe to try again."""
+
+
+class OutcomeUnknownError(TransportError):
+    """The request may have been accepted: its answer was lost. Not safe to try again."""
+
+
+class LedgerError(WhatsAppError):
+    """The ledger can't be used as asked."""
+
+
+class BroadcastMismatchError(LedgerError):
+    """The broadcast's name already stands for other content, kind or sender."""
+
+
+class ClaimLostError(LedgerError):
+    """The row is no longer this run's to send; nothing was sent."""
+
+
+VERDICT_ERRORS: dict[Verdict, type[ProviderError]] = {
+    Verdict.RETRY: RetryLaterError,
+    Verdict.RECIPIENT: RecipientRefusedError,
+    Verdict.REQUEST: RequestRefusedError,
+    Verdict.ACCOUNT: AccountError,
+}

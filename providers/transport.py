@@ -1,0 +1,257 @@
+"""The one place where bytes leave: a sync and an async driver that run the same exchanges.
+
+Which layer owns which retry: **none here**. The dispatcher retries what surely was not accepted; httpx and the
+connection pool retry nothing. The credential is put on by a transport *below* httpx, so that neither httpx's log line
+nor an exception's request holds it.
+"""
+
+from types import TracebackType
+from typing import Any, Self
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from .dialect import Dialect
+from .errors import NotSentError, OutcomeUnknownError, RetryLaterError
+from .wire import Credential, Exchange, Request, Response, T
+
+CONNECT_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 60.0
+
+# Raised before the first byte of the request is written.
+_BEFORE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+# httpx-aiohttp calls a connection that the server dropped *after* the request a ConnectTimeout (0.2.0, AIOHTTP_EXC_MAP:
+# ClientConnectionError), so with aiohttp below only its own word counts.
+_BEFORE_AIOHTTP = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+
+
+class _WithCredential:
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+
+    def dress(self, request: httpx.Request) -> httpx.Request:
+        url = request.url
+        if self._credential.query:
+            url = url.copy_merge_params(dict(self._credential.query))
+        headers = request.headers.copy()
+        headers.update(dict(self._credential.headers))
+        dressed = httpx.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        if isinstance(request.stream, httpx.ByteStream):
+            dressed.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
+        return dressed
+
+
+class CredentialTransport(httpx.BaseTransport):
+    """Put the credential on each request, below httpx's logging."""
+
+    def __init__(self, wrapped: httpx.BaseTransport, credential: Credential) -> None:
+        self._wrapped, self._with = wrapped, _WithCredential(credential)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the dressed request."""
+        return self._wrapped.handle_request(self._with.dress(request))
+
+    def close(self) -> None:
+        """Close the wrapped transport."""
+        self._wrapped.close()
+
+
+class AsyncCredentialTransport(httpx.AsyncBaseTransport):
+    """Put the credential on each request, below httpx's logging."""
+
+    def __init__(self, wrapped: httpx.AsyncBaseTransport, credential: Credential) -> None:
+        self._wrapped, self._with = wrapped, _WithCredential(credential)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the dressed request."""
+        return await self._wrapped.handle_async_request(self._with.dress(request))
+
+    async def aclose(self) -> None:
+        """Close the wrapped transport."""
+        await self._wrapped.aclose()
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"params": dict(request.query) or None}
+    if request.json is not None:
+        arguments["json"] = request.json
+    if request.files:
+        arguments["data"] = dict(request.form)
+        arguments["files"] = {k: (f.filename, f.content, f.mime_type) for k, f in request.files.items()}
+    if request.timeout is not None:
+        arguments["timeout"] = httpx.Timeout(request.timeout, connect=CONNECT_TIMEOUT, pool=None)
+    return arguments
+
+
+def _answer(response: httpx.Response) -> Response:
+    return Response(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)
+
+
+def _not_sent(failure: Exception) -> bool:
+    if isinstance(failure.__cause__, aiohttp.ClientError | TimeoutError):
+        return isinstance(failure.__cause__, _BEFORE_AIOHTTP)
+    return isinstance(failure, _BEFORE)
+
+
+def _translated(failure: Exception, dialect: Dialect, request: Request) -> Exception:
+    """Say what a failed call means; the original's text is left out, because it may hold the whole URL."""
+    call = f"{dialect.name}: {request.method} to {httpx.URL(dialect.base_url).host}"
+    name = type(failure).__name__
+    if _not_sent(failure):
+        return NotSentError(f"{call} was not sent ({name}); is base_url right and reachable?", provider=dialect.name)
+    if request.repeatable:
+        return RetryLaterError(f"{call} got no answer ({name})", provider=dialect.name, code=name, kind="transient")
+    return OutcomeUnknownError(
+        f"{call} got no answer ({name}): the message may have been accepted", provider=dialect.name
+    )
+
+
+class Client:
+    """Sync driver of one account's exchanges; a context manager.
+
+    Args:
+        dialect: What is spoken.
+        connections: How many at once.
+        timeout: Seconds to wait for an answer.
+        transport: Another httpx transport, for tests.
+
+    Example:
+        >>> from prefect_whatsapp.blocks import GraphCredentials
+        >>> with GraphCredentials(access_token="…", phone_number_id="1").get_client() as client:  # doctest: +SKIP
+        ...     status = client.run(client.dialect.check())
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        connections: int = 16,
+        timeout: float = ANSWER_TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.dialect = dialect
+        below = transport or _below(dialect, connections)
+        self._http = httpx.Client(
+            base_url=dialect.base_url,
+            transport=CredentialTransport(below, dialect.credential),
+            timeout=_timeout(timeout),
+        )
+
+    def run(self, exchange: Exchange[T]) -> T:
+        """Drive an exchange to its end.
+
+        Raises:
+            WhatsAppError: Whatever the exchange or the network raises; see `providers.errors`.
+        """
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(self._call(request))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any: the exchange's own return
+
+    def _call(self, request: Request) -> Response:
+        failure: Exception
+        try:
+            return _answer(self._http.request(request.method, request.path, **_arguments(request)))
+        except (httpx.HTTPError, OSError) as raised:
+            failure = _translated(raised, self.dialect, request)
+        raise failure  # outside the handler: the original, which may hold the URL, is not even its context
+
+    def __enter__(self) -> Self:
+        self._http.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.__exit__(kind, error, trace)
+
+
+class AsyncClient:
+    """Async driver of one account's exchanges; an async context manager. Arguments as for `Client`.
+
+    It runs httpx over aiohttp's connections: httpx's own async pool slows down as its connections grow.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        connections: int = 16,
+        timeout: float = ANSWER_TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.dialect = dialect
+        self._http = httpx.AsyncClient(
+            base_url=dialect.base_url,
+            transport=AsyncCredentialTransport(transport or _below_async(dialect, connections), dialect.credential),
+            timeout=_timeout(timeout),
+        )
+
+    async def run(self, exchange: Exchange[T]) -> T:
+        """Drive an exchange to its end.
+
+        Raises:
+            WhatsAppError: Whatever the exchange or the network raises; see `providers.errors`.
+        """
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(await self._call(request))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any: the exchange's own return
+
+    async def _call(self, request: Request) -> Response:
+        failure: Exception
+        try:
+            return _answer(await self._http.request(request.method, request.path, **_arguments(request)))
+        except (httpx.HTTPError, OSError) as raised:
+            failure = _translated(raised, self.dialect, request)
+        raise failure  # outside the handler: the original, which may hold the URL, is not even its context
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.__aexit__(kind, error, trace)
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=None)
+
+
+def _below(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.HTTPTransport(limits=limits, proxy=_proxy(dialect.base_url))
+
+
+def _below_async(dialect: Dialect, connections: int) -> AiohttpTransport:
+    ssl_context, proxy = httpx.create_ssl_context(), _proxy(dialect.base_url)
+
+    # A factory, because aiohttp's session wants the loop that it runs in.
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=30, ssl=ssl_context)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that the environment names for this address; a transport of one's own makes httpx skip the look."""
+    url = httpx.URL(base_url)
+    if not url.host or proxy_bypass(url.host):
+        return None
+    return getproxies().get(url.scheme) or getproxies().get("all")
