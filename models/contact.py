@@ -1,11 +1,24 @@
-"""A contact card, and the vCard that carries it where a service takes no object of its own."""
+"""A contact card and each service's form of it: Graph's object, Wawp's and WAHA's object, a chat id, a vCard."""
 
+import contextlib
 import datetime
-from typing import Self
+import re
+import unicodedata
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from .recipient import Recipient, RecipientKind
+from .masking import mask
+from .recipient import Recipient, RecipientKind, canonical_address
+
+T = TypeVar("T")
+
+_NAME_PARTS = ("first_name", "last_name", "middle_name", "prefix", "suffix")
+_KNOWN_TYPES = frozenset({"CELL", "MAIN", "IPHONE", "HOME", "WORK"})
+# Whatever str.splitlines takes for the end of a line; a reader of vCards may do the same.
+_LINE_BREAK = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
+# Whole numbers stay out of validation errors, which quote their input otherwise.
+_FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ContactPhone(BaseModel):
@@ -14,20 +27,33 @@ class ContactPhone(BaseModel):
     Attributes:
         phone: As it is to be shown, any spelling.
         type: `CELL`, `MAIN`, `IPHONE`, `HOME`, `WORK` or a word of one's own.
-        wa_id: The WhatsApp id, digits without `+`; with it the card offers *Message*. Empty: derived where `phone` is E.164.
+        wa_id: The WhatsApp id, digits without `+`; with it the card offers *Message*. Empty: derived where `phone` has
+            `+` and a country code.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _FROZEN
 
     phone: str = Field(min_length=1)
     type: str = "CELL"
-    wa_id: str = Field(default="", pattern=r"^\d*$")
+    wa_id: str = Field(default="", pattern=r"^[0-9]*$")
+
+    @model_validator(mode="after")
+    def _derived_wa_id(self) -> Self:
+        if not self.wa_id and self.phone.lstrip().startswith("+"):
+            with contextlib.suppress(ValueError):  # shown as it is written; the card then offers no Message button
+                object.__setattr__(self, "wa_id", canonical_address(self.phone)[1:])
+        return self
+
+    def __repr__(self) -> str:
+        return f"ContactPhone({mask(self.phone)!r}, {self.type})"
+
+    __str__ = __repr__
 
 
 class ContactEmail(BaseModel):
     """An e-mail address on a card; `type` is `HOME`, `WORK` or a word of one's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _FROZEN
 
     email: str = Field(min_length=3)
     type: str = "WORK"
@@ -36,7 +62,7 @@ class ContactEmail(BaseModel):
 class ContactUrl(BaseModel):
     """A web address on a card; `type` is `HOME`, `WORK` or a word of one's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _FROZEN
 
     url: str = Field(min_length=1)
     type: str = "WORK"
@@ -45,7 +71,7 @@ class ContactUrl(BaseModel):
 class ContactAddress(BaseModel):
     """A postal address on a card; `country_code` is the two-letter code, `type` is `HOME` or `WORK`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _FROZEN
 
     street: str = ""
     city: str = ""
@@ -63,7 +89,8 @@ class Contact(BaseModel):
         name: The whole name as it is shown; may be empty only for a Chat-API contact, whose name the phone book gives.
         phone: Shorthand for one number: E.164, or digits with country code and `+`; it offers *Message*.
         phones: More numbers, or numbers with a type and a `wa_id` of their own.
-        first_name, last_name, middle_name, prefix, suffix: Parts of the name; `first_name` is filled from `name`.
+        first_name, last_name, middle_name, prefix, suffix: Parts of the name; where there is neither a first nor a last
+            name, `name` stands in for the first.
         organisation, department, job_title: Where they work.
         emails, urls, addresses: As on a vCard.
         birthday: `YYYY-MM-DD`, empty for none.
@@ -76,7 +103,7 @@ class Contact(BaseModel):
         '442079460000'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Contact")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, title="Contact")
 
     name: str = Field(default="", description="Name as shown on the card.", json_schema_extra={"position": 0})
     phone: str = Field(
@@ -109,8 +136,8 @@ class Contact(BaseModel):
     @field_validator("birthday")
     @classmethod
     def _birthday_is_a_date(cls, value: str) -> str:
-        if value:
-            datetime.date.fromisoformat(value)
+        if value and datetime.date.fromisoformat(value).isoformat() != value:
+            raise ValueError("birthday takes YYYY-MM-DD")
         return value
 
     @model_validator(mode="after")
@@ -118,6 +145,11 @@ class Contact(BaseModel):
         if not (self.name or self.first_name or self.last_name or self.all_phones):
             raise ValueError("a contact needs a name or a phone number")
         return self
+
+    def __repr__(self) -> str:
+        return f"Contact({self.formatted_name!r}, {', '.join(mask(entry.phone) for entry in self.all_phones)})"
+
+    __str__ = __repr__
 
     @property
     def all_phones(self) -> tuple[ContactPhone, ...]:
@@ -135,6 +167,60 @@ class Contact(BaseModel):
         """The name as shown; composed of its parts where `name` is empty."""
         parts = (self.prefix, self.first_name, self.middle_name, self.last_name, self.suffix)
         return self.name or " ".join(part for part in parts if part)
+
+    @property
+    def chat_id(self) -> str:
+        """Chat-API's whole idea of a contact: `<digits>@c.us`; empty without a WhatsApp id."""
+        return f"{self.whatsapp_id}@c.us" if self.whatsapp_id else ""
+
+    @property
+    def only_a_chat_id(self) -> bool:
+        """Whether there is nothing on the card but one number that is on WhatsApp."""
+        named = self.model_dump(exclude={"phone", "phones"}, exclude_defaults=True)
+        return not named and bool(self.whatsapp_id) and len(self.all_phones) == 1
+
+    def cloud_object(self) -> dict[str, Any]:
+        """Build the contact object of the Cloud API, which 1msg takes too; absent members are left out.
+
+        Its `wa_id` makes the card offer *Message*; without it WhatsApp offers *Invite*.
+
+        Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/contacts-messages
+        """
+        parts = _present({key: getattr(self, key) for key in _NAME_PARTS}) or {"first_name": self.formatted_name}
+        org = {"company": self.organisation, "department": self.department, "title": self.job_title}
+        return _present(
+            {
+                "name": _present({"formatted_name": self.formatted_name} | parts),
+                "phones": [_typed(p) for p in self.all_phones],
+                "emails": [_typed(e) for e in self.emails],
+                "urls": [_typed(u) for u in self.urls],
+                "addresses": [_typed(a) for a in self.addresses],
+                "org": _present(org),
+                "birthday": self.birthday,
+            }
+        )
+
+    @property
+    def beyond_gateway_object(self) -> tuple[str, ...]:
+        """Names of the members that `gateway_object` has no place for; empty where it carries the whole card."""
+        carried = {"name", *_NAME_PARTS, "organisation", "phone", "phones"}
+        more = self.model_dump(exclude=carried, exclude_defaults=True)
+        return (*more, *(("phones",) if len(self.all_phones) > 1 else ()))
+
+    def gateway_object(self) -> dict[str, str]:
+        """Build the contact object of Wawp and WAHA: a name, an organisation and the first number, its type unsaid.
+
+        Source: https://waha.devlike.pro/docs/how-to/send-messages/ (send contact).
+        """
+        phone = next(iter(self.all_phones), None)
+        return _present(
+            {
+                "fullName": self.formatted_name,
+                "organization": self.organisation,
+                "phoneNumber": phone.phone if phone else "",
+                "whatsappId": phone.wa_id if phone else "",
+            }
+        )
 
     def vcard(self) -> str:
         r"""Write the card as vCard 3.0 with `N`, `FN` and `waid`, lines ended by `\n`.
@@ -160,7 +246,7 @@ class Contact(BaseModel):
             waid = f";waid={entry.wa_id}" if entry.wa_id else ""
             lines.append(f"TEL;type={_parameter(entry.type)};type=VOICE{waid}:{_escape(entry.phone)}")
         lines += [f"EMAIL;type={_parameter(e.type)}:{_escape(e.email)}" for e in self.emails]
-        lines += [f"URL;type={_parameter(u.type)}:{_escape(u.url)}" for u in self.urls]
+        lines += [f"URL;type={_parameter(u.type)}:{_uri(u.url)}" for u in self.urls]
         for a in self.addresses:
             parts = ("", "", a.street, a.city, a.state, a.zip, a.country)
             lines.append(f"ADR;type={_parameter(a.type)}:" + ";".join(map(_escape, parts)))
@@ -169,12 +255,31 @@ class Contact(BaseModel):
         return "\n".join([*lines, "END:VCARD"])
 
 
+def _present(members: dict[str, T]) -> dict[str, T]:
+    return {key: value for key, value in members.items() if value}
+
+
+def _typed(entry: BaseModel) -> dict[str, str]:
+    members = _present(entry.model_dump())
+    if members.get("type", "").upper() in _KNOWN_TYPES:
+        members["type"] = members["type"].upper()
+    return members
+
+
 def _escape(value: str) -> str:
-    for plain, escaped in (("\\", "\\\\"), ("\r\n", "\\n"), ("\n", "\\n"), ("\r", "\\n"), (",", "\\,"), (";", "\\;")):
+    """Write a text value: its own separators escaped, each line break as `\\n`, other control characters gone."""
+    value = _LINE_BREAK.sub("\n", value)
+    value = "".join(c for c in value if c in "\n\t" or unicodedata.category(c) != "Cc")
+    for plain, escaped in (("\\", "\\\\"), ("\n", "\\n"), (",", "\\,"), (";", "\\;")):
         value = value.replace(plain, escaped)
     return value
 
 
+def _uri(value: str) -> str:
+    """Write an address: RFC 2426 has no escaping there, so what would end the line is left out."""
+    return "".join(c for c in value if not c.isspace() and unicodedata.category(c) != "Cc")
+
+
 def _parameter(value: str) -> str:
     """A vCard parameter may not hold the characters that end it."""
-    return "".join(c for c in value if c.isalnum() or c == "-") or "CELL"
+    return "".join(c for c in value if c.isalnum() or c == "-") or "OTHER"
