@@ -1,6 +1,7 @@
 """Who gets a message: one phone number, chat id or business-scoped user id, normalised once, at the edge."""
 
 import re
+import unicodedata
 from enum import StrEnum
 from typing import Any, Self
 
@@ -23,12 +24,20 @@ class RecipientKind(StrEnum):
 
 _PERSON = re.compile(r"(?P<digits>\d{7,15})@(?:c\.us|s\.whatsapp\.net)", re.ASCII)
 _CHAT = re.compile(r"[0-9][0-9-]{4,40}@(?P<domain>g\.us|newsletter|lid)", re.ASCII)
-_USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[0-9A-Za-z]{1,128}", re.ASCII)
+# At least one digit, so that `DR.WHO` in a list of names is no address.
+_USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?(?=[A-Za-z]{0,127}[0-9])[0-9A-Za-z]{1,128}", re.ASCII)
 _GRAPH_GROUP = re.compile(r"Y2FwaV9ncm91cDo[0-9A-Za-z_=+/-]{1,200}", re.ASCII)
-_PHONE_SHAPE = re.compile(r"\+?[\d\s().\-/\u00a0\u2010-\u2015]+")
+_PHONE_SHAPE = re.compile(r"[\s(]*\+?[\d\s().\-/\u2010-\u2015\u2212]+")
+# What spreadsheets and data frames make of a number: 1.65056E+10 has lost digits, 16505550123.0 has one too many.
+_ROUNDED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d{1,3}", re.ASCII)
+_FLOAT = re.compile(r"(\+?\d{6,})[.,]0", re.ASCII)
+_FORMULA_NUMBER = re.compile(r"\+?\d+|\"[^\"]*\"", re.ASCII)  # ="+1650…" keeps a spreadsheet's + and zeros
 # Marks that spreadsheets and contact apps leave around a number; they never belong to it.
-_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF])
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF]
+)
 _SHOWN = 40
+_LONGEST = 256  # the longest address is a Graph group's id; no pattern is tried on a megabyte
 
 
 class Recipient(BaseModel):
@@ -136,9 +145,16 @@ def canonical_address(value: str, default_region: str = "") -> str:
     """
     if region := default_region.strip().upper():
         check_region(region)
-    text = value.translate(_INVISIBLE).strip().removeprefix("=").strip("'\" ")  # ="+1650…" keeps a spreadsheet's +
+    text = value.translate(_INVISIBLE).strip().lstrip("'\u2019").lstrip()  # an apostrophe marks a cell as text
+    if text.startswith("="):
+        text = text[1:].lstrip()
+        if not _FORMULA_NUMBER.fullmatch(text):
+            raise ValueError(f"a formula, not an address: {_shown(text)}")
+    text = text.strip("'\" ")
     if not text:
         raise ValueError("empty")
+    if len(text) > _LONGEST:
+        raise ValueError(f"too long for an address: {len(text)} characters, {_shown(text)}")
     if "@" in text:
         folded = text.lower()
         if person := _PERSON.fullmatch(folded):
@@ -148,6 +164,11 @@ def canonical_address(value: str, default_region: str = "") -> str:
         raise ValueError(f"not a chat id that can be sent to (…@c.us, @g.us, @newsletter or @lid): {_shown(text)}")
     if _USER_ID.fullmatch(text) or _GRAPH_GROUP.fullmatch(text):
         return text
+    if _ROUNDED.fullmatch(text):
+        raise ValueError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
+    if text.startswith("-"):
+        raise ValueError(f"a negative number: {_shown(text)}")
+    text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text.replace("\uff0b", "+")
     if not _PHONE_SHAPE.fullmatch(text):
         raise ValueError(f"not a phone number or chat id: {_shown(text)}")
     return _e164(text, region)
@@ -165,6 +186,8 @@ def check_region(region: str) -> None:
 
 def _e164(text: str, region: str) -> str:
     digits = re.sub(r"[^\d+]", "", text)
+    if not digits.isascii():
+        digits = "".join(c if c == "+" else str(unicodedata.decimal(c)) for c in digits)
     if len(digits) > 20:
         raise ValueError(f"too long for a phone number: {len(digits)} digits")
     if digits.startswith("00") and not region:
@@ -177,8 +200,10 @@ def _e164(text: str, region: str) -> str:
     try:
         number = phonenumbers.parse(digits, region or None)
     except phonenumbers.NumberParseException as refused:
-        raise ValueError(f"not a phone number: {_shown(text)} ({str(refused).rstrip('.').lower()})") from None
-    if not phonenumbers.is_possible_number(number):
+        why = str(refused).partition(") ")[2].rstrip(".").lower()  # it says "(0) Invalid country code."
+        raise ValueError(f"not a phone number: {_shown(text)} ({why})") from None
+    # is_possible_number() would take a number without its area code, which can't be reached from abroad.
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise ValueError(f"not a possible phone number: {_shown(text)} has the wrong length for its country")
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
