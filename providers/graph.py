@@ -10,7 +10,6 @@ who wrote within 24 hours; others get code 131047. HTTP 200 means accepted, not 
 Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
 """
 
-import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -268,7 +267,7 @@ class Graph(Dialect):
             "org": _present(
                 {"company": contact.organisation, "department": contact.department, "title": contact.job_title}
             ),
-            "birthday": contact.birthday and datetime.date.fromisoformat(contact.birthday).isoformat(),
+            "birthday": contact.birthday,
         }
         return _present(card)
 
