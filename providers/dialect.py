@@ -147,28 +147,37 @@ class Dialect(ABC):
         """
         facts.setdefault("retry_after", response.retry_after())
         facts.setdefault("code", str(response.status))
-        raise VERDICT_ERRORS[verdict](
-            f"{self.name}: {message}", provider=self.name, http_status=response.status, **facts
-        ) from None
+        words = self.credential.redact(f"{self.name}: {message}")
+        raise VERDICT_ERRORS[verdict](words, provider=self.name, http_status=response.status, **facts) from None
 
-    def judge_unreadable(self, response: Response, *, repeatable: bool = False) -> NoReturn:
+    def judge_unreadable(
+        self, response: Response, *, repeatable: bool = False, what: str = "without a readable body"
+    ) -> NoReturn:
         """Read what every service's proxy may answer in its stead: HTML, an empty body, JSON that is cut off.
 
-        A 429 or 503 with `Retry-After` was refused before it reached the service; 401, 403 and 407 concern the
-        account, other 4xx the request. A 5xx, or a 2xx that says nothing, may hide an accepted message.
+        A 429 or 503 with `Retry-After` was refused before it reached the service; 401, 402, 403 and 407 concern the
+        account, other 4xx the request. A 5xx, a 408, or a 2xx that says nothing, may hide an accepted message.
+
+        Args:
+            response: The answer.
+            repeatable: Whether to ask again harms nobody: then nothing is unknown.
+            what: What is wrong with the body.
 
         Raises:
             RetryLaterError, AccountError, RequestRefusedError, OutcomeUnknownError: As above.
         """
-        status, what = response.status, "without a readable body"
+        status = response.status
         if status == 429 or (status == 503 and response.retry_after() is not None):
             self.judge(Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind="throttle")
         if status in (401, 403, 407):
             self.judge(Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind="auth")
-        if 300 <= status < 500:
+        if status == 402:
+            self.judge(Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind="payment")
+        if 300 <= status < 500 and status != 408:
             self.judge(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
         if repeatable:
             self.judge(Verdict.RETRY, f"HTTP {status} {what}", response, kind="transient")
         raise OutcomeUnknownError(
-            f"{self.name}: HTTP {status} {what}: the message may have been accepted", provider=self.name
+            self.credential.redact(f"{self.name}: HTTP {status} {what}: the message may have been accepted"),
+            provider=self.name,
         )

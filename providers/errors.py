@@ -84,7 +84,7 @@ class UnsupportedError(InputError):
     """
 
     def __init__(self, provider: str, parameter: str, reason: str) -> None:
-        self.provider, self.parameter, self.reason = provider, parameter, reason
+        self.provider, self.parameter, self.reason = provider, parameter, mask_numbers(reason)
         super().__init__(f"{provider} refuses {parameter}: {reason}")
 
 

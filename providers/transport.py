@@ -5,6 +5,7 @@ connection pool retry nothing. The credential is put on by a transport *below* h
 nor an exception's request holds it.
 """
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.request import getproxies, proxy_bypass
@@ -19,9 +20,21 @@ from .wire import Credential, Exchange, Request, Response, T
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0
+# Node, which WAHA runs on, closes an idle connection after 5 s. A request written into that closing is lost without an
+# answer, so that its outcome is unknown: let go first.
+IDLE_TIMEOUT = 4.0
+
+_HIDDEN_QUERY = "prefect_whatsapp.hidden_query"
 
 # Raised before the first byte of the request is written.
-_BEFORE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_BEFORE = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.ProxyError,
+    httpx.InvalidURL,
+)
 # httpx-aiohttp calls a connection that the server dropped *after* the request a ConnectTimeout (0.2.0, AIOHTTP_EXC_MAP:
 # ClientConnectionError), so with aiohttp below only its own word counts.
 _BEFORE_AIOHTTP = (
@@ -30,6 +43,8 @@ _BEFORE_AIOHTTP = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
+# httpx-aiohttp lets through what its map lacks, such as the ClientResponseError of an answer that is not HTTP.
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 
 class _WithCredential:
@@ -37,14 +52,13 @@ class _WithCredential:
         self._credential = credential
 
     def dress(self, request: httpx.Request) -> httpx.Request:
-        url = request.url
-        if self._credential.query:
-            url = url.copy_merge_params(dict(self._credential.query))
+        extensions = dict(request.extensions)
+        hidden: Mapping[str, str] = extensions.pop(_HIDDEN_QUERY, {})
+        query = {**hidden, **self._credential.query}
+        url = request.url.copy_merge_params(query) if query else request.url
         headers = request.headers.copy()
         headers.update(dict(self._credential.headers))
-        dressed = httpx.Request(
-            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
-        )
+        dressed = httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
         if isinstance(request.stream, httpx.ByteStream):
             dressed.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
         return dressed
@@ -87,6 +101,8 @@ def _arguments(request: Request) -> dict[str, Any]:
     if request.files:
         arguments["data"] = dict(request.form)
         arguments["files"] = {k: (f.filename, f.content, f.mime_type) for k, f in request.files.items()}
+    if request.hidden_query:
+        arguments["extensions"] = {_HIDDEN_QUERY: dict(request.hidden_query)}
     if request.timeout is not None:
         arguments["timeout"] = httpx.Timeout(request.timeout, connect=CONNECT_TIMEOUT, pool=None)
     return arguments
@@ -97,8 +113,9 @@ def _answer(response: httpx.Response) -> Response:
 
 
 def _not_sent(failure: Exception) -> bool:
-    if isinstance(failure.__cause__, aiohttp.ClientError | TimeoutError):
-        return isinstance(failure.__cause__, _BEFORE_AIOHTTP)
+    original = failure if isinstance(failure, aiohttp.ClientError) else failure.__cause__
+    if isinstance(original, aiohttp.ClientError | TimeoutError):
+        return isinstance(original, _BEFORE_AIOHTTP)
     return isinstance(failure, _BEFORE)
 
 
@@ -163,7 +180,7 @@ class Client:
         failure: Exception
         try:
             return _answer(self._http.request(request.method, request.path, **_arguments(request)))
-        except (httpx.HTTPError, OSError) as raised:
+        except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
 
@@ -215,7 +232,7 @@ class AsyncClient:
         failure: Exception
         try:
             return _answer(await self._http.request(request.method, request.path, **_arguments(request)))
-        except (httpx.HTTPError, OSError) as raised:
+        except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
 
@@ -234,7 +251,9 @@ def _timeout(seconds: float) -> httpx.Timeout:
 
 
 def _below(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_TIMEOUT
+    )
     return httpx.HTTPTransport(limits=limits, proxy=_proxy(dialect.base_url))
 
 
@@ -243,10 +262,10 @@ def _below_async(dialect: Dialect, connections: int) -> AiohttpTransport:
 
     # A factory, because aiohttp's session wants the loop that it runs in.
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=30, ssl=ssl_context)
+        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_TIMEOUT, ssl=ssl_context)
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-    return AiohttpTransport(client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+    return AiohttpTransport(verify=ssl_context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
 
 
 def _proxy(base_url: str) -> str | None:

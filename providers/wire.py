@@ -1,9 +1,14 @@
 """What a dialect hands to a driver and gets back: plain data, no network."""
 
+import datetime
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, NoReturn, Self, TypeVar
+from urllib.parse import quote, quote_plus
+
+from .errors import InputError
 
 T = TypeVar("T")
 
@@ -24,7 +29,8 @@ class Request:
     Attributes:
         method: `GET`, `POST` or `DELETE`.
         path: Path after the base URL, with a leading slash.
-        query: Query parameters, no secrets.
+        query: Query parameters, neither secrets nor phone numbers: httpx logs the URL.
+        hidden_query: Query parameters that hold a phone number; put on with the credential, below that log line.
         json: Body as JSON; None for none.
         form: Fields of a multipart body.
         files: Files of a multipart body, by field name.
@@ -35,6 +41,7 @@ class Request:
     method: Literal["GET", "POST", "DELETE"]
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    hidden_query: Mapping[str, str] = field(default_factory=dict, repr=False)
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     form: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FilePart] = field(default_factory=dict)
@@ -62,22 +69,71 @@ class Response:
             return None
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def retry_after(self) -> float | None:
-        """Seconds of a `Retry-After` header in its numeric form; None where there is none."""
+        """Seconds of a `Retry-After` header, a date in it counted from the answer's own `Date`; None without one."""
         value = self.headers.get("retry-after", "").strip()
-        return float(value) if value.isdecimal() else None
+        if value.isascii() and value.isdecimal():
+            return float(value[:9])
+        until = _http_date(value)
+        if until is None:
+            return None
+        now = _http_date(self.headers.get("date", "")) or datetime.datetime.now(datetime.UTC)
+        return max(0.0, (until - now).total_seconds())
+
+
+def _http_date(value: str) -> datetime.datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
 
 
 Exchange = Generator[Request, Response, T]
 """A conversation of one or more requests that ends in a `T`; a sync and an async driver run the same one."""
 
 
+_SHORTEST_SECRET = 4  # anything shorter would be found in every sentence
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the driver adds to every request, and nobody prints."""
+    """What the driver adds to every request, and nobody prints or pickles.
+
+    Attributes:
+        headers: Headers, such as `Authorization`.
+        query: Query parameters, such as Chat-API's `token`.
+
+    Raises:
+        InputError: A value can't be sent as it is, such as a token that was copied with a line break.
+    """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.headers.items(), *self.query.items()):
+            # An HTTP library would refuse these too, and print the value.
+            if not (value.isascii() and value.isprintable() and value == value.strip()):
+                raise InputError(f"the credential {name} holds a blank, a line break or no plain ASCII: copy it anew")
+
+    def redact(self, text: str) -> str:
+        """Take the secrets out of a service's words, plain and as a URL spells them."""
+        for value in (*self.headers.values(), *self.query.values()):
+            secret = value.rpartition(" ")[2]  # `Bearer EAA…`
+            if len(secret) >= _SHORTEST_SECRET:
+                for spelled in (secret, quote(secret, safe=""), quote_plus(secret)):
+                    text = text.replace(spelled, "[secret]")
+        return text
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a credential is not pickled: pass on the block that holds it")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
