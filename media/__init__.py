@@ -1,1 +1,38 @@
-"""."""
+"""What is sent: fetching audio from where it lies, looking into it, and making a voice note of it."""
+
+from .ffmpeg import ffmpeg_executable, ffmpeg_version
+from .formats import container_of, filename_for
+from .inspect import PLAY_BUTTON_BYTES, VOICE_MAX_BYTES, inspect_audio, voice_warnings
+from .ogg import OggFile, OpusHead, read_ogg
+from .s3 import LONGEST_LINK_SECONDS, StoredObject, presign, put
+from .sources import MAX_AUDIO_BYTES, Downloaded, download, open_source, open_stream
+from .stream import Source
+from .voice import VoiceSettings, make_voice_note
+from .waveform import waveform_png
+
+__all__ = [
+    "LONGEST_LINK_SECONDS",
+    "MAX_AUDIO_BYTES",
+    "PLAY_BUTTON_BYTES",
+    "VOICE_MAX_BYTES",
+    "Downloaded",
+    "OggFile",
+    "OpusHead",
+    "Source",
+    "StoredObject",
+    "VoiceSettings",
+    "container_of",
+    "download",
+    "ffmpeg_executable",
+    "ffmpeg_version",
+    "filename_for",
+    "inspect_audio",
+    "make_voice_note",
+    "open_source",
+    "open_stream",
+    "presign",
+    "put",
+    "read_ogg",
+    "voice_warnings",
+    "waveform_png",
+]

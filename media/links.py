@@ -1,0 +1,160 @@
+"""Files behind an https address, read as they arrive.
+
+Redirects are followed by hand: each step must be https again, and what httpx logs at INFO, the whole URL, must not
+hold a query string, because that is where a signed link keeps its signature.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from ..providers.errors import SourceError
+from .stream import CHUNK_BYTES
+
+MAX_REDIRECTS = 10
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+
+_REASONS = {
+    401: "it wants a login; a public or signed link is needed",
+    403: "access is refused; a signed link may have expired",
+    404: "nothing is there",
+    410: "it is gone",
+    429: "too many requests; run again later",
+}
+
+
+@dataclass(frozen=True)
+class LinkBody:
+    """The answer to a GET of one link: its chunks as they arrive, its size in bytes and its ETag."""
+
+    chunks: Iterator[bytes]
+    size: int | None
+    etag: str
+
+
+def link_name(link: str) -> str:
+    """Write a link without what may be secret in it: user, password, query string and fragment.
+
+    Example:
+        >>> link_name("https://user:word@files.example.com/weekly.mp3?signature=abc")
+        'https://files.example.com/weekly.mp3'
+    """
+    head, _, rest = link.partition("://")
+    rest = rest.split("?", 1)[0].split("#", 1)[0]
+    host, slash, path = rest.partition("/")
+    return f"{head.lower()}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+@contextmanager
+def open_link(link: str) -> Iterator[LinkBody]:
+    """GET one link, following redirects, read as it arrives.
+
+    Args:
+        link: An https address; http only for this machine itself (`localhost`, `127.0.0.1`, `::1`).
+
+    Raises:
+        SourceError: It can't be reached, answers with an error or a web page, or leads away from https.
+    """
+    name = link_name(link)
+    with ExitStack() as stack:
+        with _explained(name):
+            response = _follow(stack, httpx.URL(link), name)
+        if response.status_code != 200:
+            raise SourceError(_refusal(name, response.status_code))
+        length = response.headers.get("content-length", "")
+        encoded = "content-encoding" in response.headers
+        yield LinkBody(
+            _chunks(response, name),
+            int(length) if length.isdigit() and not encoded else None,
+            response.headers.get("etag", "").removeprefix("W/").strip('"'),
+        )
+
+
+class _QueryBelow(httpx.BaseTransport):
+    """Put path and query on the request below httpx's log line."""
+
+    def __init__(self, wrapped: httpx.BaseTransport, target: bytes) -> None:
+        self._wrapped, self._target = wrapped, target
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(raw_path=self._target)
+        return self._wrapped.handle_request(request)
+
+    def close(self) -> None:
+        self._wrapped.close()
+
+
+def _follow(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
+    response = _get(stack, url, name)
+    for _ in range(MAX_REDIRECTS):
+        if not response.has_redirect_location:
+            return response
+        before, url = url, url.join(response.headers["location"])
+        if url.scheme != "https" and before.scheme == "https":
+            raise SourceError(f"{name} redirects to {link_name(str(url))}, which is not https: pass an https link.")
+        if (url.host, url.port) == (before.host, before.port) and not url.userinfo:
+            url = url.copy_with(userinfo=before.userinfo)
+        response = _get(stack, url, name)
+    raise SourceError(f"{name} redirects more than {MAX_REDIRECTS} times: pass the address it ends at.")
+
+
+def _get(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
+    loopback = _is_loopback(url.host)
+    if url.scheme != "https" and not (url.scheme == "http" and loopback):
+        raise SourceError(f"{name} is not https: pass an https link, a path or an s3:// address.")
+    proxy = None if loopback or proxy_bypass(url.host) else getproxies().get(url.scheme)
+    transport = _QueryBelow(httpx.HTTPTransport(proxy=proxy), url.raw_path)
+    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    client = stack.enter_context(httpx.Client(transport=transport, timeout=timeout, follow_redirects=False))
+    shown = url.copy_with(query=None, fragment=None, userinfo=b"")
+    auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+    # identity: sizes and bounds are those of the file itself.
+    request = client.build_request("GET", shown, headers={"Accept-Encoding": "identity", "Accept": "*/*"})
+    response = client.send(request, auth=auth, stream=True)
+    stack.callback(response.close)
+    return response
+
+
+def _chunks(response: httpx.Response, name: str) -> Iterator[bytes]:
+    with _explained(name):
+        first = True
+        for chunk in response.iter_bytes(CHUNK_BYTES):
+            if first and "html" in response.headers.get("content-type", "") and chunk.lstrip()[:1] == b"<":
+                raise SourceError(
+                    f"{name} answers with a web page, not a file: pass a direct link that needs no login or click."
+                )
+            first = False
+            yield chunk
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refusal(name: str, status: int) -> str:
+    reason = _REASONS.get(status, "the server failed; run again later" if status >= 500 else "no file was given")
+    return f"{name} answers HTTP {status}: {reason}."
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.InvalidURL:
+        raise SourceError(f"{name} is no valid address: pass an https link.") from None
+    except httpx.TimeoutException as exc:
+        raise SourceError(f"{name} did not answer in time ({type(exc).__name__}): run again later.") from None
+    except httpx.ConnectError:
+        raise SourceError(f"{name} can't be reached: look at the host's name and at the network.") from None
+    except httpx.HTTPError as exc:
+        raise SourceError(f"{name} broke off ({type(exc).__name__}): run again.") from None

@@ -1,0 +1,232 @@
+"""Where audio and recipient lists come from: S3, https, a Prefect file system, a path; all read as they arrive.
+
+s3://bucket/key             an object; credentials from `storage`, or boto3's own chain
+weekly.mp3                  with `storage`: a key or path in it, below its folder; without: a local path
+https://host/weekly.mp3     a link; http only for this machine itself
+/srv/weekly.mp3  ./a  ~/a   a local path, also where `storage` is given; so is file:///srv/weekly.mp3
+"""
+
+import hashlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from ..providers.errors import SourceError
+from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
+
+if TYPE_CHECKING:
+    from prefect.filesystems import ReadableFileSystem
+
+MAX_AUDIO_BYTES = 256_000_000  # an hour of stereo WAV is 635 MB; the largest voice note that fits is 2 h 13 min
+_SPOOL_BYTES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A source's bytes in a local file.
+
+    Attributes:
+        path: The file; its name is the digest of its bytes.
+        size: Bytes.
+        etag: The store's own digest, without quotes; empty where it gives none.
+        source: Where it came from, without credentials or query string.
+    """
+
+    path: Path
+    size: int
+    etag: str
+    source: str
+
+
+@contextmanager
+def open_source(
+    source: str | os.PathLike[str], storage: "ReadableFileSystem | None" = None, *, max_bytes: int = 0
+) -> Iterator[Source]:
+    """Open a source for reading, once, from its beginning.
+
+    Args:
+        source: `s3://bucket/key`, a key or path in `storage`, an https link, or a local path.
+        storage: The `S3Bucket` block of a bare key, whose credentials also serve `s3://` addresses, or any other
+            Prefect file system (`LocalFileSystem`, `RemoteFileSystem`), read whole; None for boto3's own chain.
+        max_bytes: Most bytes that are read; 0 for no bound.
+
+    Returns:
+        A context manager that gives the opened source.
+
+    Raises:
+        SourceError: It isn't there, may not be read, is too large, or can't be reached; also while it is read.
+
+    Example:
+        >>> with open_source("README.md") as readme:
+        ...     readme.stream.readline()
+        b'# prefect-whatsapp\\n'
+    """
+    text = os.fspath(source)
+    if not text.strip() or "\0" in text:
+        raise SourceError("The source is empty: pass an s3:// address, a key in storage, an https link or a path.")
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if scheme == "s3":
+        opened = _open_s3("s3://" + text[5:], storage if _is_bucket(storage) else None, max_bytes)
+    elif scheme in {"https", "http"}:
+        opened = _open_link(text, max_bytes)
+    elif scheme == "file":
+        opened = _open_path(Path(unquote(urlsplit(text).path)), max_bytes)
+    elif storage is None or isinstance(source, os.PathLike) or _looks_local(text):
+        if scheme and storage is None:
+            raise SourceError(f"{scheme}:// is not read here: pass s3://, https://, a path, or a storage block for it.")
+        opened = _open_path(Path(text).expanduser(), max_bytes)
+    elif _is_bucket(storage):
+        opened = _open_s3(text, storage, max_bytes)
+    else:
+        opened = _open_file_system(text, storage, max_bytes)
+    with opened as found:
+        yield found
+
+
+@contextmanager
+def open_stream(
+    source: str | os.PathLike[str],
+    storage: "ReadableFileSystem | None" = None,
+    *,
+    seekable: bool = False,
+    max_bytes: int = 0,
+) -> Iterator[IO[bytes]]:
+    """Open a source as a binary file, for a reader of CSV, JSONL or Parquet.
+
+    Args:
+        source: As in `open_source`.
+        storage: As in `open_source`.
+        seekable: Whether the reader has to jump (Parquet does): what is not a local file goes to a temporary one first.
+        max_bytes: Most bytes that are read; 0 for no bound.
+
+    Returns:
+        A context manager that gives the file.
+
+    Raises:
+        SourceError: As in `open_source`; also while it is read.
+    """
+    with open_source(source, storage, max_bytes=max_bytes) as opened:
+        if not seekable or opened.stream.seekable():
+            yield opened.stream
+            return
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spooled:
+            while chunk := opened.stream.read(CHUNK_BYTES):
+                spooled.write(chunk)
+            spooled.seek(0)
+            yield spooled
+
+
+def download(
+    source: str | os.PathLike[str],
+    storage: "ReadableFileSystem | None" = None,
+    *,
+    directory: Path,
+    max_bytes: int = MAX_AUDIO_BYTES,
+) -> Downloaded:
+    """Copy a source into a local file that is named after its content, and so never changes under its reader.
+
+    Args:
+        source: As in `open_source`.
+        storage: As in `open_source`.
+        directory: Where the file goes; made if missing.
+        max_bytes: Most bytes that are read; 0 for no bound.
+
+    Returns:
+        The file, its size, ETag and the source's name.
+
+    Raises:
+        SourceError: As in `open_source`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open_source(source, storage, max_bytes=max_bytes) as opened:
+        handle, partial = tempfile.mkstemp(dir=directory, prefix=".download-")
+        try:
+            digest, size = hashlib.sha256(), 0
+            with os.fdopen(handle, "wb") as file:
+                while chunk := opened.stream.read(CHUNK_BYTES):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+            path = directory / digest.hexdigest()
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        return Downloaded(path, size, opened.etag, opened.name)
+
+
+def _is_bucket(storage: object) -> bool:
+    # By its shape, so that a run that reads no S3 does not import prefect_aws (two thirds of a second).
+    return hasattr(storage, "bucket_name") and hasattr(storage, "credentials")
+
+
+def _looks_local(text: str) -> bool:
+    return text.startswith(("./", "../", "~/", ".\\", "..\\")) or Path(text).is_absolute()
+
+
+@contextmanager
+def _open_s3(key: str, storage: object, max_bytes: int) -> Iterator[Source]:
+    from prefect_aws import S3Bucket
+
+    from .s3 import locate, open_object
+
+    bucket_block = storage if isinstance(storage, S3Bucket) else None
+    bucket, whole = locate(key, bucket_block)
+    name = f"s3://{bucket}/{whole}"
+    with open_object(bucket, whole, bucket_block) as found:
+        check_size(name, found.size or 0, max_bytes)
+        with io.BufferedReader(ChunkReader(name, found.chunks, max_bytes=max_bytes), CHUNK_BYTES) as stream:
+            yield Source(name, stream, found.size, found.etag)
+
+
+@contextmanager
+def _open_link(link: str, max_bytes: int) -> Iterator[Source]:
+    from .links import link_name, open_link
+
+    name = link_name(link)
+    with open_link(link) as found:
+        check_size(name, found.size or 0, max_bytes)
+        with io.BufferedReader(ChunkReader(name, found.chunks, max_bytes=max_bytes), CHUNK_BYTES) as stream:
+            yield Source(name, stream, found.size, found.etag)
+
+
+@contextmanager
+def _open_path(path: Path, max_bytes: int) -> Iterator[Source]:
+    try:
+        facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            raise SourceError(f"{path} is a directory: name the file in it.")
+        if not stat.S_ISREG(facts.st_mode):
+            raise SourceError(f"{path} is no regular file: pass the path of one.")
+        check_size(str(path), facts.st_size, max_bytes)
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise SourceError(
+            f"There is no file {path}: look at the path, or pass storage if it is a key in a bucket."
+        ) from None
+    except OSError as exc:
+        raise SourceError(f"{path} can't be read: {exc.strerror or type(exc).__name__}.") from None
+    with file:
+        yield Source(str(path), file, facts.st_size)
+
+
+@contextmanager
+def _open_file_system(path: str, storage: "ReadableFileSystem", max_bytes: int) -> Iterator[Source]:
+    name = type(storage).__name__
+    try:
+        # _sync: a block's methods are coroutines where a loop runs, and this may be called in such a thread.
+        content = storage.read_path(path, _sync=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    except Exception as exc:  # whatever file system is behind the block has errors of its own
+        raise SourceError(
+            f"{name} can't read {path!r} ({type(exc).__name__}): look at the path and at the block's basepath."
+        ) from None
+    assert isinstance(content, bytes)
+    check_size(path, len(content), max_bytes)
+    yield Source(path, io.BytesIO(content), len(content))
