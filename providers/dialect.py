@@ -175,9 +175,21 @@ class Dialect(ABC):
             self.judge(Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind="payment")
         if 300 <= status < 500 and status != 408:
             self.judge(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
+        self.doubt(f"HTTP {status} {what}", response, repeatable=repeatable)
+
+    def doubt(self, message: str, response: Response, *, repeatable: bool = False) -> NoReturn:
+        """Raise the error of an answer that says neither yes nor no.
+
+        Args:
+            message: What the answer was.
+            response: The answer.
+            repeatable: Whether to ask again harms nobody: then that is what to do.
+
+        Raises:
+            OutcomeUnknownError: The message may have been accepted.
+            RetryLaterError: Where it is repeatable.
+        """
         if repeatable:
-            self.judge(Verdict.RETRY, f"HTTP {status} {what}", response, kind="transient")
-        raise OutcomeUnknownError(
-            self.credential.redact(f"{self.name}: HTTP {status} {what}: the message may have been accepted"),
-            provider=self.name,
-        )
+            self.judge(Verdict.RETRY, message, response, kind="transient")
+        words = self.credential.redact(f"{self.name}: {message}: the message may have been accepted")
+        raise OutcomeUnknownError(words, provider=self.name) from None

@@ -49,6 +49,7 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 class _WithCredential:
     def __init__(self, credential: Credential) -> None:
+        credential.insist_sendable()
         self._credential = credential
 
     def dress(self, request: httpx.Request) -> httpx.Request:
@@ -140,6 +141,9 @@ class Client:
         connections: How many at once.
         timeout: Seconds to wait for an answer.
         transport: Another httpx transport, for tests.
+
+    Raises:
+        InputError: The credential holds what can't be sent, such as a line break.
 
     Example:
         >>> from prefect_whatsapp.blocks import GraphCredentials

@@ -106,17 +106,18 @@ class Credential:
     Attributes:
         headers: Headers, such as `Authorization`.
         query: Query parameters, such as Chat-API's `token`.
-
-    Raises:
-        InputError: A value can't be sent as it is, such as a token that was copied with a line break.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
+    def insist_sendable(self) -> None:
+        """Refuse what an HTTP library would refuse too, with the secret in its words.
+
+        Raises:
+            InputError: A value that can't be sent as it is, such as a token that was copied with a line break.
+        """
         for name, value in (*self.headers.items(), *self.query.items()):
-            # An HTTP library would refuse these too, and print the value.
             if not (value.isascii() and value.isprintable() and value == value.strip()):
                 raise InputError(f"the credential {name} holds a blank, a line break or no plain ASCII: copy it anew")
 

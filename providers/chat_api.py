@@ -1,0 +1,249 @@
+"""The Chat-API dialect: voice notes and contact cards, spoken by several hosts since chat-api.com closed in 2023.
+
+Set up: take base URL, instance id and token from the account page of a service that speaks it. Most answer at
+`…/instance{instance_id}/{method}` (the default); 1msg.io at `/{instance_id}/{method}`, with
+`voice_method="sendFile"` and `contact_form="contacts"`.
+
+Audio goes inline, as `data:audio/ogg;base64,…`; a link works too. `sent: true` means that the service holds the
+message: where its phone isn't logged in it sends it later, which a receipt calls `queued`.
+
+Source: https://github.com/Zodt/ChatApi (the C# SDK, which outlived the service's own pages)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+from urllib.parse import quote
+
+from ..models.audio import Audio
+from ..models.contact import Contact
+from ..models.masking import mask_numbers
+from ..models.receipt import Receipt
+from ..models.recipient import Recipient, RecipientKind
+from .dialect import AccountStatus, Attachment, AudioForm
+from .gateway import Gateway, bare_type
+from .wire import Credential, Exchange, Request
+
+VoiceMethod = Literal["sendPTT", "sendFile"]
+ContactForm = Literal["contactId", "contacts"]
+ContactMethod = Literal["auto", "sendContact", "sendVCard"]
+AddressBy = Literal["phone", "chatId"]
+
+_BASIC_AUDIO = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/aac", "audio/amr"})
+# "Status of the account not equals authenticated. Message will be sent after …", with sent: true.
+_HELD = re.compile(r"not equals authenticated", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that the service holds.
+
+    Attributes:
+        id: Its number in the queue.
+        type: `chat`, `ptt`, `vcard`, ….
+        last_try: Unix seconds of the last attempt; 0 for none.
+        body: What it holds.
+        metadata: What else the service keeps with it, such as the recipient.
+    """
+
+    id: int
+    type: str = ""
+    last_try: float = 0.0
+    body: str = field(default="", repr=False)
+    metadata: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageQueue:
+    """What the service still has to send.
+
+    Attributes:
+        total: How many messages.
+        first: The first hundred of them.
+    """
+
+    total: int
+    first: tuple[QueuedMessage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatApi(Gateway):
+    """The Chat-API dialect for one instance.
+
+    Attributes:
+        instance_id: The instance; also the account.
+        path_template: Path of a method, with `{instance_id}` and `{method}`.
+        voice_method: What carries a voice note: `sendPTT`, or 1msg's `sendFile` with `voice: true`.
+        contact_form: What `sendContact` takes: chat ids, or 1msg's contact objects of the Cloud API.
+        contact_method: `auto` sends a card that says more than a chat id by `sendVCard`, so that its name is shown,
+            and everything else by `sendContact`.
+        address_by: How a person is addressed; groups always go by `chatId`.
+
+    Example:
+        >>> ChatApi.with_token("12345", "…", base_url="https://api.example.com").sender
+        'chat-api:12345'
+
+    Raises:
+        UnsupportedError: `path_template` is no path with `{method}`.
+    """
+
+    name: ClassVar[str] = "chat-api"
+    carries_audio: ClassVar[AudioForm] = "inline"
+    reaches: ClassVar[frozenset[RecipientKind]] = frozenset({RecipientKind.PHONE, RecipientKind.GROUP})
+
+    account: str = field(init=False, default="")
+    instance_id: str
+    path_template: str = "/instance{instance_id}/{method}"
+    voice_method: VoiceMethod = "sendPTT"
+    contact_form: ContactForm = "contactId"
+    contact_method: ContactMethod = "auto"
+    address_by: AddressBy = "phone"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account", self.instance_id)
+        plain = self.path_template.replace("{instance_id}", "").replace("{method}", "")
+        if not re.fullmatch(r"/[\w./-]*", plain) or "{method}" not in self.path_template:
+            self.refuse("path_template", "it must be a path such as /instance{instance_id}/{method}")
+
+    @classmethod
+    def with_token(cls, instance_id: str, token: str, *, base_url: str, **settings: Any) -> Self:
+        """Speak for an instance with its token; `settings` are the other attributes of the class."""
+        return cls(
+            base_url=base_url.rstrip("/"),
+            instance_id=instance_id,
+            credential=Credential(query={"token": token}),
+            **settings,
+        )
+
+    # Building
+
+    def check(self) -> Exchange[AccountStatus]:
+        """Read the instance's status: only `authenticated` sends now; otherwise messages are held."""
+        response = yield Request("GET", self._path("status"), repeatable=True)
+        return self._account_status(self.read(response, repeatable=True))
+
+    def queue(self) -> Exchange[MessageQueue]:
+        """Read the queue of messages that the service accepted and hasn't sent.
+
+        Raises:
+            AccountError: The service refuses the instance or its token.
+        """
+        response = yield Request("GET", self._path("showMessagesQueue"), repeatable=True)
+        answer = self.read(response, repeatable=True)
+        first = tuple(_queued(entry) for entry in answer.get("first100") or () if isinstance(entry, dict))
+        return MessageQueue(total=_whole(answer.get("totalMessages"), len(first)), first=first)
+
+    def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one voice note, or basic audio as a file.
+
+        Args:
+            audio: Inline bytes or an https link; a voice note must be Opus in OGG.
+            to: A person or a group, with the message to quote.
+            callback: Unused: the dialect has no such field.
+
+        Raises:
+            UnsupportedError: Before any request: a media id, `convert`, another kind of recipient, ….
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: The answer says neither yes nor no.
+        """
+        self.take(audio)
+        if audio.convert:
+            self.refuse("convert", "transcoding is not documented here; make a voice note first")
+        if audio.link:
+            self.https_only(audio.link)
+        mime_type = bare_type(audio.mime_type)
+        content = audio.link or f"data:{mime_type};base64,{audio.base64}"
+        if audio.voice and self.voice_method == "sendPTT":
+            return self._send("sendPTT", {"audio": content}, to)
+        if mime_type not in _BASIC_AUDIO:
+            self.refuse("audio", f"WhatsApp plays no {mime_type}; it takes {', '.join(sorted(_BASIC_AUDIO))}")
+        voice = {"voice": True} if audio.voice else {}
+        return self._send("sendFile", {"body": content, "filename": audio.filename, **voice}, to)
+
+    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send contact cards in one message, by `contact_method`; other arguments and errors as for `send_audio`.
+
+        By `sendContact` a contact is its chat id, alone as a string and several as an array, repeats left out; the
+        name shown is the phone book's. `sendVCard` shows the card's own name and holds one card, without a quote.
+        """
+        if not contacts:
+            self.refuse("contacts", "a message needs at least one card")
+        if self.contact_method == "sendVCard" or (self.contact_method == "auto" and self._says_more(contacts)):
+            return self._send_vcard(contacts, to)
+        if self.contact_form == "contacts":
+            if not all(contact.formatted_name for contact in contacts):
+                self.refuse("contacts", "contact objects need a name on each card")
+            return self._send("sendContact", {"contacts": [contact.cloud_object() for contact in contacts]}, to)
+        ids = list(dict.fromkeys(contact.chat_id for contact in contacts))
+        if not all(ids):
+            self.refuse("contacts", "sendContact needs a WhatsApp number on each card")
+        return self._send("sendContact", {"contactId": ids[0] if len(ids) == 1 else ids}, to)
+
+    def accepts_unconverted(self, audio: Audio) -> bool:
+        """Whether basic audio may go as it is: AAC, AMR, MP3, MP4 or OGG."""
+        return bare_type(audio.mime_type) in _BASIC_AUDIO
+
+    def _says_more(self, contacts: Sequence[Contact]) -> bool:
+        return self.contact_form == "contactId" and not all(contact.only_a_chat_id for contact in contacts)
+
+    def _send_vcard(self, contacts: Sequence[Contact], to: Recipient) -> Exchange[Receipt]:
+        if len(contacts) > 1:
+            self.refuse(
+                "contacts",
+                "sendVCard holds one card; send named cards one by one, or without names by contact_method=sendContact",
+            )
+        if to.reply_to:
+            self.refuse("reply_to", "sendVCard quotes no message; contact_method=sendContact does, without the name")
+        return self._send("sendVCard", {"vcard": contacts[0].vcard()}, to)
+
+    def _send(self, method: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
+        self.reach(to)
+        by_phone = to.kind is RecipientKind.PHONE and self.address_by == "phone"
+        body |= {"phone": to.digits} if by_phone else {"chatId": to.chat_id}
+        if to.reply_to:
+            body["quotedMsgId"] = to.reply_to
+        return self._exchange(Request("POST", self._path(method), json=body), to)
+
+    def _exchange(self, request: Request, to: Recipient) -> Exchange[Receipt]:
+        response = yield request
+        answer = self.read(response)
+        if not self.says_yes(answer):
+            self.judge_unreadable(response, what="without a word on whether it was sent")
+        said = str(answer.get("message") or "")
+        status: Literal["accepted", "queued"] = "queued" if _HELD.search(said) else "accepted"
+        return self.receipt(to, answer, str(answer.get("id") or ""), status=status, status_text=said)
+
+    def _path(self, method: str) -> str:
+        instance = quote(self.instance_id, safe="")
+        return self.path_template.replace("{instance_id}", instance).replace("{method}", method)
+
+    # Reading
+
+    def says_yes(self, answer: dict[str, Any]) -> bool:
+        """Whether the body says that it was sent, or that the service holds it."""
+        return answer.get("sent") is True or answer.get("status") is True  # whats2api says {"status": true}
+
+    def _account_status(self, answer: dict[str, Any]) -> AccountStatus:
+        state = str(answer.get("accountStatus") or "unknown")
+        data = answer.get("statusData")
+        told = [data.get(key) for key in ("title", "msg", "substatus", "reason")] if isinstance(data, dict) else []
+        detail = "; ".join(dict.fromkeys(word for word in told if isinstance(word, str) and word))
+        return AccountStatus(
+            ready=state == "authenticated", state=state, detail=mask_numbers(self.credential.redact(detail))
+        )
+
+
+def _queued(entry: dict[str, Any]) -> QueuedMessage:
+    tried = float(_whole(entry.get("last_try"), 0))
+    return QueuedMessage(
+        id=_whole(entry.get("id"), 0),
+        type=str(entry.get("type") or ""),
+        last_try=tried / 1000 if tried > 1e11 else tried,  # seconds by the service's swagger, milliseconds by a client
+        body=str(entry.get("body") or ""),
+        metadata=entry.get("metadata"),
+    )
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return int(value) if isinstance(value, int | float) else otherwise

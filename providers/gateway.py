@@ -1,0 +1,130 @@
+"""What the three unofficial gateways have in common; a gateway's own file holds what only it does.
+
+None keeps media, none takes an idempotency key, and none publishes error codes.
+"""
+
+import ipaddress
+from abc import ABC
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NoReturn
+from urllib.parse import urlsplit
+
+from ..models.receipt import Receipt
+from ..models.recipient import Recipient, RecipientKind
+from .dialect import Attachment, Dialect
+from .refusals import classify, code_of, says_no, words_of
+from .wire import Response
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway(Dialect, ABC):
+    """A gateway to the WhatsApp of somebody's phone.
+
+    Attributes:
+        reaches: Kinds of recipients that its documents name.
+    """
+
+    reaches: ClassVar[frozenset[RecipientKind]]
+
+    # Building
+
+    def reach(self, to: Recipient) -> None:
+        """Refuse a recipient of a kind that the gateway's documents don't name."""
+        if to.kind not in self.reaches:
+            kinds = ", ".join(sorted(kind.value for kind in self.reaches))
+            self.refuse("to", f"{to.masked} is a {to.kind}; it sends to: {kinds}")
+
+    def take(self, audio: Attachment) -> None:
+        """Refuse audio in a form or of a type that no gateway takes."""
+        if audio.media_id:
+            self.refuse("media_id", "the service keeps no media; pass the audio's bytes or a link")
+        if audio.voice and not audio.convert and not _may_be_opus(audio.mime_type):
+            self.refuse("voice", f"a voice note is Opus in OGG, not {audio.mime_type}; transcode it first")
+
+    def https_only(self, link: str) -> None:
+        """Refuse a link that the service can't or shouldn't load; plain http goes to this machine alone."""
+        parts = urlsplit(link)
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _local(parts.hostname))):
+            self.refuse("link", "the service loads audio from a public https address only")
+
+    # Reading
+
+    def read(self, response: Response, *, repeatable: bool = False) -> dict[str, Any]:
+        """Give the parsed body of an answer that doesn't refuse.
+
+        Args:
+            response: The answer.
+            repeatable: Whether to ask again harms nobody.
+
+        Raises:
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: The answer says neither yes nor no.
+        """
+        answer = response.json()
+        if isinstance(answer, list) and answer:
+            answer = answer[0]
+        if not isinstance(answer, dict):
+            self.judge_unreadable(response, repeatable=repeatable)
+        if says_no(answer) or (response.status >= 300 and not self.says_yes(answer)):
+            self.judge_words(response, answer, repeatable=repeatable)
+        return answer
+
+    def says_yes(self, answer: dict[str, Any]) -> bool:
+        """Whether a body is success whatever its status; no, unless the service has a word for it."""
+        return False
+
+    def judge_words(self, response: Response, answer: dict[str, Any], *, repeatable: bool = False) -> NoReturn:
+        """Raise the error of what a refusal says.
+
+        Raises:
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: Trouble or a time-out at the service: the message may have been accepted.
+        """
+        words, code = words_of(answer), code_of(answer, response)
+        meaning = classify(response, f"{code} {words}")
+        told = meaning.sentence + (f' ("{words}")' if words else f" (HTTP {response.status})")
+        if meaning.verdict is None:
+            self.doubt(f"{told}", response, repeatable=repeatable)
+        message = f"{told}; {meaning.advice}" if meaning.advice else told
+        self.judge(meaning.verdict, message, response, code=code, kind=meaning.kind)
+
+    def receipt(
+        self,
+        to: Recipient,
+        answer: Any,
+        message_id: str,
+        *,
+        status: Literal["accepted", "queued"] = "accepted",
+        status_text: str = "",
+    ) -> Receipt:
+        """Write the receipt of an accepted or queued message."""
+        return Receipt(
+            provider=self.name,
+            account=self.account,
+            recipient=to.to,
+            message_id=message_id,
+            status=status,
+            status_text=self.credential.redact(status_text),
+            raw=answer,
+        )
+
+
+def bare_type(mime_type: str) -> str:
+    """Give a MIME type without its parameters.
+
+    Example:
+        >>> bare_type("audio/ogg; codecs=opus")
+        'audio/ogg'
+    """
+    return mime_type.partition(";")[0].strip().lower()
+
+
+def _may_be_opus(mime_type: str) -> bool:
+    return bare_type(mime_type) == "audio/ogg" and ("codecs" not in mime_type or "opus" in mime_type)
+
+
+def _local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,197 @@
+"""What a gateway's refusal means, read from its words: none of the three publishes a table of codes.
+
+`classify` goes down `MEANINGS`, and where no words match, the HTTP status decides. A 5xx, parsed or not, does not mean
+that nothing was sent, unless its words do.
+
+Source: the gateways' recorded answers, such as devlikeapro/waha#1453 (files), #2129 (restricted accounts).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Verdict
+from .wire import Response
+
+_LONGEST_WORDS = 300
+_SAID_UNDER = ("error", "message", "description", "exception", "err", "reason", "detail", "data")
+_FINE_CODES = frozenset({"success", "ok", "200", "201"})
+_FAILED_STATUSES = frozenset({"error", "fail", "failed", "failure"})
+_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}|\d{1,6}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a kind of refusal means.
+
+    Attributes:
+        verdict: One of the four; None where the message may have been sent all the same.
+        kind: `ProviderError.kind`.
+        sentence: What was wrong, before the service's own words.
+        advice: What to do, after them.
+        words: What such a refusal says; empty where only a status can say it.
+    """
+
+    verdict: Verdict | None
+    kind: str
+    sentence: str
+    advice: str = ""
+    words: str = ""
+
+    def said_in(self, text: str) -> bool:
+        """Whether the text holds these words."""
+        return bool(self.words) and re.search(self.words, text, re.IGNORECASE) is not None
+
+
+RESTRICTED = Meaning(
+    Verdict.ACCOUNT,
+    "restricted",
+    "WhatsApp restricts this account",
+    "stop sending from it; trying again makes it worse",
+    r"\berror:? ?463\b|reputation|\brestricted\b|\bbanned\b",
+)
+TIMEOUT = Meaning(
+    None, "timeout", "ran out of time", "the message may have been accepted", r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b"
+)
+SESSION = Meaning(
+    Verdict.ACCOUNT,
+    "session",
+    "the session can't send",
+    "start it and log in with the phone, then run again",
+    r"invalid_session|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|status|does(?: not|n't) exist)"
+    r"|instance (?:\S+ )?(?:was |is )?(?:stopped|not )|not (?:equals )?authenticated|logged[ -]?out|scan.{0,12}\bqr\b"
+    r"|(?:phone|device|account) (?:is )?(?:offline|disconnected|not connected|not authori[sz]ed)",
+)
+THROTTLE = Meaning(
+    Verdict.RETRY,
+    "throttle",
+    "too many requests",
+    "",
+    r"rate.?limit|too many (?:requests|messages)|throttl|slow down|limit.{0,20}per (?:second|minute)",
+)
+AUTH = Meaning(
+    Verdict.ACCOUNT,
+    "auth",
+    "the credential is refused",
+    "check the account's id and its token or key",
+    r"(?<!unexpected )(?<![a-z])token\b|api.?key|unauthori[sz]ed|forbidden|access denied|invalid credentials",
+)
+RECIPIENT = Meaning(
+    Verdict.RECIPIENT,
+    "recipient",
+    "this recipient can't get it",
+    "check the number or chat id",
+    r"wrong (?:chat ?id|phone)|(?:chat ?id|phone) format|contain only numbers|\bno lid for user\b"
+    r"|invalid (?:phone|number|chat ?id|jid|wid|recipient)|not (?:a participant|registered|(?:a |an |on )+whats ?app)"
+    r"|(?:number|chat|user|contact|recipient|group|channel) (?:\S+ )?"
+    r"(?:not found|not exists?|does ?n[o']t exist|is (?:invalid|not valid))",
+)
+QUOTE = Meaning(
+    Verdict.RECIPIENT, "quote", "the message to quote is refused", "check reply_to", r"\bquoted|\breply[_ ]?to\b"
+)
+MEDIA = Meaning(
+    Verdict.REQUEST,
+    "media",
+    "the audio or card is refused",
+    "",
+    r"ffmpeg|mime ?type|base64|\bvcard\b|contactid|invalid url|unsupported (?:media|format|file|audio)"
+    r"|(?:file|audio|media)\b.{0,30}(?:too (?:large|big)|size|invalid|not supported|format)"
+    r"|(?:download|fetch|load).{0,30}\b(?:file|url|media|audio)\b",
+)
+MISSING = Meaning(
+    Verdict.REQUEST, "request", "the request is refused", "", r"missing[_ ](?:required )?(?:param|field|argument)"
+)
+PAYMENT = Meaning(
+    Verdict.ACCOUNT,
+    "payment",
+    "the plan allows no more",
+    "see the plan and its quota at the service",
+    r"quota|\bnot[ _]?paid\b|unpaid|payment|subscription|trial|\blimit\b",
+)
+REQUEST = Meaning(Verdict.REQUEST, "request", "the request is refused")
+UNEXPLAINED = Meaning(Verdict.RECIPIENT, "unexplained", "the service says that it was not sent")
+TROUBLE = Meaning(None, "trouble", "trouble at the service", "the message may have been accepted")
+
+MEANINGS = (RESTRICTED, TIMEOUT, SESSION, THROTTLE, AUTH, RECIPIENT, QUOTE, MEDIA, MISSING, PAYMENT)
+
+_OF_STATUS = {401: AUTH, 402: PAYMENT, 403: AUTH, 407: AUTH, 408: TIMEOUT, 429: THROTTLE}
+
+
+def classify(response: Response, text: str) -> Meaning:
+    """Give the meaning of a parsed refusal.
+
+    Args:
+        response: The answer.
+        text: Its code and words.
+
+    Example:
+        >>> classify(Response(401), "Wrong token. Please provide token as a GET parameter.").kind
+        'auth'
+        >>> classify(Response(500), "Internal Server Error").verdict is None
+        True
+    """
+    status = response.status
+    if status == 429 and "quota" not in text.lower():
+        return THROTTLE
+    for meaning in MEANINGS:
+        if meaning.said_in(text):
+            return meaning
+    if status >= 500:
+        return THROTTLE if status == 503 and response.retry_after() is not None else TROUBLE
+    return _OF_STATUS.get(status) or (UNEXPLAINED if status < 300 else REQUEST)
+
+
+def says_no(answer: Mapping[str, Any]) -> bool:
+    """Whether a parsed body is a refusal, whatever its HTTP status: 200 is not success until the body says so.
+
+    Example:
+        >>> says_no({"code": "invalid_session", "message": "Session closed"}), says_no({"result": False})
+        (True, True)
+        >>> says_no({"sent": True, "id": "true_1@c.us_3EB0"})
+        False
+    """
+    if any(answer.get(key) for key in ("error", "err", "exception")):
+        return True
+    if any(answer.get(key) is False for key in ("sent", "result", "success", "status")):
+        return True
+    code, status_code = answer.get("code"), answer.get("statusCode")
+    if isinstance(code, str | int) and code and str(code).lower() not in _FINE_CODES:
+        return True
+    return isinstance(status_code, int) and status_code >= 400
+
+
+def says_failed(answer: Mapping[str, Any]) -> bool:
+    """Whether the `status` of a send is a word for failure; a session's `status` is a state instead."""
+    return str(answer.get("status")).lower() in _FAILED_STATUSES
+
+
+def words_of(answer: Mapping[str, Any]) -> str:
+    """Gather what a service says in one line, wherever it puts it.
+
+    Example:
+        >>> words_of({"statusCode": 400, "message": ["chatId must be a string"], "error": "Bad Request"})
+        'Bad Request; chatId must be a string'
+    """
+    parts = dict.fromkeys(" ".join(part.split()) for part in _said(answer))
+    text = "; ".join(part for part in parts if part)
+    return text if len(text) <= _LONGEST_WORDS else text[:_LONGEST_WORDS] + "…"
+
+
+def _said(value: object, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str) and depth:
+        yield value
+    elif isinstance(value, list) and depth:
+        yield from (item for item in value if isinstance(item, str))
+    elif isinstance(value, Mapping) and depth < 3:
+        for key in _SAID_UNDER:
+            yield from _said(value.get(key), depth + 1)
+
+
+def code_of(answer: Mapping[str, Any], response: Response) -> str:
+    """Give the service's own error code, or the HTTP status as text."""
+    for place in (answer, answer.get("error"), answer.get("data")):
+        code = str(place.get("code", "")) if isinstance(place, Mapping) else ""
+        if _CODE.fullmatch(code):
+            return code
+    return str(response.status)

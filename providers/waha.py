@@ -1,0 +1,143 @@
+"""WAHA, the self-hosted WhatsApp HTTP API: voice notes and contact cards.
+
+Set up: run `docker run -p 3000:3000 devlikeapro/waha` (2026.6.1 or newer, where voice is free), open its dashboard,
+start a session and scan its QR code. The key is the server's `WAHA_API_KEY`; a server without one takes an empty key.
+
+Audio goes inline; a link works too, also a plain http one within your own network. Success is HTTP 201.
+
+Source: https://waha.devlike.pro/docs/how-to/send-messages/
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from ..models.contact import Contact
+from ..models.receipt import Receipt
+from ..models.recipient import Recipient, RecipientKind
+from .dialect import Attachment, AudioForm
+from .waha_like import WahaLike
+from .wire import Credential, Exchange, Request
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCheck:
+    """What WhatsApp says of a number.
+
+    Attributes:
+        exists: Whether it has an account.
+        chat_id: Its chat id, which may differ from the number (Brazil's ninth digit); empty where there is none.
+    """
+
+    exists: bool
+    chat_id: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waha(WahaLike):
+    """WAHA for one session.
+
+    Attributes:
+        session: The session's name; also the account.
+        contact_form: How a card goes: `object` (name, organisation, one number), `vcard` (everything, and `N`, without
+            which some clients show no name), or `auto`: the object where it holds the whole card.
+
+    Example:
+        >>> Waha.with_key("…", base_url="http://localhost:3000").sender
+        'waha:default'
+    """
+
+    name: ClassVar[str] = "waha"
+    carries_audio: ClassVar[AudioForm] = "inline"
+    reaches: ClassVar[frozenset[RecipientKind]] = frozenset(
+        {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER, RecipientKind.LID}
+    )
+    created: ClassVar[int] = 201
+
+    account: str = field(init=False, default="")
+    session: str = "default"
+    contact_form: Literal["auto", "object", "vcard"] = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account", self.session)
+
+    @classmethod
+    def with_key(cls, api_key: str, *, base_url: str, **settings: Any) -> Self:
+        """Speak for a session with the server's key, empty for none; `settings` are the class's other attributes."""
+        credential = Credential(headers={"X-Api-Key": api_key} if api_key else {})
+        return cls(base_url=base_url.rstrip("/"), credential=credential, **settings)
+
+    def session_request(self) -> Request:
+        """Read the session: `GET /api/sessions/{name}`."""
+        return Request("GET", f"/api/sessions/{quote(self.session, safe='')}", repeatable=True)
+
+    def check_number(self, to: Recipient) -> Exchange[NumberCheck]:
+        """Ask whether a phone number is on WhatsApp.
+
+        Raises:
+            UnsupportedError: Before any request: not a phone number.
+
+        Source: https://waha.devlike.pro/docs/how-to/contacts/ (check phone number exists)
+        """
+        if to.kind is not RecipientKind.PHONE:
+            self.refuse("to", f"{to.masked} is a {to.kind}; only a phone number can be checked")
+        return self._check_number(to)
+
+    def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one voice note.
+
+        Args:
+            audio: Inline bytes or a link: Opus in OGG, or any audio with `convert`.
+            to: A person, group, newsletter or lid, with the message to quote.
+            callback: Unused: WAHA has no such field.
+
+        Raises:
+            UnsupportedError: Before any request: a media id, `voice=False`, another kind of recipient, ….
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: The answer says neither yes nor no.
+        """
+        self.take_voice(audio)
+        if audio.link and not (urlsplit(audio.link).scheme in {"http", "https"} and urlsplit(audio.link).hostname):
+            self.refuse("link", "WAHA loads audio from an http(s) address only")
+        content = {"url": audio.link} if audio.link else {"data": audio.base64}
+        file = {"mimetype": self.mime_type(audio), "filename": audio.filename, **content}
+        # Top level: inside `file` it did nothing (devlikeapro/waha#1453).
+        return self._message("sendVoice", {"file": file, "convert": audio.convert}, to)
+
+    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one or more contact cards in one message; other arguments and errors as for `send_audio`."""
+        if not contacts:
+            self.refuse("contacts", "a message needs at least one card")
+        return self._message("sendContactVcard", {"contacts": [self._card(contact) for contact in contacts]}, to)
+
+    def _card(self, contact: Contact) -> dict[str, str]:
+        if not (contact.formatted_name and contact.all_phones):
+            self.refuse("contacts", "each card needs a name and a phone number")
+        beyond = contact.beyond_gateway_object
+        if self.contact_form == "object" and beyond:
+            self.refuse("contacts", f"contact_form=object has no place for {', '.join(beyond)}; vcard has")
+        if self.contact_form == "vcard" or beyond:
+            return {"vcard": contact.vcard()}
+        return contact.gateway_object()
+
+    def _message(self, method: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
+        self.reach(to)
+        body = {"session": self.session, "chatId": to.chat_id, **body}
+        if to.reply_to:
+            body["reply_to"] = to.reply_to
+        return self.send(Request("POST", f"/api/{method}", json=body), to)
+
+    def _check_number(self, to: Recipient) -> Exchange[NumberCheck]:
+        response = yield Request(
+            "GET",
+            "/api/contacts/check-exists",
+            query={"session": self.session},
+            hidden_query={"phone": to.digits},
+            repeatable=True,
+        )
+        answer = self.read(response, repeatable=True)
+        exists = answer.get("numberExists")
+        if not isinstance(exists, bool):
+            self.judge_unreadable(response, repeatable=True, what="without numberExists")
+        return NumberCheck(exists=exists, chat_id=str(answer.get("chatId") or "") if exists else "")

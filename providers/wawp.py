@@ -1,0 +1,113 @@
+"""Wawp, v2: voice notes and contact cards through a hosted WAHA.
+
+Set up: create an instance at https://wawp.net, log it in by scanning its QR code, and copy its instance id and access
+token from the dashboard.
+
+Audio goes as a link that Wawp loads when it sends, which may be later: the link must outlive its queue. Whether it
+takes inline bytes is not documented, so they are refused.
+
+Where the documents disagree: the credential goes into the query only (repeated in the body it can fail validation),
+the file's flat keys into a JSON body, and `convert` as the string `"true"` or `"false"`, as in the only official
+sample; a JSON `false` would also look like a missing parameter to a PHP server.
+
+Source: https://api.wawp.net/en/docs/v2/send/voice
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from ..models.contact import Contact
+from ..models.receipt import Receipt
+from ..models.recipient import Recipient, RecipientKind
+from .dialect import Attachment, AudioForm
+from .waha_like import WahaLike
+from .wire import Credential, Exchange, Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wawp(WahaLike):
+    """Wawp for one instance.
+
+    Attributes:
+        instance_id: The instance; also the account.
+
+    Example:
+        >>> Wawp.with_token("ABC123", "…").sender
+        'wawp:ABC123'
+    """
+
+    name: ClassVar[str] = "wawp"
+    carries_audio: ClassVar[AudioForm] = "link"
+    reaches: ClassVar[frozenset[RecipientKind]] = frozenset(
+        {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER}
+    )
+
+    base_url: str = "https://api.wawp.net"
+    account: str = field(init=False, default="")
+    instance_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account", self.instance_id)
+
+    @classmethod
+    def with_token(cls, instance_id: str, access_token: str, *, base_url: str = "https://api.wawp.net") -> Self:
+        """Speak for an instance with its access token."""
+        credential = Credential(query={"access_token": access_token})
+        return cls(base_url=base_url.rstrip("/"), instance_id=instance_id, credential=credential)
+
+    def session_request(self) -> Request:
+        """Read the session: `POST /v2/session/info`."""
+        return Request("POST", "/v2/session/info", query=self._query, repeatable=True)
+
+    def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one voice note by link.
+
+        Args:
+            audio: An https link to Opus in OGG, or to any audio with `convert`.
+            to: A person, group or newsletter, with the message to quote.
+            callback: Unused: Wawp has no such field.
+
+        Raises:
+            UnsupportedError: Before any request: inline bytes, plain http, `voice=False`, ….
+            ProviderError: One of the four verdicts.
+            OutcomeUnknownError: The answer says neither yes nor no.
+        """
+        self.take_voice(audio)
+        if not audio.link:
+            self.refuse("audio", "inline bytes are not documented; pass a public https link, such as a presigned one")
+        self.https_only(audio.link)
+        body = {
+            "file[url]": audio.link,
+            "file[filename]": audio.filename,
+            "file[mimetype]": self.mime_type(audio),
+            "convert": "true" if audio.convert else "false",
+        }
+        return self._message("voice", body, to)
+
+    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one or more contact cards in one bubble; other arguments and errors as for `send_audio`.
+
+        Source: https://api.wawp.net/en/docs/v2/send/contact
+        """
+        if not contacts:
+            self.refuse("contacts", "a message needs at least one card")
+        for contact in contacts:
+            if not (contact.formatted_name and contact.all_phones):
+                self.refuse("contacts", "each card needs a name and a phone number")
+            if beyond := contact.beyond_gateway_object:
+                self.refuse(
+                    "contacts", f"a card holds a name, an organisation and one number; leave out {', '.join(beyond)}"
+                )
+        return self._message("contact", {"contacts": [contact.gateway_object() for contact in contacts]}, to)
+
+    @property
+    def _query(self) -> dict[str, str]:
+        return {"instance_id": self.instance_id}
+
+    def _message(self, kind: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
+        self.reach(to)
+        body = {"chatId": to.chat_id, **body}
+        if to.reply_to:
+            body["reply_to"] = to.reply_to
+        return self.send(Request("POST", f"/v2/send/{kind}", query=self._query, json=body), to)
