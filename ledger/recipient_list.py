@@ -1,0 +1,215 @@
+"""Who is to get the message: a list read in chunks, each row usable or removed with its reason.
+
+A row never raises: it ends in `usable` or in `removed`. A list raises where it can't be used as a whole: an unknown
+region, nothing in it, no usable column, not a list. Rows without anything in them are no rows.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import BinaryIO
+
+from ..models import Recipient, canonical_address, check_region
+from ..providers.errors import RecipientListError
+from .list_columns import RawRow, cut
+from .list_formats import object_rows, read_rows
+from .list_text import decoded
+
+CHUNK_ROWS = 2_000
+_SHOWN = 200
+_LONGEST_REPLY_TO = 256  # ids of messages have 30 to 100 characters
+_REPEATED = "repeats an earlier row"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedRow:
+    """A row that gets no message.
+
+    Attributes:
+        line: Its line in a text file, its row in Parquet, its place in a JSON array or a list in memory; from 1.
+        value: What stood where the address should be, at most 200 characters, control characters replaced.
+        reason: Why it can't be used; holds no whole phone number.
+    """
+
+    line: int
+    value: str = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListChunk:
+    """The outcome of at most 2,000 rows in a row: `rows = len(usable) + len(removed)`."""
+
+    usable: list[Recipient] = field(default_factory=list)
+    removed: list[RemovedRow] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows this chunk is the outcome of."""
+        return len(self.usable) + len(self.removed)
+
+
+def read_recipients(stream: BinaryIO, *, filename: str = "", default_region: str = "") -> Iterator[ListChunk]:
+    r"""Read a list of recipients in CSV, JSON lines, a JSON array or Parquet, in memory that hardly grows with it.
+
+    The format is told by the content, then by the suffix. Text may be UTF-8, UTF-16, UTF-32 or Windows-1252. A column
+    `to`, `chat_id` or `phone` (or `recipient`, `number`, `mobile`, `whatsapp`, …) holds the address, the first filled
+    one in that order; `name` and `reply_to` are taken along. CSV with one column of addresses needs no headings.
+
+    Args:
+        stream: The list's bytes from the beginning; need not be seekable.
+        filename: For messages, and for its suffix.
+        default_region: Two-letter region (`US`) for numbers without a country code; empty removes those.
+
+    Returns:
+        Chunks in the list's order. Of rows with the same canonical address the first is usable.
+
+    Raises:
+        RecipientListError: An unknown region, at once; while read: empty, no usable column, not a list.
+
+    Example:
+        >>> import io
+        >>> [chunk] = read_recipients(io.BytesIO(b"to;name\n+1 650 555 0123;Ada\n+16505550123;Ada\n"))
+        >>> chunk.usable[0].to, chunk.removed[0].reason
+        ('+16505550123', 'repeats an earlier row')
+    """
+    region = _checked_region(default_region)
+
+    def is_address(text: str) -> bool:
+        try:
+            return bool(canonical_address(text, region))
+        except ValueError:
+            return False
+
+    def rows() -> Iterator[RawRow]:  # the stream is touched when the first chunk is asked for, not before
+        yield from read_rows(stream, filename=filename, is_address=is_address)
+
+    return _sorted_out(rows(), region, f"the list {cut(filename)}" if filename else "the list")
+
+
+def recipients_of(
+    items: Iterable[str | Recipient | Mapping[str, object]], *, default_region: str = ""
+) -> Iterator[ListChunk]:
+    """Sort out a list in memory: addresses, recipients, or mappings with the columns of a list file.
+
+    Args:
+        items: The list, or any iterable; it is read once, as the chunks are.
+        default_region: Two-letter region (`US`) for numbers without a country code; empty removes those.
+
+    Returns:
+        Chunks as from `read_recipients`.
+
+    Raises:
+        RecipientListError: An unknown region or a bare text, at once; while read: empty, no usable column.
+
+    Example:
+        >>> [chunk] = recipients_of(["650 555 0123", {"phone": "+16505550124", "name": "Ada"}], default_region="US")
+        >>> [recipient.to for recipient in chunk.usable]
+        ['+16505550123', '+16505550124']
+    """
+    region = _checked_region(default_region)
+    if isinstance(items, str | bytes | Mapping):
+        raise RecipientListError("recipients are given as a list, not as one text or mapping")
+    return _sorted_out(object_rows(items), region, "the list")
+
+
+def _checked_region(default_region: str) -> str:
+    region = default_region.strip().upper()
+    if region:
+        try:
+            check_region(region)
+        except ValueError as refused:
+            raise RecipientListError(str(refused)) from None
+    return region
+
+
+def _sorted_out(rows: Iterator[RawRow], region: str, which: str) -> Iterator[ListChunk]:
+    seen: set[int] = set()
+    chunk = ListChunk()
+    for row in rows:
+        outcome = _recipient(row, region)
+        if isinstance(outcome, str):
+            chunk.removed.append(RemovedRow(row.line, _shown(row.address), outcome))
+        elif (key := _key(outcome.to)) in seen:
+            chunk.removed.append(RemovedRow(row.line, _shown(row.address), _REPEATED))
+        else:
+            seen.add(key)
+            chunk.usable.append(outcome)
+        if chunk.rows >= CHUNK_ROWS:
+            yield chunk
+            chunk = ListChunk()
+    if chunk.rows:
+        yield chunk
+    elif not seen:
+        raise RecipientListError(f"{which} is empty: it needs at least one recipient")
+
+
+def _key(address: str) -> int:
+    """What repeats are found by, 8 bytes whatever the address's length, so that a million recipients fit.
+
+    A number is its own key. Other addresses are hashed to 63 bits (and made negative, so never a number's key): among
+    a million of them two different ones meet with a chance of 5 in 100 million, and the later would be left out.
+    """
+    if address.startswith("+"):
+        return int(address)
+    return -1 - (int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest()) >> 1)
+
+
+def _recipient(row: RawRow, region: str) -> Recipient | str:
+    """A recipient, or the reason why the row is none."""
+    if row.damage:
+        return row.damage
+    if isinstance(row.address, Recipient):
+        to, name, reply_to = row.address.to, row.address.name, row.address.reply_to
+    else:
+        try:
+            to = canonical_address(_address_text(row.address), region)
+        except ValueError as refused:
+            return str(refused)
+        name, reply_to = _text(row.name), _text(row.reply_to)
+    reply_to = reply_to.strip()
+    if len(reply_to) > _LONGEST_REPLY_TO or not reply_to.isprintable():
+        return "its reply_to is not the id of a message"
+    # The address is canonical already: validating it again would double the time a list takes.
+    return Recipient.model_construct(to=to, name=_clean(name.strip()), reply_to=reply_to)
+
+
+def _address_text(value: object) -> str:
+    """An address as text, of the types that Parquet and JSON have for a number.
+
+    Raises:
+        ValueError: A value of another type, or a number that is not whole.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return decoded(value)
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if not math.isfinite(value) or value != int(value):
+            raise ValueError("not a whole number")
+        if not 0 <= value < 10**20:
+            raise ValueError("not a phone number: negative or too long")
+        return str(int(value))
+    raise ValueError(f"neither text nor a number: {type(value).__name__}")
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN is how data frames write nothing
+        return ""
+    return decoded(value) if isinstance(value, bytes) else str(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Recipient):
+        value = value.to
+    return _clean(value if isinstance(value, str) else decoded(value) if isinstance(value, bytes) else repr(value))
+
+
+def _clean(text: str) -> str:
+    """A text that any database and terminal takes: 200 characters, no control characters or lone surrogates."""
+    if len(text) <= _SHOWN and text.isprintable():
+        return text
+    shown = "".join(c if c.isprintable() or c == "\xa0" else "\N{REPLACEMENT CHARACTER}" for c in text[:_SHOWN])
+    return shown[:-1] + "…" if len(text) > _SHOWN else shown
