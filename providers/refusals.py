@@ -59,7 +59,8 @@ SESSION = Meaning(
     "session",
     "the session can't send",
     "start it and log in with the phone, then run again",
-    r"invalid_session|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|status|does(?: not|n't) exist)"
+    r"invalid_session|session status"
+    r"|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|does(?: not|n't) exist)"
     r"|instance (?:\S+ )?(?:was |is )?(?:stopped|not )|not (?:equals )?authenticated|logged[ -]?out|scan.{0,12}\bqr\b"
     r"|(?:phone|device|account) (?:is )?(?:offline|disconnected|not connected|not authori[sz]ed)",
 )
