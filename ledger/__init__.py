@@ -1,1 +1,17 @@
-"""."""
+"""What must not be lost: who was to get what, and what became of it; and the pace it was sent at."""
+
+from .drain import Drain
+from .recipient_list import RemovedRow
+from .records import BroadcastRecord, BroadcastSummary, Outcome, Outstanding, Row
+from .store import LedgerStore
+
+__all__ = [
+    "BroadcastRecord",
+    "BroadcastSummary",
+    "Drain",
+    "LedgerStore",
+    "Outcome",
+    "Outstanding",
+    "RemovedRow",
+    "Row",
+]

@@ -1,1 +1,82 @@
-"""."""
+"""Bringing a ledger's tables to this version's schema: forwards only, one process at a time, never losing a row."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ...providers.errors import LedgerError
+from ..database import Database, make_file
+from ..exclusive import exclusive
+from ..schema import SCHEMA_VERSION, VERSION_TABLE
+
+_VERSION = sa.table(VERSION_TABLE, sa.column("version_num"))
+
+
+async def migrate(database: Database) -> None:
+    """Make the tables of a new ledger, or bring those of an older one forward.
+
+    Args:
+        database: The ledger's.
+
+    Raises:
+        LedgerError: It was made by a newer version, or can't be reached.
+    """
+
+    async def version() -> str:
+        if database.address.path is not None:
+            make_file(database.address.path)
+        async with database.reading() as connection:
+            if not await connection.run_sync(lambda plain: sa.inspect(plain).has_table(VERSION_TABLE)):
+                return ""
+            return (await connection.execute(sa.select(_VERSION))).scalar_one_or_none() or ""
+
+    found = await database.patiently("be opened", version)
+    if found == SCHEMA_VERSION:
+        return
+    async with exclusive(database, "migrate"):
+        found = await database.patiently("be opened", version)
+        if found == SCHEMA_VERSION:
+            return
+        if found and found not in known_versions():
+            raise LedgerError(
+                f"the ledger at {database.address.shown} was made by a newer version of prefect-whatsapp (schema {found},"
+                f" this one knows up to {SCHEMA_VERSION}): upgrade the package"
+            )
+
+        async def upgrade() -> None:
+            if database.is_sqlite:
+                # Before any transaction, and lasting: readers never wait for the writer.
+                async with database.engine.connect() as connection:
+                    raw = await connection.get_raw_connection()
+                    cursor = await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+                    await cursor.close()
+            async with database.migrating() as connection:
+                await connection.run_sync(_upgrade)
+
+        await database.patiently("be migrated", upgrade)
+
+
+def known_versions() -> set[str]:
+    """The revisions that this version of the package can start from."""
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory(str(Path(__file__).parent)).walk_revisions()}
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext, MigrationStep
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+
+    def steps(current: tuple[str, ...], _context: MigrationContext) -> list[object]:
+        ahead = list(scripts.iterate_revisions("head", current or "base", implicit_base=True))
+        return [MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in reversed(ahead)]
+
+    context = MigrationContext.configure(
+        connection,
+        opts={"version_table": VERSION_TABLE, "fn": steps, "transactional_ddl": True, "render_as_batch": True},
+    )
+    with Operations.context(context):
+        context.run_migrations()

@@ -1,0 +1,55 @@
+"""The media ids that a service gave for uploaded audio, per content and sending account, with their expiry."""
+
+import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .database import Database
+from .schema import media
+
+
+async def find(database: Database, digest: str, sender: str, margin_seconds: float) -> str:
+    """Give the id that will still be known in `margin_seconds`; empty where there is none."""
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=margin_seconds)
+    query = sa.select(media.c.media_id).where(
+        media.c.digest == digest, media.c.sender == sender, media.c.expires_at > until
+    )
+
+    async def attempt() -> str:
+        async with database.reading() as connection:
+            return (await connection.execute(query)).scalar_one_or_none() or ""
+
+    return await database.patiently("look up a media id", attempt)
+
+
+async def remember(database: Database, digest: str, sender: str, media_id: str, lifetime_seconds: float) -> None:
+    """Keep an upload's id in place of any older one."""
+    now = datetime.datetime.now(datetime.UTC)
+    values = {
+        "digest": digest,
+        "sender": sender,
+        "media_id": media_id,
+        "uploaded_at": now,
+        "expires_at": now + datetime.timedelta(seconds=lifetime_seconds),
+    }
+    insert = (sqlite if database.is_sqlite else postgresql).insert(media).values(values)
+    changed = {name: insert.excluded[name] for name in ("media_id", "uploaded_at", "expires_at")}
+    upsert = insert.on_conflict_do_update(index_elements=["digest", "sender"], set_=changed)
+
+    async def attempt() -> None:
+        async with database.writing() as connection:
+            await connection.execute(upsert)
+
+    await database.patiently("keep a media id", attempt)
+
+
+async def forget(database: Database, digest: str, sender: str, media_id: str) -> None:
+    """Drop an id that the service disowned, unless a newer one has taken its place."""
+    delete = sa.delete(media).where(media.c.digest == digest, media.c.sender == sender, media.c.media_id == media_id)
+
+    async def attempt() -> None:
+        async with database.writing() as connection:
+            await connection.execute(delete)
+
+    await database.patiently("forget a media id", attempt)

@@ -1,0 +1,146 @@
+"""What the ledger takes and gives: a broadcast, a row, an outcome."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..models.masking import mask
+from ..models.states import SendState
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastRecord:
+    """A promise by its name: one content, from one account, to a list.
+
+    Attributes:
+        id: Opaque, for the world.
+        name: What its people call it; unique in the ledger.
+        kind: `audio` or `contacts`.
+        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        account: The sending account's public id.
+        content: Digest of what is sent.
+        content_label: The same in words for a person, such as `s3://bucket/weekly.mp3`.
+        created_at: When the name was first used.
+        planned_at: When its list was last read to the end; None before.
+        removed: Rows of that list that were not planned.
+        number: Its number within the ledger's tables.
+    """
+
+    id: str
+    name: str
+    kind: str
+    provider: str
+    account: str
+    content: str
+    content_label: str
+    created_at: datetime.datetime
+    planned_at: datetime.datetime | None = None
+    removed: int = 0
+    number: int = field(default=0, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSummary:
+    """A broadcast with how many of its rows are in each state; a state without rows is absent."""
+
+    record: BroadcastRecord
+    counts: Mapping[SendState, int]
+
+    @property
+    def planned(self) -> int:
+        """Recipients that it is to reach."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recipient of one broadcast, as it was when it was read.
+
+    Attributes:
+        id: The row's number.
+        broadcast_id: Id of its broadcast.
+        recipient: Canonical address.
+        name: How the list calls them.
+        reply_to: Id of the message to quote.
+        state: Where its message stands.
+        attempts: Claims so far.
+        message_id: The service's id of the message.
+        status_text: The service's own words.
+        error_code: The service's code of its refusal.
+        error_text: Why it failed, was skipped or is unknown, in a sentence.
+        error_kind: The refusal's kind, such as `throttle`, `window` or `media`.
+        task_run_id: Prefect's task run that sent it last.
+        provider: The service.
+        account: The sending account.
+        claimed_at: When it was last claimed.
+        settled_at: When its outcome was recorded.
+    """
+
+    id: int
+    broadcast_id: str
+    recipient: str
+    name: str
+    reply_to: str
+    state: SendState
+    attempts: int
+    message_id: str
+    status_text: str
+    error_code: str
+    error_text: str
+    error_kind: str
+    task_run_id: str
+    provider: str
+    account: str
+    claimed_at: datetime.datetime | None = None
+    settled_at: datetime.datetime | None = None
+
+    @property
+    def callback(self) -> str:
+        """The opaque id that travels with a message (`biz_opaque_callback_data`) and comes back with its statuses."""
+        return f"{self.broadcast_id}:{self.id}"
+
+    def __repr__(self) -> str:
+        return f"Row({self.id}, {mask(self.recipient)!r}, {self.state})"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one claimed row.
+
+    Attributes:
+        state: `accepted`, `failed`, `skipped`, `unknown`, or `queued`: surely not accepted, to be tried again.
+        message_id: The service's id of the message.
+        status_text: The service's own words.
+        error_code: Its code, where it refused.
+        error_text: Why, in a sentence.
+        error_kind: The refusal's kind.
+    """
+
+    state: SendState
+    message_id: str = ""
+    status_text: str = ""
+    error_code: str = ""
+    error_text: str = ""
+    error_kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What a broadcast still has to do.
+
+    Attributes:
+        queued: Rows that anyone may take.
+        held_by_others: Rows that another owner reserved or is sending.
+        held_by_us: Rows that this owner reserved or is sending.
+    """
+
+    queued: int
+    held_by_others: int
+    held_by_us: int = 0
+
+
+def storable(text: str, limit: int = 2000) -> str:
+    """Cut a text of unknown origin, and take out what PostgreSQL can't hold: NULs and half surrogates."""
+    return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

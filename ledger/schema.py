@@ -1,0 +1,131 @@
+"""The ledger's tables, the same on SQLite and PostgreSQL.
+
+Names begin with `whatsapp_`, so that a ledger may live in a database that holds other things, Prefect's own included.
+A broadcast has a number for the tables and an opaque id for the world: 100,000 rows in four indexes are half as large so.
+"""
+
+import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+SCHEMA_VERSION = "0001"
+VERSION_TABLE = "whatsapp_ledger_version"
+
+
+class UtcDateTime(TypeDecorator[datetime.datetime]):
+    """A moment in UTC; SQLite has no time zones, so it gets and gives the bare UTC time."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Give SQLite the bare UTC time."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Say that what SQLite gave is UTC."""
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=datetime.UTC)
+
+
+metadata = sa.MetaData()
+
+# SQLite makes only an INTEGER primary key the row's own number.
+_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+broadcasts = sa.Table(
+    "whatsapp_broadcasts",
+    metadata,
+    sa.Column("number", _Number, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content_label", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("planned_at", UtcDateTime),
+    sa.Column("removed", sa.Integer, nullable=False, server_default="0"),
+)
+
+sends = sa.Table(
+    "whatsapp_sends",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False, server_default=""),
+    sa.Column("reply_to", sa.Text, nullable=False, server_default=""),
+    sa.Column("state", sa.Text, nullable=False, server_default="queued"),
+    sa.Column("owner", _Number),  # who reserved or is sending it; NULL where nobody does
+    sa.Column("claim", sa.Text, nullable=False, server_default=""),  # token of the last claim, never cleared
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("message_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("status_text", sa.Text, nullable=False, server_default=""),
+    sa.Column("error_code", sa.Text, nullable=False, server_default=""),
+    sa.Column("error_text", sa.Text, nullable=False, server_default=""),
+    sa.Column("error_kind", sa.Text, nullable=False, server_default=""),
+    sa.Column("task_run_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("claimed_at", UtcDateTime),
+    sa.Column("settled_at", UtcDateTime),
+    sa.UniqueConstraint("broadcast", "recipient", name="whatsapp_sends_once"),
+)
+sa.Index("whatsapp_sends_by_state", sends.c.broadcast, sends.c.state, sends.c.id)
+sa.Index("whatsapp_sends_in_order", sends.c.broadcast, sends.c.id)
+sa.Index(
+    "whatsapp_sends_held",
+    sends.c.broadcast,
+    sends.c.owner,
+    sqlite_where=sends.c.owner.is_not(None),
+    postgresql_where=sends.c.owner.is_not(None),
+)
+sa.Index(
+    "whatsapp_sends_by_message",
+    sends.c.message_id,
+    sqlite_where=sends.c.message_id != "",
+    postgresql_where=sends.c.message_id != "",
+)
+
+removed = sa.Table(
+    "whatsapp_removed",
+    metadata,
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), primary_key=True),
+    sa.Column("line", _Number, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+owners = sa.Table(
+    "whatsapp_owners",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("flow_run_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rate", sa.Double, nullable=False),  # messages a second its sender may send; 0 is without limit
+    sa.Column("share", sa.Double, nullable=False, server_default="0"),
+    sa.Column("joined_at", UtcDateTime, nullable=False),
+    sa.Column("left_at", UtcDateTime),
+    sa.Column("left_tick", sa.Double),  # the same moment by the clock of its host that nobody can set
+)
+sa.Index("whatsapp_owners_by_sender", owners.c.sender)
+
+media = sa.Table(
+    "whatsapp_media",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("sender", sa.Text, primary_key=True),
+    sa.Column("media_id", sa.Text, nullable=False),
+    sa.Column("uploaded_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,428 @@
+"""The durable book: who was to get what, what was tried, what came back."""
+
+import datetime
+import uuid
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..models.recipient import Recipient
+from ..models.states import SendState
+from ..providers.errors import BroadcastMismatchError, LedgerError
+from . import media_ids, statuses
+from .database import Database, read_address
+from .drain import Drain, finish
+from .exclusive import exclusive
+from .migrations import migrate
+from .recipient_list import RemovedRow
+from .records import BroadcastRecord, BroadcastSummary, Row, storable
+from .rows import as_broadcast, as_row
+from .schema import broadcasts, removed, sends
+from .writer import GroupWriter
+
+_PLAN_SQLITE = (
+    "INSERT INTO whatsapp_sends (broadcast, recipient, name, reply_to) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (broadcast, recipient) DO NOTHING"
+)
+_PLAN_POSTGRES = sa.text(
+    "INSERT INTO whatsapp_sends (broadcast, recipient, name, reply_to)"
+    " SELECT :broadcast, recipient, name, reply_to FROM unnest(:recipients, :names, :replies)"
+    " WITH ORDINALITY AS v(recipient, name, reply_to, place) ORDER BY place"
+    " ON CONFLICT (broadcast, recipient) DO NOTHING"
+).bindparams(
+    sa.bindparam("broadcast", type_=sa.BigInteger),
+    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text)) for name in ("recipients", "names", "replies")),
+)
+_NAME_CHARACTERS = 500
+_VALUE_CHARACTERS = 200
+
+
+class LedgerStore:
+    """A ledger that is open, on SQLite or PostgreSQL. Made by `LedgerStore.open`; for one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = GroupWriter(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str = "", *, patience_seconds: float = 60.0) -> AsyncIterator["LedgerStore"]:
+        """Open a ledger, making or migrating it where needed.
+
+        Args:
+            url: Empty for SQLite under `PREFECT_HOME`; a path or `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`.
+            patience_seconds: How long each operation tries again while the database is away, locked or full.
+
+        Raises:
+            LedgerError: Not an address, not reachable, or made by a newer version.
+
+        Example:
+            >>> async def main() -> int:
+            ...     async with LedgerStore.open("ledger.db") as store:
+            ...         return len(await store.broadcasts())
+        """
+        database = Database(read_address(url), patience_seconds)
+        try:
+            await migrate(database)
+            store = cls(database)
+            try:
+                yield store
+            finally:
+                await finish(store._writer.close)
+        finally:
+            await finish(database.close)
+
+    @property
+    def address(self) -> str:
+        """Where it is, without password."""
+        return self._database.address.shown
+
+    async def start_broadcast(
+        self, name: str, *, kind: str, provider: str, account: str, content: str, content_label: str = ""
+    ) -> BroadcastRecord:
+        """Begin a broadcast, or go on with the one of that name.
+
+        Args:
+            name: The promise.
+            kind: `audio` or `contacts`.
+            provider: `graph`, `chat-api`, `wawp` or `waha`.
+            account: The sending account's public id.
+            content: Digest of what is sent.
+            content_label: The same in words for a person.
+
+        Returns:
+            The broadcast as the ledger has it.
+
+        Raises:
+            BroadcastMismatchError: The name stands for something else; the text shows both.
+        """
+        asked = BroadcastRecord(
+            id=uuid.uuid4().hex,
+            name=storable(name, _NAME_CHARACTERS),
+            kind=kind,
+            provider=provider,
+            account=account,
+            content=content,
+            content_label=storable(content_label, _NAME_CHARACTERS),
+            created_at=_now(),
+        )
+        fields = ("id", "name", "kind", "provider", "account", "content", "content_label", "created_at")
+        values = {field: getattr(asked, field) for field in fields}
+        insert = self._insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
+
+        async def attempt() -> BroadcastRecord:
+            async with self._database.writing() as connection:
+                found = await _find(connection, asked.name)
+                if found is None:
+                    await connection.execute(insert)
+                    found = await _find(connection, asked.name)
+                assert found is not None
+                return found
+
+        found = await self._database.patiently("begin a broadcast", attempt)
+        if _promise(found) != _promise(asked):
+            raise BroadcastMismatchError(
+                f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
+                " give this one another name"
+            )
+        return found
+
+    async def find_broadcast(self, name: str) -> BroadcastRecord | None:
+        """Look a broadcast up by its name."""
+
+        async def attempt() -> BroadcastRecord | None:
+            async with self._database.reading() as connection:
+                return await _find(connection, name)
+
+        return await self._database.patiently("look up a broadcast", attempt)
+
+    async def broadcasts(self) -> list[BroadcastSummary]:
+        """List all broadcasts with their counts, the newest first."""
+        listing = sa.select(broadcasts).order_by(broadcasts.c.number.desc())
+        counting = sa.select(sends.c.broadcast, sends.c.state, sa.func.count()).group_by(
+            sends.c.broadcast, sends.c.state
+        )
+
+        async def attempt() -> list[BroadcastSummary]:
+            async with self._database.reading() as connection:
+                records = [as_broadcast(entry) for entry in await connection.execute(listing)]
+                counts: dict[int, dict[SendState, int]] = {record.number: {} for record in records}
+                for number, state, count in await connection.execute(counting):
+                    counts.setdefault(number, {})[SendState(state)] = count
+            return [BroadcastSummary(record, counts[record.number]) for record in records]
+
+        return await self._database.patiently("list the broadcasts", attempt)
+
+    async def plan(self, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
+        """Queue one chunk of recipients; those that the broadcast has already stay as they are.
+
+        Args:
+            record: The broadcast.
+            rows: Some thousands at a time.
+
+        Returns:
+            How many were new.
+        """
+        if not rows:
+            return 0
+        cells = [
+            (row.to, storable(row.name, _NAME_CHARACTERS), storable(row.reply_to, _NAME_CHARACTERS)) for row in rows
+        ]
+
+        async def attempt() -> int:
+            async with self._database.writing() as connection:
+                if self._database.is_sqlite:
+                    result = await connection.exec_driver_sql(_PLAN_SQLITE, [(record.number, *cell) for cell in cells])
+                else:
+                    recipients, names, replies = (list(column) for column in zip(*cells, strict=True))
+                    result = await connection.execute(
+                        _PLAN_POSTGRES,
+                        {"broadcast": record.number, "recipients": recipients, "names": names, "replies": replies},
+                    )
+                return int(result.rowcount)
+
+        return await self._database.patiently("queue recipients", attempt)
+
+    async def remove(self, record: BroadcastRecord, rows: Sequence[RemovedRow]) -> None:
+        """Keep lines of the list that were not planned, with their reasons; a line that is told again is replaced."""
+        if not rows:
+            return
+        # One statement can't name a line twice on PostgreSQL; the last word counts.
+        values = {
+            row.line: {
+                "broadcast": record.number,
+                "line": row.line,
+                "value": storable(row.value, _VALUE_CHARACTERS),
+                "reason": storable(row.reason, _NAME_CHARACTERS),
+            }
+            for row in rows
+        }
+        insert = self._insert(removed)
+        upsert = insert.on_conflict_do_update(
+            index_elements=["broadcast", "line"],
+            set_={"value": insert.excluded.value, "reason": insert.excluded.reason},
+        )
+
+        async def attempt() -> None:
+            async with self._database.writing() as connection:
+                await connection.execute(upsert, list(values.values()))
+
+        await self._database.patiently("keep removed lines", attempt)
+
+    async def mark_planned(self, record: BroadcastRecord, *, removed: int) -> BroadcastRecord:
+        """Say that the list was read to its end, and how many of its rows were not planned."""
+        change = (
+            sa.update(broadcasts).where(broadcasts.c.number == record.number).values(planned_at=_now(), removed=removed)
+        )
+
+        async def attempt() -> BroadcastRecord:
+            async with self._database.writing() as connection:
+                await connection.execute(change)
+                found = await _find(connection, record.name)
+                assert found is not None
+                return found
+
+        return await self._database.patiently("mark the plan", attempt)
+
+    async def removed_rows(self, record: BroadcastRecord, *, batch: int = 1000) -> AsyncIterator[RemovedRow]:
+        """Go through the lines that were not planned, by line number."""
+        query = sa.select(removed).where(removed.c.broadcast == record.number).order_by(removed.c.line).limit(batch)
+        last: int | None = None
+        while True:
+            page = await self._page(query if last is None else query.where(removed.c.line > last))
+            for entry in page:
+                yield RemovedRow(entry.line, entry.value, entry.reason)
+            if len(page) < batch:
+                return
+            last = page[-1].line
+
+    async def counts(self, record: BroadcastRecord) -> dict[SendState, int]:
+        """Count a broadcast's rows by state; every state is there."""
+        query = (
+            sa.select(sends.c.state, sa.func.count()).where(sends.c.broadcast == record.number).group_by(sends.c.state)
+        )
+
+        async def attempt() -> dict[SendState, int]:
+            async with self._database.reading() as connection:
+                found = {SendState(state): count for state, count in await connection.execute(query)}
+            return {state: found.get(state, 0) for state in SendState}
+
+        return await self._database.patiently("count rows", attempt)
+
+    async def rows(
+        self, record: BroadcastRecord, states: Collection[SendState] | None = None, *, batch: int = 1000
+    ) -> AsyncIterator[Row]:
+        """Go through a broadcast's rows in the order of its list, a page in memory at a time.
+
+        Args:
+            record: The broadcast.
+            states: Only rows in these; None for all.
+            batch: Rows a page.
+        """
+        query = sa.select(sends).where(sends.c.broadcast == record.number).order_by(sends.c.id).limit(batch)
+        if states is not None:
+            query = query.where(sends.c.state.in_([state.value for state in states]))
+        last = 0
+        while True:
+            page = await self._page(query.where(sends.c.id > last))
+            for entry in page:
+                yield as_row(entry, record)
+            if len(page) < batch:
+                return
+            last = page[-1].id
+
+    async def _page(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        async def attempt() -> Sequence[sa.Row[Any]]:
+            async with self._database.reading() as connection:
+                page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+                return page
+
+        return await self._database.patiently("read rows", attempt)
+
+    async def requeue(self, record: BroadcastRecord, state: SendState) -> int:
+        """Queue rows again: `unknown` for `on_unknown="resend"`, `failed` or `skipped` for another try.
+
+        The token of the last claim stays, so that its late outcome still finds the row while nobody claimed it anew.
+
+        Returns:
+            How many.
+        """
+        if state not in (SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED):
+            raise LedgerError(f"rows that are {state} can't be queued again")
+        change = (
+            sa.update(sends)
+            .where(sends.c.broadcast == record.number, sends.c.state == state)
+            .values(
+                state=SendState.QUEUED,
+                owner=None,
+                message_id="",
+                status_text="",
+                error_code="",
+                error_text="",
+                error_kind="",
+                settled_at=None,
+            )
+        )
+
+        async def attempt() -> int:
+            async with self._database.writing() as connection:
+                return (await connection.execute(change)).rowcount
+
+        return await self._database.patiently("queue rows again", attempt)
+
+    async def record_status(
+        self,
+        reference: str,
+        state: SendState,
+        *,
+        message_id: str = "",
+        status_text: str = "",
+        error_code: str = "",
+        error_text: str = "",
+    ) -> bool:
+        """Take a delivery status: it only ever moves a row forward.
+
+        Args:
+            reference: The row's callback id as it travelled with the message, or the service's message id.
+            state: `accepted`, `sent`, `delivered`, `read`, `played` or `failed`.
+            message_id: The service's id, where the reference is the callback.
+            status_text: The service's own words.
+            error_code: Its code of a failure.
+            error_text: Its words of a failure.
+
+        Returns:
+            Whether a row was changed.
+
+        Raises:
+            LedgerError: Another state, or the ledger stayed away.
+        """
+        return await statuses.record(
+            self._database,
+            reference,
+            state,
+            message_id=storable(message_id),
+            status_text=storable(status_text),
+            error_code=storable(error_code),
+            error_text=storable(error_text),
+        )
+
+    async def media_id(self, digest: str, sender: str, *, margin_seconds: float = 86_400.0) -> str:
+        """Give the service's id of an uploaded content that lives for `margin_seconds` more; empty where there is none."""
+        return await media_ids.find(self._database, digest, sender, margin_seconds)
+
+    async def remember_media(self, digest: str, sender: str, media_id: str, lifetime_seconds: float) -> None:
+        """Keep an upload's id for every later broadcast of this content from this account."""
+        await media_ids.remember(self._database, digest, sender, media_id, lifetime_seconds)
+
+    async def forget_media(self, digest: str, sender: str, media_id: str) -> None:
+        """Drop an id that the service disowned; a newer one stays."""
+        await media_ids.forget(self._database, digest, sender, media_id)
+
+    def exclusive(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Be the only one among all processes with this ledger for a key; ends with the process."""
+        return exclusive(self._database, key)
+
+    @asynccontextmanager
+    async def join(
+        self,
+        record: BroadcastRecord,
+        *,
+        flow_run_id: str = "",
+        sender: str = "",
+        messages_per_second: float = 80.0,
+        lapse_seconds: float = 30.0,
+        beat_seconds: float = 1.0,
+    ) -> AsyncIterator[Drain]:
+        """Take part in sending a broadcast; what is reserved and not sent is given back at the end.
+
+        Args:
+            record: The broadcast.
+            flow_run_id: Prefect's run.
+            sender: Whose pace is shared among all its broadcasts; empty for the record's `provider:account`.
+            messages_per_second: What the sender may send, all owners together; 0 for no limit.
+            lapse_seconds: After how long without a heartbeat an owner on another host is gone.
+            beat_seconds: Between heartbeats.
+
+        Raises:
+            LedgerError: The ledger stayed away for longer than its patience.
+        """
+        drain = Drain(
+            self._database,
+            self._writer,
+            record,
+            flow_run_id=flow_run_id,
+            sender=sender or f"{record.provider}:{record.account}",
+            messages_per_second=messages_per_second,
+            lapse_seconds=lapse_seconds,
+            beat_seconds=beat_seconds,
+        )
+        try:
+            await drain._enter()
+            yield drain
+        finally:
+            await finish(drain._leave)
+
+    def _insert(self, table: sa.Table) -> Any:
+        return (sqlite if self._database.is_sqlite else postgresql).insert(table)
+
+
+async def _find(connection: AsyncConnection, name: str) -> BroadcastRecord | None:
+    entry = (await connection.execute(sa.select(broadcasts).where(broadcasts.c.name == name))).one_or_none()
+    return None if entry is None else as_broadcast(entry)
+
+
+def _promise(record: BroadcastRecord) -> tuple[str, str, str, str]:
+    return record.kind, record.provider, record.account, record.content
+
+
+def _told(record: BroadcastRecord) -> str:
+    label = f" {record.content_label}" if record.content_label else ""
+    return f"{record.kind}{label} (content {record.content[:6]}) from {record.provider}:{record.account}"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

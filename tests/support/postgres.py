@@ -1,0 +1,144 @@
+"""A throwaway PostgreSQL on a free loopback port, from whatever binaries the machine has."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NOT_FOUND = "PostgreSQL's own binaries (initdb, postgres) are not on this machine"
+
+
+def find_binaries() -> Path | None:
+    """The folder of the newest `initdb` and `postgres`; None where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.partition(".")[0]))
+    on_path = shutil.which("postgres")
+    folders = [*reversed(found), *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """PostgreSQL refuses to run as root: its own user, or nobody."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("running as root, and there is neither a postgres nor a nobody user")
+
+
+@dataclass
+class Postgres:
+    """One server with a data folder of its own; `url` is for the ledger.
+
+    Args:
+        settings: More settings, `name=value` each.
+    """
+
+    settings: tuple[str, ...] = ()
+    password: str = "loopback-only"
+    port: int = 0
+    folder: Path = field(init=False)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        binaries = find_binaries()
+        if binaries is None:
+            raise RuntimeError(NOT_FOUND)
+        self._binaries, self._user = binaries, _unprivileged()
+        self.folder = Path(tempfile.mkdtemp(prefix="pw-postgres-"))
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        if self._user:
+            for path in (self.folder, secret):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+        command = [binaries / "initdb", "-D", self.folder / "data", "-U", "pack", "-A", "scram-sha-256", "-E", "UTF8"]
+        subprocess.run(
+            [*map(str, command), "--no-locale", "--no-sync", f"--pwfile={secret}"],
+            check=True,
+            capture_output=True,
+            preexec_fn=self._drop_rights,
+            cwd="/",
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    @property
+    def _drop_rights(self) -> Callable[[], None] | None:
+        user = self._user
+        if user is None:
+            return None
+
+        def drop() -> None:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+
+        return drop
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+asyncpg://pack:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> "Postgres":
+        options = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", *self.settings]
+        command = [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
+        log = (self.folder / "log").open("ab")
+        if self._user:
+            os.chown(self.folder / "log", self._user.pw_uid, self._user.pw_gid)
+        with log:
+            self._process = subprocess.Popen(
+                [*command, *(part for option in options for part in ("-c", option))],
+                stdout=log,
+                stderr=log,
+                preexec_fn=self._drop_rights,
+                cwd="/",
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if not self.running:
+                break
+            if self._answers():
+                return self
+            time.sleep(0.05)
+        raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()[-500:]}")
+
+    def _answers(self) -> bool:
+        ask = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ask, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """Stop at once, as an operator's restart does: connections are cut, what was committed is there again."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait(20)
+        self._process = None
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; its URL."""
+        command = [str(self._binaries / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "pack", name]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": self.password})
+        return self.url(name)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
