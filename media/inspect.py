@@ -67,6 +67,8 @@ def inspect_audio(path: Path, *, source: str, etag: str = "") -> Audio:
     ogg = _walk(path) if container == "ogg" else None
     sound = _listen(path, source, container)
     container = container or sound.container
+    if container == "wav" and _wav_is_short(head, size):
+        sound.problems.append("cut")
     stated = container not in _LENGTH_NOT_STATED and (container != "mp3" or states_length(body))
     warnings = list(_warnings(source, sound, stated, ogg))
     duration, sample_rate, voice_ready = sound.stated if stated and sound.stated else sound.present, 0, False
@@ -94,22 +96,25 @@ def inspect_audio(path: Path, *, source: str, etag: str = "") -> Audio:
     )
 
 
-def voice_warnings(source: str, size: int, duration: float) -> tuple[str, ...]:
+def voice_warnings(
+    source: str, size: int, duration: float, *, play_button_bytes: int = PLAY_BUTTON_BYTES
+) -> tuple[str, ...]:
     """Say what a recipient will notice about a voice note of this size and length.
 
     Args:
         source: What the sentence calls it.
         size: Bytes of the note.
         duration: Seconds.
+        play_button_bytes: The size up to which a play button shows.
 
     Returns:
         Sentences; none for a note that shows a play button and is not long.
     """
     warnings: list[str] = []
-    if size > PLAY_BUTTON_BYTES:
+    if size > play_button_bytes:
         warnings.append(
-            f"The voice note of {source} has {size / 1000:.0f} kB, more than the 512 kB up to which WhatsApp shows "
-            "a play button: recipients will see a download icon."
+            f"The voice note of {source} has {size / 1000:.0f} kB, over the {play_button_bytes / 1000:.0f} kB up to "
+            "which WhatsApp shows a play button: recipients will see a download icon."
         )
     if duration > ADVISED_VOICE_SECONDS:
         warnings.append(
@@ -217,6 +222,12 @@ def _decodes(packet: Any) -> bool:
         return bool(packet.decode())
     except FFmpegError:
         return False
+
+
+def _wav_is_short(head: bytes, size: int) -> bool:
+    # ffmpeg takes the length from what is there. Writers to a pipe leave 0 or all ones, which state nothing.
+    stated = int.from_bytes(head[4:8], "little")
+    return head.startswith(b"RIFF") and size < stated + 8 and stated < 0xFFFF_0000
 
 
 def _cut_off(sound: _Sound, stated: bool) -> bool:

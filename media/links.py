@@ -82,8 +82,13 @@ class _QueryBelow(httpx.BaseTransport):
         self._wrapped, self._target = wrapped, target
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.url = request.url.copy_with(raw_path=self._target)
-        return self._wrapped.handle_request(request)
+        # A request of its own: httpx logs the one it was given, after the answer.
+        url = request.url.copy_with(raw_path=self._target)
+        return self._wrapped.handle_request(
+            httpx.Request(
+                request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+            )
+        )
 
     def close(self) -> None:
         self._wrapped.close()

@@ -91,7 +91,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
         except AudioError:
             note = None
         if note and note.voice_ready:
-            return _as_note(audio, note, transcoded=False)
+            return _as_note(audio, note, settings, transcoded=False)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".voice-", ignore_cleanup_errors=True) as work:
         made = _encode(audio, Path(work), settings)
         note = inspect_audio(made, source=audio.source)
@@ -100,7 +100,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
                 f"What ffmpeg made of {audio.source} is no good voice note: look at the file, or at another ffmpeg."
             )
         os.replace(made, kept)
-    return _as_note(audio, note.model_copy(update={"path": kept}), transcoded=True)
+    return _as_note(audio, note.model_copy(update={"path": kept}), settings, transcoded=True)
 
 
 def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
@@ -183,13 +183,14 @@ def _cache_key(audio: Audio, settings: VoiceSettings) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _as_note(audio: Audio, note: Audio, *, transcoded: bool) -> Audio:
+def _as_note(audio: Audio, note: Audio, settings: VoiceSettings, *, transcoded: bool) -> Audio:
+    noticed = voice_warnings(audio.source, note.size, note.duration, play_button_bytes=settings.play_button_bytes)
     return note.model_copy(
         update={
             "filename": filename_for(audio.source, "ogg"),
             "etag": audio.etag,
             "transcoded": transcoded,
-            "warnings": (*audio.warnings, *voice_warnings(audio.source, note.size, note.duration)),
+            "warnings": (*audio.warnings, *noticed),
         }
     )
 
