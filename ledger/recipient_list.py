@@ -40,7 +40,7 @@ class RemovedRow:
 
 @dataclass(frozen=True, slots=True)
 class ListChunk:
-    """The outcome of at most 2,000 rows in a row: `rows = len(usable) + len(removed)`."""
+    """The outcome of at most 2,000 rows, one after the other: `rows = len(usable) + len(removed)`."""
 
     usable: list[Recipient] = field(default_factory=list)
     removed: list[RemovedRow] = field(default_factory=list)

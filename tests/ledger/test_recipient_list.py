@@ -82,12 +82,14 @@ def test_lines_of_two_encodings_in_one_file() -> None:
 
 
 # fmt: off
-@pytest.mark.parametrize(
-    "heading",
-    ["to", "TO", " To ", "phone", "Phone_Number", "phone-number", "Number", "mobile", "WhatsApp", "WhatsApp Number",
-     "telephone", "Tel.", "chat_id", "chatId", "Chat ID", "recipient", '"to"', "\ufeffto"],
+HEADINGS = (
+    "to", "TO", " To ", "phone", "Phone_Number", "phone-number", "Number", "mobile", "WhatsApp", "WhatsApp Number",
+    "telephone", "Tel.", "chat_id", "chatId", "Chat ID", "recipient", '"to"', "\ufeffto",
 )
 # fmt: on
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
 def test_headings_of_the_address_column(heading: str) -> None:
     assert read(f"{heading},name\n{ADA},Ada\n")[0] == [ADA]
 
