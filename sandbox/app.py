@@ -1,0 +1,193 @@
+"""The sandbox as an ASGI app: four services under their prefixes, and `/_sandbox` to see the truth and tell faults.
+
+| address | what it is |
+|---|---|
+| `/graph/v25.0/…`, also `/v25.0/…` | Graph; `base_url` is `http://host:port/graph` |
+| `/chat-api/instance{ID}/…` | Chat-API |
+| `/wawp/v2/…` | Wawp |
+| `/waha/api/…` | WAHA |
+| `GET /_sandbox/truth` | calls, uploads, accepted sends per recipient; `?since=` seconds, `?brief=1` without the maps |
+| `DELETE /_sandbox/truth` | forget all of it |
+| `GET /_sandbox/messages` | each accepted message whole; `?recipient=`, `?since=` |
+| `GET`, `POST`, `DELETE /_sandbox/faults` | list, tell (one `Fault` or a list), stop all |
+
+Dispatch is by hand, not by Starlette's router: the sandbox is the other side of benchmarks.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .chat_api import ChatApiService
+from .faults import Fault, Faults
+from .graph import GraphService
+from .links import Links
+from .service import Answer, Call, Room, Service
+from .settings import SandboxSettings
+from .truth import Truth
+from .waha import WahaService
+from .wawp import WawpService
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HangUp = Callable[[Scope, str], bool]
+
+MAX_BODY = 40 * 1024 * 1024
+_FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
+_GRAPH_ROOT = re.compile(r"v\d{1,2}\.0")
+
+
+class Sandbox:
+    """The ASGI app.
+
+    Args:
+        settings: Who the accounts are.
+        faults: Faults in force from the start.
+
+    Attributes:
+        truth: What happened.
+        faults: What goes wrong.
+        hang_up: Closes the connection that a scope came by, if the server can; set by `sandbox.server`.
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None, faults: Iterable[Fault] = ()) -> None:
+        self.settings = settings or SandboxSettings()
+        self.truth = Truth(self.settings.keep_messages)
+        self.faults = Faults(faults)
+        self.hang_up: HangUp | None = None
+        room = Room(self.settings, self.truth, self.faults, Links(fetch=self.settings.fetch_links))
+        services: list[Service] = [GraphService(room), ChatApiService(room), WawpService(room), WahaService(room)]
+        self._services = {service.name: service for service in services}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        body = await _body(receive)
+        if body is None:
+            return  # the sender hung up before the request was whole: nothing was asked
+        answer = await self._answer(scope, body)
+        if answer.drop:
+            await self._drop(scope, receive, send, answer)
+            return
+        content = answer.content()
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(content)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in answer.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        path: str = scope["path"]
+        first, _, rest = path[1:].partition("/")
+        service = self._services.get(first)
+        if service is None:
+            if not _GRAPH_ROOT.fullmatch(first):
+                return self._own(scope, body)
+            service, rest, first = self._services["graph"], path[1:], ""
+        if len(body) > MAX_BODY:
+            return Answer(b"", 413)
+        headers = dict(scope["headers"])
+        base = f"{scope.get('scheme', 'http')}://{headers.get(b'host', b'').decode('latin-1')}"
+        call = Call(
+            method=scope["method"],
+            path="/" + rest,
+            query_string=scope["query_string"],
+            headers=headers,
+            body=body,
+            base=f"{base}/{first}" if first else base,
+        )
+        answer = await service.answer(call)
+        if answer.reason:
+            self.truth.refused(service.name, answer.reason, throttled=answer.throttled)
+        return answer
+
+    def _own(self, scope: Scope, body: bytes) -> Answer:
+        query = Call(scope["method"], scope["path"], scope["query_string"]).query
+        try:
+            match (scope["path"].rstrip("/"), scope["method"]):
+                case ("/_sandbox/truth", "GET"):
+                    since, brief = float(query.get("since", 0)), bool(query.get("brief"))
+                    return Answer(self.truth.report(since=since, brief=brief))
+                case ("/_sandbox/truth", "DELETE"):
+                    self.truth.reset()
+                    return Answer({"ok": True})
+                case ("/_sandbox/messages", "GET"):
+                    since = float(query.get("since", 0))
+                    return Answer(self.truth.messages(recipient=query.get("recipient", ""), since=since))
+                case ("/_sandbox/faults", "GET"):
+                    return Answer(self.faults.report())
+                case ("/_sandbox/faults", "POST"):
+                    told = json.loads(body or b"null")
+                    self.faults.add(*_FAULTS.validate_python(told if isinstance(told, list) else [told]))
+                    return Answer(self.faults.report())
+                case ("/_sandbox/faults", "DELETE"):
+                    self.faults.clear()
+                    return Answer([])
+                case ("", "GET"):
+                    return Answer({"sandbox": "prefect-whatsapp", "services": [f"/{name}" for name in self._services]})
+        except ValidationError as wrong:
+            return Answer({"error": wrong.errors(include_url=False, include_context=False)}, 422)
+        except ValueError as wrong:
+            return Answer({"error": str(wrong)}, 400)
+        return Answer({"error": "no such address in the sandbox"}, 404)
+
+    async def _drop(self, scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
+        content = answer.content()
+        if answer.drop == "partial":
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
+        if self.hang_up is None or not self.hang_up(scope, answer.drop):
+            raise ConnectionResetError("the sandbox dropped the connection")
+        await receive()  # until the server has seen the disconnection: it then misses no answer
+
+
+def create_app(settings: SandboxSettings | None = None, faults: Iterable[Fault] = ()) -> Sandbox:
+    """Make the ASGI app; any ASGI server runs it, and `sandbox.server` also lets it drop connections.
+
+    Args:
+        settings: Who the accounts are.
+        faults: Faults in force from the start.
+
+    Example:
+        >>> create_app().truth.report(brief=True)["accepted_total"]
+        0
+    """
+    return Sandbox(settings, faults)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        size += len(message.get("body", b""))
+        if size <= MAX_BODY + 1:
+            parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts) if size <= MAX_BODY else bytes(MAX_BODY + 1)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,199 @@
+"""The Chat-API dialect, as its documents and recordings have it: 200 for most refusals, `sent` says whether.
+
+Source: https://github.com/Zodt/ChatApi
+"""
+
+import json
+import re
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from .faults import Fault, FaultKind
+from .gateway import chat_key, inline_fault, vcard_fault
+from .graph_body import BodyFault, read_cards
+from .service import Answer, Call, Room, Service, throttle_headers
+from .truth import Action, Message
+
+_PATH = re.compile(r"/(?:instance)?([\w-]+)/(\w+)/?")
+_DATA = re.compile(r"data:(audio/[\w.+-]+)(?:;\s*codecs=opus)?;base64,")
+_ADDRESS = {"phone", "chatId", "quotedMsgId"}
+_FIELDS = {
+    "sendPTT": _ADDRESS | {"audio"},
+    "sendFile": _ADDRESS | {"body", "filename", "caption", "cached", "mentionedPhones", "voice"},
+    "sendContact": _ADDRESS | {"contactId", "contacts"},
+    "sendVCard": {"phone", "chatId", "vcard"},
+}
+_READS = ("status", "showMessagesQueue", "clearMessagesQueue")
+_HELD = "Status of the account not equals authenticated. Message will be sent after authorization."
+_WRONG_PHONE = "Wrong phone format: it should contain only numbers, country code first, 9-14 characters long"
+
+
+class _Refused(Exception):
+    """A send that the service refuses, in its words."""
+
+
+class ChatApiService(Service):
+    """One instance of a service that speaks the dialect; both `/instance{ID}/…` and 1msg's `/{ID}/…`."""
+
+    name: ClassVar[str] = "chat-api"
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        self._held: list[Message] = []
+
+    async def answer(self, call: Call) -> Answer:
+        """Answer `/instance{ID}/{method}?token=`."""
+        path = _PATH.fullmatch(call.path)
+        method = path[2] if path else ""
+        action = Action.SEND if method in _FIELDS else Action.CHECK if method in _READS else Action.OTHER
+        self.truth.called(self.name, action)
+        if path is None or path[1] != self.settings.chat_api_instance:
+            return Answer({"error": "Instance not found"}, 404, reason="instance")
+        if call.query.get("token") != self.settings.token:
+            return self._wrong_token()
+        if action is Action.OTHER:
+            return Answer({"error": f"Method {method} is not supported"}, 404, reason="method")
+        if action is Action.SEND:
+            return await self._send(call, method)
+        return await self._read(method)
+
+    def holds(self, fault: Fault, message: Message) -> bool:
+        """An account that isn't logged in takes messages all the same, and sends them after."""
+        return fault.kind is FaultKind.SESSION_DOWN
+
+    def refusal(self, fault: Fault) -> Answer:
+        """Say a fault in the dialect's words."""
+        match fault.kind:
+            case FaultKind.SENT_FALSE:
+                return Answer(self._no(fault.details or "Wrong chatId format. Check the chatId and try again."),
+                              reason=fault.kind)  # fmt: skip
+            case FaultKind.EXPIRED_TOKEN:
+                return self._wrong_token()
+            case FaultKind.SESSION_DOWN:
+                data = {"substatus": "loading", "title": "Error connecting", "reason": "offline"}
+                return Answer({"accountStatus": "loading", "statusData": data})
+            case _:
+                return Answer({"error": "Too many requests"}, fault.status or 429, throttle_headers(fault),
+                              reason=fault.kind, throttled=True)  # fmt: skip
+
+    def acceptance(self, message: Message, fault: Fault | None) -> Answer:
+        """Say `sent: true`, also of a message that is held."""
+        number = self.next_number()
+        chat = message.recipient if "@" in message.recipient else f"{message.recipient}@c.us"
+        message.message_id = f"true_{chat}_3EB0{number:016X}"
+        words = f"Sent to {chat}"
+        if fault is not None and fault.kind is FaultKind.SESSION_DOWN:
+            self._held.append(message)
+            words = _HELD
+        return Answer({"sent": True, "message": words, "id": message.message_id, "queueNumber": number})
+
+    async def _read(self, method: str) -> Answer:
+        if method == "status":
+            return await self.struck(Action.CHECK) or Answer(
+                {"accountStatus": "authenticated", "statusData": {"substatus": "normal"}}
+            )
+        if method == "clearMessagesQueue":
+            count = len(self._held)
+            self._held.clear()
+            return Answer({"message": f"{count} messages were removed from the queue", "messageTextPreview": []})
+        first = [
+            {"id": number, "body": "", "type": "ptt" if m.kind == "audio" else "vcard", "last_try": int(m.at),
+             "metadata": "{}"}
+            for number, m in enumerate(self._held[:100], 1)
+        ]  # fmt: skip
+        return Answer({"totalMessages": len(self._held), "first100": first})
+
+    async def _send(self, call: Call, method: str) -> Answer:
+        if call.method != "POST":
+            return Answer({"error": "Use POST"}, 405, reason="method")
+        body = call.json()
+        if b"form" in call.headers.get(b"content-type", b""):
+            body = dict(parse_qsl(call.body.decode("latin-1")))
+        try:
+            if not isinstance(body, dict) or not body:
+                raise _Refused("The request body is empty. " + _WRONG_PHONE)
+            message = await self._message(method, body)
+        except _Refused as why:
+            return Answer(self._no(str(why)), reason="sent_false")
+        return await self.send(message)
+
+    async def _message(self, method: str, body: dict[str, Any]) -> Message:
+        for key, value in body.items():
+            if key not in _FIELDS[method]:
+                raise _Refused(f"Unknown parameter {key}")
+            if value is None:
+                raise _Refused(f"Parameter {key} is empty")
+        message = Message(
+            service=self.name,
+            recipient=_recipient(body),
+            kind="audio" if method in ("sendPTT", "sendFile") else "contacts",
+            reply_to=str(body.get("quotedMsgId", "")),
+            body={key: value if len(json.dumps(value)) < 4000 else "…" for key, value in body.items()},
+        )
+        if method == "sendPTT":
+            message.voice = True
+            await self._audio(body.get("audio"), message)
+        elif method == "sendFile":
+            message.voice = body.get("voice") is True
+            if not body.get("filename"):
+                raise _Refused("filename is required")
+            await self._audio(body.get("body"), message)
+        elif method == "sendVCard":
+            if fault := vcard_fault(str(body.get("vcard", ""))):
+                raise _Refused(f"Wrong vcard: {fault}")
+            message.cards = 1
+        else:
+            _contacts(body, message)
+        return message
+
+    async def _audio(self, audio: Any, message: Message) -> None:
+        if not isinstance(audio, str) or not audio:
+            raise _Refused("audio is required: a link to an ogg file, or data:audio/ogg;base64,…")
+        if data := _DATA.match(audio):
+            if message.voice and data[1] != "audio/ogg":
+                raise _Refused(f"Wrong audio: a voice message is audio/ogg, not {data[1]}")
+            if fault := inline_fault(audio[data.end() :], voice=message.voice):
+                raise _Refused(f"Wrong audio: {fault}")
+            message.media = f"inline:{len(audio)}"
+        elif fault := await self.links.fault(audio, voice=message.voice):
+            raise _Refused(f"Wrong audio: {fault}")
+        else:
+            message.media = audio
+
+    def _wrong_token(self) -> Answer:
+        words = "Wrong token. Please provide token as a GET parameter."
+        return Answer({"error": words}, 401, reason="token")
+
+    def _no(self, words: str) -> dict[str, Any]:
+        return {"sent": False, "message": words}
+
+
+def _recipient(body: dict[str, Any]) -> str:
+    if ("phone" in body) == ("chatId" in body):
+        raise _Refused("Exactly one of phone and chatId is required")
+    if "chatId" in body:
+        if key := chat_key(body["chatId"], "g.us"):
+            return key
+        raise _Refused("Wrong chatId format. It should look like 17633123456@c.us or 17680561234-1479621234@g.us")
+    phone = str(body["phone"])
+    if not re.fullmatch(r"[1-9]\d{8,13}", phone, re.ASCII):
+        raise _Refused(_WRONG_PHONE)
+    if len(phone) == 11 and phone[0] == "8":
+        raise _Refused("Phones of Russia and Kazakhstan begin with 7, not with 8")
+    return phone
+
+
+def _contacts(body: dict[str, Any], message: Message) -> None:
+    if "contacts" in body:  # 1msg takes the Cloud API's objects
+        try:
+            message.cards = read_cards(body["contacts"])
+        except BodyFault as why:
+            raise _Refused(why.details) from None
+        return
+    ids = body.get("contactId")
+    ids = [ids] if isinstance(ids, str) else ids
+    if not isinstance(ids, list) or not ids:
+        raise _Refused("contactId is required")
+    if not all(chat_key(each) for each in ids):
+        raise _Refused("Wrong contactId format. It should look like 17633123456@c.us")
+    message.cards = len(ids)

@@ -1,0 +1,41 @@
+"""Who the sandbox's accounts are, and how strict it is."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class SandboxSettings(BaseModel):
+    """What the simulated services know.
+
+    Attributes:
+        token: The one credential that all four accept: access token, `token`, `access_token` and `X-Api-Key`.
+        phone_number_id: Graph's sending number.
+        display_phone_number: Its phone number; Graph refuses it as a recipient.
+        throughput: What Graph says of its throughput.
+        chat_api_instance: Chat-API's instance, without `instance` before it.
+        wawp_instance: Wawp's `instance_id`.
+        waha_session: WAHA's session.
+        waha_engine: Gives the shape of WAHA's message ids: a string on NOWEB and GOWS, an object on WEBJS.
+        wawp_shapes: The shapes in which Wawp's message ids were recorded, used in turn.
+        fetch_links: Load each audio address once and check what comes; otherwise only the address is checked.
+        media_seconds: How long an uploaded media id lives.
+        gone_media_code: What Graph answers to a send by a media id that is gone, which isn't documented.
+        keep_messages: How many accepted messages are kept whole; the counts are kept for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: str = "sandbox-token"  # noqa: S105 - the sandbox's own, known to everyone
+    phone_number_id: str = "100000000000001"
+    display_phone_number: str = "+16505550100"
+    throughput: Literal["STANDARD", "HIGH"] = "STANDARD"
+    chat_api_instance: str = "100001"
+    wawp_instance: str = "sandbox"
+    waha_session: str = "default"
+    waha_engine: Literal["NOWEB", "GOWS", "WEBJS"] = "NOWEB"
+    wawp_shapes: tuple[Literal["_data", "id", "string", "key", "data"], ...] = ("_data", "id", "string", "key", "data")
+    fetch_links: bool = False
+    media_seconds: float = 30 * 86400.0
+    gone_media_code: Literal[100, 131009, 131053] = 100
+    keep_messages: int = 200_000
