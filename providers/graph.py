@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from ..models.audio import Audio
-from ..models.contact import Contact, ContactAddress, ContactPhone
+from ..models.contact import Contact
 from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
@@ -32,7 +32,6 @@ MAX_CALLBACK = 512
 _UPLOAD_TIMEOUT = 180.0
 _ACCOUNT_FIELDS = "id,display_phone_number,verified_name,quality_rating,throughput"
 _MESSAGES_PER_SECOND = {"STANDARD": 80.0, "HIGH": 1000.0}
-_CARD_TYPES = {"CELL", "MAIN", "IPHONE", "HOME", "WORK"}
 _UNCONVERTED = {("aac", "aac"), ("amr", "amr_nb"), ("amr", "amr"), ("mp3", "mp3"), ("mp4", "aac"), ("m4a", "aac")}
 
 
@@ -74,6 +73,7 @@ class Graph(Dialect):
 
     name: ClassVar[str] = "graph"
     carries_audio: ClassVar[AudioForm] = "media id"
+    media_id_days: ClassVar[int] = MEDIA_ID_DAYS
 
     base_url: str = "https://graph.facebook.com"
     account: str = field(init=False, default="")
@@ -254,22 +254,7 @@ class Graph(Dialect):
     def _card(self, contact: Contact) -> dict[str, Any]:
         if not contact.formatted_name:
             self.refuse("contacts", "Graph needs a name on each card")
-        parts = _fields(contact, "first_name", "last_name", "middle_name", "prefix", "suffix")
-        card = {
-            "name": {"formatted_name": contact.formatted_name} | (parts or {"first_name": contact.formatted_name}),
-            "phones": [_fields(p, "phone", "wa_id") | _typed(p) for p in contact.all_phones],
-            "emails": [{"email": e.email} | _typed(e) for e in contact.emails],
-            "urls": [{"url": u.url} | _typed(u) for u in contact.urls],
-            "addresses": [
-                _fields(a, "street", "city", "state", "zip", "country", "country_code") | _typed(a)
-                for a in contact.addresses
-            ],
-            "org": _present(
-                {"company": contact.organisation, "department": contact.department, "title": contact.job_title}
-            ),
-            "birthday": contact.birthday,
-        }
-        return _present(card)
+        return contact.cloud_object()
 
     def _send(self, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
         response = yield Request("POST", f"/{self.api_version}/{self.phone_number_id}/messages", json=body)
@@ -332,9 +317,12 @@ class Graph(Dialect):
         )
 
     def _refused(self, error: dict[str, Any], response: Response, media_id: str) -> NoReturn:
-        secrets = [value.removeprefix("Bearer ") for value in self.credential.headers.values()]
         refusal = read_refusal(
-            error, response, phone_number_id=self.phone_number_id, media_id=media_id, secrets=secrets
+            error,
+            response,
+            phone_number_id=self.phone_number_id,
+            media_id=media_id,
+            redact=self.credential.redact,
         )
         self.judge(
             refusal.meaning.verdict,
@@ -351,12 +339,3 @@ class Graph(Dialect):
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
     """Leave absent fields out: Graph's own description forbids nulls."""
     return {key: value for key, value in fields.items() if value}
-
-
-def _fields(model: Contact | ContactPhone | ContactAddress, *names: str) -> dict[str, Any]:
-    return _present({name: getattr(model, name) for name in names})
-
-
-def _typed(entry: Any) -> dict[str, str]:
-    kind: str = entry.type
-    return _present({"type": kind.upper() if kind.upper() in _CARD_TYPES else kind})

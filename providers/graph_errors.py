@@ -5,7 +5,7 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
@@ -162,7 +162,12 @@ class Refusal:
 
 
 def read_refusal(
-    error: dict[str, Any], response: Response, *, phone_number_id: str, media_id: str, secrets: Sequence[str]
+    error: dict[str, Any],
+    response: Response,
+    *,
+    phone_number_id: str,
+    media_id: str,
+    redact: Callable[[str], str],
 ) -> Refusal:
     """Read an error object whose `code` is an integer.
 
@@ -171,10 +176,10 @@ def read_refusal(
         response: The answer.
         phone_number_id: The number that was called for.
         media_id: The media id the request named; empty for none.
-        secrets: What must not be repeated.
+        redact: Takes the secrets out of a text; before it is cut, so that no half of one is left.
     """
     code, subcode, transient = error["code"], error.get("error_subcode"), error.get("is_transient")
-    words = _words(error, secrets)
+    words = _words(error, redact)
     group = classify(code, status=response.status, is_transient=transient if isinstance(transient, bool) else None)
     meaning = MEANINGS[group]
     if code == 100 and subcode == 33:  # an object that isn't there, or isn't ours: the media, or the number itself
@@ -198,7 +203,7 @@ def read_refusal(
     )
 
 
-def _words(error: dict[str, Any], secrets: Sequence[str]) -> str:
+def _words(error: dict[str, Any], redact: Callable[[str], str]) -> str:
     data = error.get("error_data")
     if isinstance(data, str):  # some Graph endpoints; it may hold JSON
         try:
@@ -208,9 +213,7 @@ def _words(error: dict[str, Any], secrets: Sequence[str]) -> str:
     details = str(data.get("details", "")) if isinstance(data, dict) else ""
     title = re.sub(r"^\(#\d+\)\s*", "", str(error.get("message", ""))).strip()
     words = title if details in title else ": ".join(filter(None, (title, details)))
-    for secret in filter(None, secrets):
-        words = words.replace(secret, "…")
-    return _TOKEN.sub("…", words)[:_LONGEST_WORDS].rstrip(". ") or "no words given"
+    return _TOKEN.sub("…", redact(words))[:_LONGEST_WORDS].rstrip(". ") or "no words given"
 
 
 def _wait(meaning: Meaning, response: Response) -> float | None:
