@@ -1,0 +1,280 @@
+"""How fast this process may send: its part of the sender's rate kept exactly, and given up where the service says so.
+
+The ledger shares a sender's rate out to processes (`Drain.share`); `Pace` keeps one process to its share. A service
+refuses by its own clock, to which each request takes its own time. So sends go evenly and a little slower than the
+rate, which leaves room for both; what is late catches up, but never beyond the bound of any second.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+
+from .retreat import Retreat
+
+# A second's sends go out over 1.02 s: 98 % of the rate, and room for 20 ms more or less on the way to the service.
+EVEN_SECONDS = 1.02
+# The bound on what really left is a little shorter, or each late wake-up would push back all that comes after it.
+BOUND_SECONDS = 1.01
+CATCH_UP_SECONDS = 0.5
+POLL_SECONDS = 0.25  # the share may change while one waits
+
+PAIR_SECONDS = 6.0
+PAIR_BURST = 45
+
+
+class Pace:
+    """Lets one process's sends go, first come, first served.
+
+    Args:
+        share: Messages a second that this process may send now; asked at each turn. 0 holds all, infinite holds none.
+        spacing: Least and most seconds of a random pause between two sends, for services that watch for regularity.
+        clock: Seconds by a clock that nobody sets.
+        sleep: Waits so many of its seconds.
+        dice: Where the random pauses come from.
+
+    Raises:
+        ValueError: `spacing` is not two numbers of seconds, the lesser first.
+
+    Example:
+        >>> async def send(pace, recipients):
+        ...     for recipient in recipients:
+        ...         await pace.turn()
+        ...         print(recipient)
+        >>> asyncio.run(send(Pace(lambda: 80.0), ["Ada", "Bob"]))
+        Ada
+        Bob
+
+    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput (80 a second, 1,000
+    when upgraded); https://waha.devlike.pro/docs/overview/how-to-avoid-blocking/ (random 30 to 60 seconds).
+    """
+
+    def __init__(
+        self,
+        share: Callable[[], float],
+        *,
+        spacing: tuple[float, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        dice: random.Random | None = None,
+    ) -> None:
+        if spacing is not None and not 0 <= spacing[0] <= spacing[1] < math.inf:
+            raise ValueError(f"spacing is two numbers of seconds, the lesser first, not {spacing}")
+        self._share, self._clock, self._sleep = share, clock, sleep
+        self._spacing = spacing if spacing and spacing[1] > 0 else None
+        self._dice = dice or random.Random()  # noqa: S311 - no secret hangs on it
+        self._retreat = Retreat()
+        self._turns = Departures()
+        self._departures = Departures()
+        self._in_turn, self._departing = asyncio.Lock(), asyncio.Lock()
+        self._slot = -math.inf
+        self._spaced_until = self._stopped_until = -math.inf
+
+    async def turn(self) -> None:
+        """Wait for this process's next slot. A waiter that is cancelled leaves its slot to the next one."""
+        if self._share() == math.inf and not self._retreat.active and not self._spacing and not self._in_turn.locked():
+            now = self._clock()
+            if now >= self._stopped_until:
+                self._turns.add(now)
+                return
+        async with self._in_turn:
+            while (wait := self._next() - self._clock()) > 0:
+                await self._sleep(min(wait, POLL_SECONDS))
+            self._take()
+
+    async def departure(self) -> None:
+        """Wait, after whatever lay between `turn` and the request, until the request itself may leave.
+
+        Mostly not at all: only where a stall in between has bunched sends, so that a second would hold too many.
+        """
+        if (share := self._share()) == math.inf:
+            return
+        async with self._departing:
+            while (wait := self._departures.free_at(share) - self._clock()) > 0:
+                await self._sleep(min(wait, POLL_SECONDS))
+                share = self._share() or share  # its turn was given already
+            self._departures.add(self._clock())
+
+    def throttled(self, retry_after: float | None, sent_at: float) -> None:
+        """Slow down, since the service refused a message for the sender's speed.
+
+        Args:
+            retry_after: Seconds for which nothing is to be sent; None where the service didn't say.
+            sent_at: When that request left, by this pace's clock: refusals of what left before the last slowing down
+                are its cause, not news.
+        """
+        now = self._clock()
+        if retry_after is not None and 0 < retry_after < math.inf:
+            self._stopped_until = max(self._stopped_until, now + retry_after)
+        share = self._share()
+        reached = self._turns.rate(now, self._allowed(now, share))
+        pause = max(self._stopped_until - now, 0.0)
+        self._retreat.throttled(now, sent_at, share=share, reached=reached, pause=pause)
+
+    def accepted(self) -> None:
+        """Take note that the service accepts again; the way back up begins with it."""
+        self._retreat.accepted(max(self._clock(), self._stopped_until))
+
+    @property
+    def rate(self) -> float:
+        """Messages a second that go out now, pauses for a throttle aside; infinite for no limit."""
+        rate = self._allowed(self._clock(), self._share())
+        return min(rate, 2 / sum(self._spacing)) if self._spacing else rate
+
+    def estimated_seconds(self, n: int) -> float:
+        """How long `n` messages take at this rate, a pause that was asked for included; infinite while nothing goes."""
+        if n <= 0:
+            return 0.0
+        rate = self.rate
+        pause = max(self._stopped_until - self._clock(), 0.0)
+        return pause + (n * EVEN_SECONDS / rate if rate > 0 else math.inf)
+
+    def _allowed(self, now: float, share: float) -> float:
+        if not share > 0:  # NaN neither
+            return 0.0
+        # Whole messages a second, for no second to hold more than the rate: 2 at 2.5, but 1 in 2 s at 0.5.
+        whole = share if share < 1 or share == math.inf else math.floor(share + 1e-9)
+        return min(self._retreat.rate(now, share), whole)
+
+    def _next(self) -> float:
+        """When the next send may go, as things stand."""
+        now, share = self._clock(), self._share()
+        rate = self._allowed(now, share)
+        if rate <= 0:
+            return now + POLL_SECONDS
+        even = self._slot + EVEN_SECONDS / rate
+        return max(even, self._turns.free_at(share), self._spaced_until, self._stopped_until)
+
+    def _take(self) -> None:
+        now = self._clock()
+        rate = self._allowed(now, self._share())
+        due = self._slot + (EVEN_SECONDS / rate if rate > 0 else 0.0)
+        # What is a little late keeps its slot, so that the next ones catch up; after idleness nothing is owed.
+        owed = CATCH_UP_SECONDS / 5 if self._retreat.active else CATCH_UP_SECONDS
+        self._slot = due if now - due <= owed else now
+        self._turns.add(now)
+        if self._spacing:
+            self._spaced_until = now + self._dice.uniform(*self._spacing)
+
+
+class Departures:
+    """When the last sends went, and when the next may go for no second to hold more than a rate."""
+
+    _KEPT = 4096  # beyond, in one second, even slots alone keep the rate
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=self._KEPT)
+
+    def add(self, now: float) -> None:
+        """Note a send."""
+        self._times.append(now)
+
+    def free_at(self, rate: float) -> float:
+        """The earliest time of the next send at a rate of so many a second; below 1, of one in `1 / rate` seconds."""
+        if rate == math.inf or not rate > 0:
+            return -math.inf
+        count = max(math.floor(rate + 1e-9), 1)
+        if len(self._times) < count:
+            return -math.inf
+        return self._times[-count] + BOUND_SECONDS * max(1.0, 1 / rate)
+
+    def rate(self, now: float, otherwise: float) -> float:
+        """Sends a second lately, or `otherwise` where they are too few to tell or it is less."""
+        count, oldest = 0, now
+        for moment in reversed(self._times):
+            if moment < now - 1.0:
+                break
+            count, oldest = count + 1, moment
+        if count < 5:
+            return otherwise if otherwise < math.inf else max(count, 1.0)
+        return min(otherwise, count / max(now - oldest, 0.1))
+
+
+class PairPace:
+    """Keeps each recipient's messages apart: 1 in 6 s, of which 45 may be borrowed from the time to come.
+
+    For broadcasts in which one recipient gets several messages. What binds nobody any more is forgotten.
+
+    Args:
+        seconds: Between two messages to one recipient, on average.
+        burst: Messages that may go at once.
+        remembered: Recipients at most; of more the one that was longest without a message is forgotten.
+        clock: Seconds by a clock that nobody sets.
+        sleep: Waits so many of its seconds.
+
+    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput (pair rate limit).
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float = PAIR_SECONDS,
+        burst: int = PAIR_BURST,
+        remembered: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._seconds, self._credit, self._remembered = seconds, seconds * (burst - 1), remembered
+        self._clock, self._sleep = clock, sleep
+        self._paid_until: OrderedDict[str, float] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def delay(self, recipient: str) -> float:
+        """Seconds until this recipient may get a message; 0 for now."""
+        now = self._clock()
+        _, barred_until = self._refused.get(recipient, (0, now))
+        return max(self._paid_until.get(recipient, now) - self._credit, barred_until, now) - now
+
+    async def turn(self, recipient: str) -> None:
+        """Wait until this recipient may get a message, and count it."""
+        while (wait := self.delay(recipient)) > 0:
+            await self._sleep(wait)
+        now = self._clock()
+        self._paid_until[recipient] = max(self._paid_until.pop(recipient, now), now) + self._seconds
+        self._forget(now)
+
+    def refused(self, recipient: str) -> float:
+        """Take note that the service refused this recipient for the pair's speed (131056).
+
+        Returns:
+            Seconds until the next try.
+        """
+        failures, _ = self._refused.pop(recipient, (0, 0.0))
+        wait = pair_backoff(failures)
+        self._refused[recipient] = (failures + 1, self._clock() + wait)
+        if len(self._refused) > self._remembered:
+            self._refused.popitem(last=False)
+        return wait
+
+    def accepted(self, recipient: str) -> None:
+        """Take note that the service accepts this recipient again."""
+        self._refused.pop(recipient, None)
+
+    def __len__(self) -> int:
+        """How many recipients are remembered."""
+        return len(self._paid_until.keys() | self._refused.keys())
+
+    def _forget(self, now: float) -> None:
+        """Drop two for each that is added, so that none outstays its time for long and no call takes long."""
+        for _ in range(2):
+            recipient, paid_until = next(iter(self._paid_until.items()))
+            if paid_until > now and len(self._paid_until) <= self._remembered:
+                return
+            del self._paid_until[recipient]
+
+
+def pair_backoff(failures: int) -> float:
+    """Seconds to wait for one recipient after a pair limit (131056): 4^X, X from 0.
+
+    Args:
+        failures: Refusals for this recipient before this one.
+
+    Example:
+        >>> [pair_backoff(failures) for failures in range(4)]
+        [1.0, 4.0, 16.0, 64.0]
+
+    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput
+    """
+    return 4.0 ** min(max(failures, 0), 10)

@@ -1,0 +1,524 @@
+"""A process keeps to its share in every second, gives way to a throttle, and finds back to what the service grants."""
+
+import asyncio
+import math
+import random
+import time
+import tracemalloc
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prefect_whatsapp.ledger.pace import Departures, Pace, PairPace, pair_backoff
+from prefect_whatsapp.ledger.retreat import Retreat
+from virtual_time import clock, run
+
+
+def fullest_second(times: list[float]) -> int:
+    """The most sends in any second, wherever it begins."""
+    times = sorted(times)
+    return max(bisect_left(times, start + 1.0) - place for place, start in enumerate(times))
+
+
+async def keep_sending(pace: Pace, until: float, *, answer: Callable[[], float] = lambda: 0.0) -> list[float]:
+    """One sender that takes turns without pause, and when each of its sends left."""
+    left = []
+    while clock() < until:
+        await pace.turn()
+        left.append(clock())
+        await asyncio.sleep(answer())
+    return left
+
+
+async def late_sleep(seconds: float) -> None:
+    """As real timers do: never early, up to 2 ms late."""
+    await asyncio.sleep(seconds + random.Random(seconds).uniform(0, 0.002))
+
+
+# --- the rate
+
+
+@pytest.mark.parametrize("rate", [2, 10, 40, 80, 250, 1000])
+@pytest.mark.parametrize("senders", [1, 16])
+def test_no_second_holds_more_than_the_rate_and_97_percent_of_it_is_reached(rate: int, senders: int) -> None:
+    async def main() -> list[list[float]]:
+        pace = Pace(lambda: float(rate), clock=clock, sleep=late_sleep)
+        return await asyncio.gather(*(keep_sending(pace, clock() + 20) for _ in range(senders)))
+
+    times = [moment for sender in run(main()) for moment in sender]
+    assert fullest_second(times) <= rate
+    assert len(times) >= 0.97 * 20 * rate
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_by_the_receivers_clock_too_whatever_the_way_there_takes(processes: int) -> None:
+    """Each send arrives up to 15 ms later than another; the processes' shares are whole and add up to 80."""
+
+    async def main() -> list[float]:
+        dice, shares = random.Random(4829), [80 // processes + (place < 80 % processes) for place in range(processes)]
+        paces = [Pace(lambda share=share: share, clock=clock, sleep=late_sleep) for share in shares]  # type: ignore[misc]
+        sent = await asyncio.gather(*(keep_sending(pace, clock() + 60) for pace in paces for _ in range(8)))
+        return [moment + dice.uniform(0.001, 0.016 / processes) for sender in sent for moment in sender]
+
+    arrived = run(main())
+    assert fullest_second(arrived) <= 80
+    assert len(arrived) >= 0.97 * 60 * 80
+
+
+def test_what_a_stall_held_up_is_caught_up_within_the_bound_of_each_second() -> None:
+    async def stalling(seconds: float) -> None:
+        stalls = 0.3 if random.Random(clock()).random() < 0.005 else 0.0
+        await asyncio.sleep(seconds + stalls)
+
+    async def main() -> list[float]:
+        return await keep_sending(Pace(lambda: 80.0, clock=clock, sleep=stalling), clock() + 60)
+
+    times = run(main())
+    assert max(later - earlier for earlier, later in pairwise(times)) > 0.3
+    assert fullest_second(times) <= 80
+    assert len(times) >= 0.97 * 60 * 80
+
+
+def test_a_stall_between_turn_and_request_bunches_no_second_beyond_the_rate() -> None:
+    """The claim's commit hangs for a tenth of a second now and then: ten turns' requests are then ready at once."""
+
+    async def main(with_departure: bool) -> list[float]:
+        pace, dice = Pace(lambda: 80.0, clock=clock), random.Random(7)
+        left: list[float] = []
+        hang = asyncio.Event()
+        hang.set()
+
+        async def one() -> None:
+            await hang.wait()
+            if with_departure:
+                await pace.departure()
+            left.append(clock())
+
+        async def disk() -> None:
+            while clock() < until:
+                await asyncio.sleep(dice.uniform(0.2, 1.0))
+                hang.clear()
+                await asyncio.sleep(0.1)
+                hang.set()
+
+        until = clock() + 30
+        stalls, sends = asyncio.create_task(disk()), []
+        while clock() < until:
+            await pace.turn()
+            sends.append(asyncio.create_task(one()))
+        await asyncio.gather(stalls, *sends)
+        return left
+
+    assert fullest_second(run(main(False))) > 80  # what `departure` is there for
+    times = run(main(True))
+    assert fullest_second(times) <= 80
+    assert len(times) >= 0.97 * 30 * 80
+
+
+def test_sends_go_evenly_not_in_bursts() -> None:
+    async def main() -> list[float]:
+        return await keep_sending(Pace(lambda: 10.0, clock=clock), clock() + 10)
+
+    gaps = [later - earlier for earlier, later in pairwise(run(main()))]
+    assert min(gaps) == pytest.approx(0.102)
+    assert max(gaps) == pytest.approx(0.102)
+
+
+def test_after_idleness_nothing_is_owed() -> None:
+    async def main() -> list[float]:
+        pace = Pace(lambda: 10.0, clock=clock)
+        await pace.turn()
+        await asyncio.sleep(60)
+        return await keep_sending(pace, clock() + 2)
+
+    gaps = [later - earlier for earlier, later in pairwise(run(main()))]
+    assert min(gaps) == pytest.approx(0.102)
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(0.5, 2.0), (0.1, 10.0), (1.0, 1.0)])
+def test_less_than_one_a_second_is_one_in_so_many_seconds(share: float, seconds: float) -> None:
+    async def main() -> list[float]:
+        return await keep_sending(Pace(lambda: share, clock=clock), clock() + 100 * seconds)
+
+    gaps = [later - earlier for earlier, later in pairwise(run(main()))]
+    assert min(gaps) >= seconds
+    assert max(gaps) <= seconds * 1.03
+
+
+@pytest.mark.parametrize("share", [1.5, 2.5, 26.67])
+def test_a_fraction_above_one_is_left_out_for_no_second_to_hold_more(share: float) -> None:
+    async def main() -> list[float]:
+        return await keep_sending(Pace(lambda: share, clock=clock), clock() + 30)
+
+    times = run(main())
+    assert fullest_second(times) == math.floor(share)
+    assert len(times) >= 0.97 * 30 * math.floor(share)
+
+
+def test_a_share_that_changes_is_followed_at_once() -> None:
+    async def main() -> tuple[list[float], float]:
+        start = clock()
+        shares = [80.0, 40.0, 0.0, 80.0]
+        pace = Pace(lambda: shares[min(int(clock() - start) // 10, 3)], clock=clock)
+        return await keep_sending(pace, start + 40), start
+
+    times, start = run(main())
+    by_phase = [sum(int(moment - start) // 10 == phase for moment in times) for phase in range(4)]
+    assert by_phase == [785, 392, 0, pytest.approx(765, abs=25)]
+    assert fullest_second(times) <= 80
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, math.nan])
+def test_without_a_share_nothing_goes(share: float) -> None:
+    async def main() -> bool:
+        pace = Pace(lambda: share, clock=clock)
+        assert pace.rate == 0
+        assert pace.estimated_seconds(1) == math.inf
+        turn = asyncio.create_task(pace.turn())
+        await asyncio.sleep(100)
+        return turn.cancel()
+
+    assert run(main())
+
+
+def test_without_a_limit_nothing_waits() -> None:
+    async def main() -> float:
+        pace, start = Pace(lambda: math.inf, clock=clock), clock()
+        for _ in range(10_000):
+            await pace.turn()
+            await pace.departure()
+        assert pace.rate == math.inf
+        assert pace.estimated_seconds(10_000) == 0
+        return clock() - start
+
+    assert run(main()) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from([0.0, 0.5, 1.0, 3.0, 7.5, 20.0])), max_size=30))
+@settings(deadline=None, max_examples=60)
+def test_no_second_holds_more_than_the_highest_share_of_its_time(phases: list[tuple[float, float]]) -> None:
+    async def main() -> tuple[list[float], list[tuple[float, float]]]:
+        shares: list[tuple[float, float]] = []
+        share = [0.0]
+        pace = Pace(lambda: share[0], clock=clock, sleep=late_sleep)
+        sending = keep_sending(pace, clock() + sum(seconds for seconds, _ in phases))
+        sender = asyncio.create_task(sending)
+        for seconds, value in phases:
+            share[0] = value
+            shares.append((clock(), value))
+            await asyncio.sleep(seconds)
+        share[0] = math.inf
+        return await sender, shares
+
+    times, shares = run(main())
+    for start in times[:-1]:
+        before = [share for since, share in shares if since <= start]
+        within = [share for since, share in shares if start < since < start + 1]
+        assert sum(start <= moment < start + 1 for moment in times[:-1]) <= max(
+            1, *map(math.ceil, before[-1:] + within)
+        )
+
+
+# --- order and cancellation
+
+
+def test_first_come_first_served() -> None:
+    async def main() -> list[int]:
+        pace, served = Pace(lambda: 5.0, clock=clock), list[int]()
+
+        async def sender(number: int) -> None:
+            await pace.turn()
+            served.append(number)
+
+        await asyncio.gather(*map(sender, range(20)))
+        return served
+
+    assert run(main()) == list(range(20))
+
+
+def test_a_cancelled_waiter_leaves_its_slot_to_the_next() -> None:
+    async def main() -> float:
+        pace, start = Pace(lambda: 1.0, clock=clock), clock()
+        await pace.turn()
+        waiting = [asyncio.create_task(pace.turn()) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        for waiter in waiting[:4]:
+            waiter.cancel()
+        await waiting[4]
+        return clock() - start
+
+    assert run(main()) == pytest.approx(1.02)
+
+
+# --- spacing
+
+
+def test_spacing_is_random_between_its_bounds() -> None:
+    async def main() -> list[float]:
+        pace = Pace(lambda: math.inf, spacing=(30, 60), clock=clock, dice=random.Random(1))
+        assert pace.rate == pytest.approx(1 / 45)
+        assert pace.estimated_seconds(100) == pytest.approx(4_500, rel=0.03)
+        return await keep_sending(pace, clock() + 4_500)
+
+    gaps = [later - earlier for earlier, later in pairwise(run(main()))]
+    assert 30 <= min(gaps) < 35 < 55 < max(gaps) <= 60.001
+    assert len({round(gap, 3) for gap in gaps}) > 90
+
+
+def test_spacing_of_nothing_is_none_and_nonsense_is_refused() -> None:
+    assert Pace(lambda: 80.0, spacing=(0, 0)).rate == 80
+    for spacing in ((60, 30), (-1, 5), (0, math.inf), (math.nan, 1)):
+        with pytest.raises(ValueError, match="seconds"):
+            Pace(lambda: 80.0, spacing=spacing)
+
+
+# --- throttles
+
+
+class Bucket:
+    """A service's token bucket."""
+
+    def __init__(self, rate: float, size: float) -> None:
+        self.rate, self.size, self._tokens, self._since = rate, size, size, clock()
+
+    def takes(self) -> bool:
+        now = clock()
+        self._tokens, self._since = min(self.size, self._tokens + (now - self._since) * self.rate), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+async def against(
+    bucket: Bucket, paces: list[Pace], *, latency: float, retry_after: float | None, seconds: float, in_flight: int = 64
+) -> list[tuple[float, bool]]:
+    """Send through the paces without pause; when each call reached the bucket, and whether it was taken."""
+    start, dice, calls = clock(), random.Random(4829), list[tuple[float, bool]]()
+
+    async def sender(pace: Pace) -> None:
+        while clock() < start + seconds:
+            await pace.turn()
+            sent_at = clock()
+            await asyncio.sleep(latency / 2 * dice.uniform(0.8, 1.2))
+            taken = bucket.takes()
+            calls.append((clock() - start, taken))
+            await asyncio.sleep(latency / 2 * dice.uniform(0.8, 1.2))
+            pace.accepted() if taken else pace.throttled(retry_after, sent_at)
+
+    await asyncio.gather(*(sender(pace) for pace in paces for _ in range(in_flight // len(paces))))
+    return calls
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("size", [10, 40, 80])
+@pytest.mark.parametrize("latency", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+def test_a_bucket_at_half_the_rate_refuses_2_percent_at_most_and_gives_90(
+    processes: int, size: int, latency: float, retry_after: float | None
+) -> None:
+    async def main() -> list[tuple[float, bool]]:
+        paces = [Pace(lambda: 80 / processes, clock=clock) for _ in range(processes)]
+        return await against(Bucket(40, size), paces, latency=latency, retry_after=retry_after, seconds=100)
+
+    later = [taken for moment, taken in run(main()) if moment > 10]
+    assert later.count(False) <= 0.02 * len(later)
+    assert later.count(True) >= 0.90 * 90 * 40
+
+
+def test_without_a_rate_of_ones_own_the_services_limit_is_found() -> None:
+    async def main() -> list[tuple[float, bool]]:
+        pace = Pace(lambda: math.inf, clock=clock)
+        return await against(Bucket(40, 40), [pace], latency=0.05, retry_after=None, seconds=100, in_flight=16)
+
+    later = [taken for moment, taken in run(main()) if moment > 20]
+    assert later.count(False) <= 0.02 * len(later)
+    assert later.count(True) >= 0.90 * 80 * 40
+
+
+def test_when_the_service_grants_all_again_the_full_rate_comes_back() -> None:
+    async def main() -> int:
+        bucket, pace = Bucket(10, 10), Pace(lambda: 80.0, clock=clock)
+        await against(bucket, [pace], latency=0.05, retry_after=None, seconds=30)
+        assert pace.rate < 20
+        bucket.rate = bucket.size = 200
+        await against(bucket, [pace], latency=0.05, retry_after=None, seconds=90)
+        assert pace.rate == 80
+        calls = await against(bucket, [pace], latency=0.05, retry_after=None, seconds=10)
+        return sum(taken for _, taken in calls)
+
+    assert run(main()) >= 0.97 * 800
+
+
+def test_a_pause_that_the_service_asks_for_is_kept_by_those_who_wait_already() -> None:
+    async def main() -> list[float]:
+        pace, start = Pace(lambda: 10.0, clock=clock), clock()
+        waiting = [asyncio.create_task(keep_sending(pace, start + 61)) for _ in range(3)]
+        await asyncio.sleep(1)
+        pace.throttled(60.0, clock() - 0.05)
+        assert pace.estimated_seconds(1) > 60
+        pace.throttled(5.0, clock() - 0.06)  # a lesser one doesn't shorten it
+        return [moment - start for sends in await asyncio.gather(*waiting) for moment in sends]
+
+    assert not [moment for moment in run(main()) if 1.001 < moment < 61]
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.0, -5.0, math.nan, math.inf])
+def test_no_pause_where_none_can_be_read(retry_after: float | None) -> None:
+    async def main() -> float:
+        pace = Pace(lambda: 80.0, clock=clock)
+        sends = await keep_sending(pace, clock() + 2)
+        pace.throttled(retry_after, clock())
+        await pace.turn()
+        return clock() - sends[-1]
+
+    assert run(main()) < 0.1
+
+
+def test_refusals_of_what_left_before_slowing_down_are_one_episode() -> None:
+    async def main() -> tuple[float, float]:
+        pace = Pace(lambda: 80.0, clock=clock)
+        await keep_sending(pace, clock() + 2)
+        sent_at = clock()
+        for _ in range(40):
+            await asyncio.sleep(0.01)
+            pace.throttled(None, sent_at)
+        once = pace.rate
+        await keep_sending(pace, clock() + 2)
+        pace.throttled(None, clock())
+        return once, pace.rate
+
+    once, twice = run(main())
+    assert once == pytest.approx(0.7 * 78, rel=0.05)
+    assert twice == pytest.approx(0.7 * once, rel=0.05)
+
+
+def test_the_way_up_begins_with_an_accepted_message_and_is_slow_near_the_last_ceiling() -> None:
+    retreat = Retreat()
+    retreat.throttled(100.0, 99.9, share=80.0, reached=40.0)
+    assert retreat.rate(500.0, 80.0) == pytest.approx(28.0)
+    retreat.accepted(500.0)
+    rates = [retreat.rate(500.0 + second, 80.0) for second in range(60)]
+    assert rates == sorted(rates)
+    steps = [later - earlier for earlier, later in pairwise(rates[:41])]
+    assert min(steps) < steps[0] / 50
+    assert steps.index(min(steps)) in {19, 20}
+    assert rates[20] == pytest.approx(39.2)
+    assert retreat.rate(600.0, 80.0) == 80.0
+    assert not retreat.active
+
+
+def test_what_is_known_of_the_limit_is_shared_with_a_process_that_comes() -> None:
+    retreat = Retreat()
+    retreat.throttled(100.0, 99.9, share=80.0, reached=40.0)
+    assert retreat.rate(101.0, 40.0) == pytest.approx(14.0)
+    assert retreat.rate(102.0, 80.0) == pytest.approx(28.0)
+
+
+def test_a_sender_is_never_slowed_to_a_standstill() -> None:
+    retreat = Retreat()
+    for moment in range(1, 200):
+        retreat.throttled(moment, moment, share=80.0, reached=retreat.rate(moment, 80.0))
+    assert retreat.rate(200.0, 80.0) == pytest.approx(0.1)
+
+
+# --- per recipient
+
+
+def test_a_recipient_gets_45_at_once_and_then_one_in_six_seconds() -> None:
+    async def main() -> list[float]:
+        pair, start = PairPace(clock=clock, sleep=asyncio.sleep), clock()
+        times = []
+        for _ in range(50):
+            await pair.turn("+16505550123")
+            times.append(clock() - start)
+        assert pair.delay("+16505550124") == 0
+        return times
+
+    times = run(main())
+    assert times[:45] == [0.0] * 45
+    assert times[45:] == pytest.approx([6.0, 12.0, 18.0, 24.0, 30.0])
+
+
+def test_a_refused_pair_waits_4_to_the_x_and_others_go_on() -> None:
+    async def main() -> None:
+        pair = PairPace(clock=clock, sleep=asyncio.sleep)
+        assert [pair.refused("ada") for _ in range(5)] == [1, 4, 16, 64, 256]
+        assert (pair.delay("ada"), pair.delay("bob")) == (256, 0)
+        start = clock()
+        await pair.turn("ada")
+        assert clock() - start == 256
+        pair.accepted("ada")
+        assert pair.refused("ada") == 1
+
+    run(main())
+
+
+def test_what_is_remembered_of_recipients_is_bounded_and_forgotten_when_it_binds_nobody() -> None:
+    now = [0.0]
+
+    async def main(recipients: int, seconds: float, remembered: int = 100_000) -> int:
+        pair = PairPace(clock=lambda: now[0], remembered=remembered)
+        for number in range(recipients):
+            await pair.turn(f"recipient {number}")
+            now[0] += seconds
+        for number in range(200):
+            pair.refused(f"recipient {number}")
+        return len(pair)
+
+    assert run(main(5_000, 0.0, remembered=100)) <= 200
+    assert run(main(5_000, 0.1)) <= 200 + 70
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 1), (1, 4), (2, 16), (3, 64), (4, 256), (-1, 1), (10**6, 4.0**10)]
+)
+def test_the_pair_backoff_is_4_to_the_x(failures: int, seconds: float) -> None:
+    assert pair_backoff(failures) == seconds
+
+
+# --- what it costs
+
+
+async def test_a_turn_that_need_not_wait_costs_microseconds_and_no_memory() -> None:
+    unlimited, fast = Pace(lambda: math.inf), Pace(lambda: 1e9)
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            await unlimited.turn()
+            await fast.turn()
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    for pace in (unlimited, fast):
+        start = time.perf_counter()
+        for _ in range(10_000):
+            await pace.turn()
+        assert (time.perf_counter() - start) / 10_000 < 0.000_2  # ten times what is expected: a sanity check
+
+
+async def test_by_a_real_clock_the_rate_is_kept_and_reached() -> None:
+    pace, times = Pace(lambda: 80.0), list[float]()
+
+    async def sender() -> None:
+        while len(times) < 120:
+            await pace.turn()
+            await pace.departure()
+            times.append(time.monotonic())
+
+    await asyncio.gather(*(sender() for _ in range(4)))
+    assert fullest_second(times) <= 80
+    assert times[-1] - times[0] < 10
+
+
+def test_departures_are_measured_over_the_last_second() -> None:
+    departures = Departures()
+    assert departures.rate(0.0, 80.0) == 80.0
+    assert departures.rate(0.0, math.inf) == 1
+    for place in range(100):
+        departures.add(10.0 + place / 50)
+    assert departures.rate(12.0, 80.0) == pytest.approx(50, rel=0.05)
+    assert departures.rate(12.0, 30.0) == 30.0
