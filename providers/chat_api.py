@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 from ..models.audio import Audio
 from ..models.contact import Contact
-from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import AccountStatus, Attachment, AudioForm
@@ -229,9 +228,7 @@ class ChatApi(Gateway):
         data = answer.get("statusData")
         told = [data.get(key) for key in ("title", "msg", "substatus", "reason")] if isinstance(data, dict) else []
         detail = "; ".join(dict.fromkeys(word for word in told if isinstance(word, str) and word))
-        return AccountStatus(
-            ready=state == "authenticated", state=state, detail=mask_numbers(self.credential.redact(detail))
-        )
+        return AccountStatus(ready=state == "authenticated", state=state, detail=self.clean(detail))
 
 
 def _queued(entry: dict[str, Any]) -> QueuedMessage:

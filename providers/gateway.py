@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
 from urllib.parse import urlsplit
 
+from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, Dialect
@@ -80,13 +81,17 @@ class Gateway(Dialect, ABC):
             ProviderError: One of the four verdicts.
             OutcomeUnknownError: Trouble or a time-out at the service: the message may have been accepted.
         """
-        words, code = words_of(answer), code_of(answer, response)
+        words, code = words_of(answer, self.clean), code_of(answer, response)
         meaning = classify(response, f"{code} {words}")
         told = meaning.sentence + (f' ("{words}")' if words else f" (HTTP {response.status})")
         if meaning.verdict is None:
-            self.doubt(f"{told}", response, repeatable=repeatable)
+            self.doubt(told, response, repeatable=repeatable)
         message = f"{told}; {meaning.advice}" if meaning.advice else told
         self.judge(meaning.verdict, message, response, code=code, kind=meaning.kind)
+
+    def clean(self, words: str) -> str:
+        """Take secrets and whole numbers out of a service's words."""
+        return mask_numbers(self.credential.redact(words))
 
     def receipt(
         self,

@@ -7,10 +7,11 @@ Source: the gateways' recorded answers, such as devlikeapro/waha#1453 (files), #
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.masking import mask_numbers
 from .errors import Verdict
 from .wire import Response
 
@@ -76,7 +77,10 @@ AUTH = Meaning(
     "auth",
     "the credential is refused",
     "check the account's id and its token or key",
-    r"(?<!unexpected )(?<![a-z])token\b|api.?key|unauthori[sz]ed|forbidden|access denied|invalid credentials",
+    # Not the bare word: a 500 may repeat a URL with `token=`, and a parser calls a character an unexpected token.
+    r"(?:wrong|invalid|expired|missing|incorrect|bad|no)[\W_]+(?:(?:access|api|auth|x)[\W_]*)*(?:token|key|credentials?)\b"
+    r"|(?:token|api.?key) (?:is |was |has )?(?:wrong|invalid|expired|missing|incorrect|not )"
+    r"|unauthori[sz]ed|forbidden|access denied",
 )
 RECIPIENT = Meaning(
     Verdict.RECIPIENT,
@@ -136,7 +140,8 @@ def classify(response: Response, text: str) -> Meaning:
     if status == 429 and "quota" not in text.lower():
         return THROTTLE
     for meaning in MEANINGS:
-        if meaning.said_in(text):
+        # In the stack of a crash `limit` or `trial` says nothing of a plan.
+        if meaning.said_in(text) and not (status >= 500 and meaning is PAYMENT):
             return meaning
     if status >= 500:
         return THROTTLE if status == 503 and response.retry_after() is not None else TROUBLE
@@ -167,15 +172,19 @@ def says_failed(answer: Mapping[str, Any]) -> bool:
     return str(answer.get("status")).lower() in _FAILED_STATUSES
 
 
-def words_of(answer: Mapping[str, Any]) -> str:
+def words_of(answer: Mapping[str, Any], clean: Callable[[str], str] = mask_numbers) -> str:
     """Gather what a service says in one line, wherever it puts it.
+
+    Args:
+        answer: The parsed body.
+        clean: Takes secrets and whole numbers out, before the line is cut, so that no part of one is left.
 
     Example:
         >>> words_of({"statusCode": 400, "message": ["chatId must be a string"], "error": "Bad Request"})
         'Bad Request; chatId must be a string'
     """
     parts = dict.fromkeys(" ".join(part.split()) for part in _said(answer))
-    text = "; ".join(part for part in parts if part)
+    text = clean("; ".join(part for part in parts if part))
     return text if len(text) <= _LONGEST_WORDS else text[:_LONGEST_WORDS] + "…"
 
 

@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
+import yarl
 from httpx_aiohttp import AiohttpTransport
 
 from .dialect import Dialect
@@ -57,8 +58,10 @@ class _WithCredential:
         hidden: Mapping[str, str] = extensions.pop(_HIDDEN_QUERY, {})
         query = {**hidden, **self._credential.query}
         url = request.url.copy_merge_params(query) if query else request.url
-        headers = request.headers.copy()
-        headers.update(dict(self._credential.headers))
+        if url.query:
+            # aiohttp spells a query its own way (`,` for `%2C`): both drivers put the same bytes on the wire.
+            url = httpx.URL(str(yarl.URL(str(url))))
+        headers = {name.lower(): value for name, value in (*request.headers.items(), *self._credential.headers.items())}
         dressed = httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
         if isinstance(request.stream, httpx.ByteStream):
             dressed.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
@@ -267,7 +270,11 @@ def _below_async(dialect: Dialect, connections: int) -> AiohttpTransport:
     # A factory, because aiohttp's session wants the loop that it runs in.
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_TIMEOUT, ssl=ssl_context)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["Content-Type"],  # else a POST without a body claims application/octet-stream
+        )
 
     return AiohttpTransport(verify=ssl_context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
 

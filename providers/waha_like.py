@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient
 from .dialect import AccountStatus, Attachment
@@ -95,7 +94,7 @@ class WahaLike(Gateway, ABC):
         words = (p.get(key) for p in places if isinstance(p, Mapping) for key in ("status", "state"))
         state = next((word.upper() for word in words if isinstance(word, str)), "UNKNOWN")
         me = next((p["me"] for p in places if isinstance(p, Mapping) and isinstance(p.get("me"), Mapping)), {})
-        who = mask_numbers(" ".join(str(me[key]) for key in ("pushName", "id") if me.get(key)))
+        who = self.clean(" ".join(str(me[key]) for key in ("pushName", "id") if me.get(key)))
         return AccountStatus(ready=state == "WORKING", state=state, detail=_NEXT_STEP.get(state, who))
 
 

@@ -2,11 +2,11 @@
 
 import datetime
 import json
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NoReturn, Self, TypeVar
-from urllib.parse import quote, quote_plus
 
 from .errors import InputError
 
@@ -122,12 +122,12 @@ class Credential:
                 raise InputError(f"the credential {name} holds a blank, a line break or no plain ASCII: copy it anew")
 
     def redact(self, text: str) -> str:
-        """Take the secrets out of a service's words, plain and as a URL spells them."""
+        """Take the secrets out of a service's words, plain and as any URL spells them."""
         for value in (*self.headers.values(), *self.query.values()):
             secret = value.rpartition(" ")[2]  # `Bearer EAA…`
             if len(secret) >= _SHORTEST_SECRET:
-                for spelled in (secret, quote(secret, safe=""), quote_plus(secret)):
-                    text = text.replace(spelled, "[secret]")
+                spelled = "".join(f"(?:{re.escape(c)}|%{ord(c):02x})" for c in secret)
+                text = re.sub(spelled, "[secret]", text, flags=re.IGNORECASE)
         return text
 
     def __reduce__(self) -> NoReturn:

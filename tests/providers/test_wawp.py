@@ -1,0 +1,214 @@
+"""Wawp: this message gives this request, this answer gives this result."""
+
+from typing import Any
+
+import pytest
+from prefect_whatsapp.models import Contact, ContactEmail, ContactPhone, Recipient
+from prefect_whatsapp.providers.dialect import Attachment
+from prefect_whatsapp.providers.errors import (
+    AccountError,
+    OutcomeUnknownError,
+    ProviderError,
+    RecipientRefusedError,
+    UnsupportedError,
+)
+from prefect_whatsapp.providers.transport import Client
+from prefect_whatsapp.providers.wawp import Wawp
+from prefect_whatsapp.providers.wire import Exchange
+from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Recorder, both
+
+WAWP = Wawp.with_token("ABC123", "t0k3n")
+ACCEPTED = Answer(200, {"id": {"_serialized": MESSAGE_ID}, "ack": 0})
+PERSON = Recipient(to="+16505550123")
+ADA = Contact(name="Ada Byron", phone="+16505550199", organisation="Engines Ltd")
+
+
+def sent(exchange: Exchange[Any], answer: Answer = ACCEPTED) -> tuple[str, str, Any]:
+    """Run an exchange; the method, path and JSON body that went out."""
+    recorder = Recorder(answer)
+    with Client(WAWP, transport=recorder) as client:
+        client.run(exchange)
+    request = recorder.requests[-1]
+    assert dict(request.url.params) == {"instance_id": "ABC123", "access_token": "t0k3n"}
+    return request.method, request.url.path, recorder.body if request.content else None
+
+
+def test_a_voice_note_goes_by_link_in_flat_keys() -> None:
+    assert sent(WAWP.send_audio(LINK, PERSON)) == (
+        "POST",
+        "/v2/send/voice",
+        {
+            "chatId": "16505550123@c.us",
+            "file[url]": LINK.link,
+            "file[filename]": "voice.ogg",
+            "file[mimetype]": "audio/ogg; codecs=opus",
+            "convert": "false",
+        },
+    )
+
+
+def test_audio_to_convert_keeps_its_own_type() -> None:
+    audio = Attachment(link=LINK.link, mime_type="audio/mpeg", filename="weekly.mp3", convert=True)
+    body = sent(WAWP.send_audio(audio, PERSON))[2]
+    assert (body["file[mimetype]"], body["file[filename]"], body["convert"]) == ("audio/mpeg", "weekly.mp3", "true")
+
+
+@pytest.mark.parametrize("to", ["120363000000001234@g.us", "120363000000001234@newsletter"])
+def test_groups_and_newsletters_are_reached(to: str) -> None:
+    assert sent(WAWP.send_audio(LINK, Recipient(to=to)))[2]["chatId"] == to
+
+
+def test_a_reply_quotes_a_message() -> None:
+    to = Recipient(to="+16505550123", reply_to="false_16505550123@c.us_DF38")
+    assert sent(WAWP.send_audio(LINK, to))[2]["reply_to"] == to.reply_to
+    assert sent(WAWP.send_contacts([ADA], to))[2]["reply_to"] == to.reply_to
+
+
+def test_contacts_go_in_one_bubble() -> None:
+    bob = Contact(first_name="Bob", last_name="Roe", phones=(ContactPhone(phone="020 7946 0000"),))
+    assert sent(WAWP.send_contacts([ADA, bob], PERSON)) == (
+        "POST",
+        "/v2/send/contact",
+        {
+            "chatId": "16505550123@c.us",
+            "contacts": [
+                {
+                    "fullName": "Ada Byron",
+                    "organization": "Engines Ltd",
+                    "phoneNumber": "+16505550199",
+                    "whatsappId": "16505550199",
+                },
+                {"fullName": "Bob Roe", "phoneNumber": "020 7946 0000"},
+            ],
+        },
+    )
+
+
+REFUSED = {
+    "inline bytes": (lambda: WAWP.send_audio(INLINE, PERSON), "audio"),
+    "a media id": (lambda: WAWP.send_audio(Attachment(media_id="1"), PERSON), "media_id"),
+    "plain http": (lambda: WAWP.send_audio(Attachment(link="http://bucket.test/v.ogg"), PERSON), "link"),
+    "a path": (lambda: WAWP.send_audio(Attachment(link="/tmp/v.ogg"), PERSON), "link"),
+    "basic audio": (lambda: WAWP.send_audio(Attachment(link=LINK.link, voice=False), PERSON), "voice"),
+    "mp3": (lambda: WAWP.send_audio(Attachment(link=LINK.link, mime_type="audio/mpeg"), PERSON), "voice"),
+    "a lid": (lambda: WAWP.send_audio(LINK, Recipient(to="120363000000001234@lid")), "to"),
+    "a user id": (lambda: WAWP.send_contacts([ADA], Recipient(to="US.13491208655302741918")), "to"),
+    "no card": (lambda: WAWP.send_contacts([], PERSON), "contacts"),
+    "a nameless card": (lambda: WAWP.send_contacts([Contact(phone="+16505550199")], PERSON), "contacts"),
+    "a card without number": (lambda: WAWP.send_contacts([Contact(name="Ada")], PERSON), "contacts"),
+    "an e-mail": (
+        lambda: WAWP.send_contacts([ADA.model_copy(update={"emails": (ContactEmail(email="a@b.c"),)})], PERSON),
+        "contacts",
+    ),
+    "two numbers": (
+        lambda: WAWP.send_contacts([ADA.model_copy(update={"phones": (ContactPhone(phone="1"),)})], PERSON),
+        "contacts",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_documents_lack_is_refused_before_the_request(what: str) -> None:
+    call, parameter = REFUSED[what]
+    with pytest.raises(UnsupportedError) as refused:
+        call()
+    assert (refused.value.provider, refused.value.parameter) == ("wawp", parameter)
+
+
+def test_loopback_may_be_loaded_from_without_tls() -> None:
+    link = "http://127.0.0.1:9000/v.ogg"
+    assert sent(WAWP.send_audio(Attachment(link=link), PERSON))[2]["file[url]"] == link
+
+
+async def send(answer: Answer) -> Any:
+    return await both(WAWP, lambda: WAWP.send_audio(LINK, PERSON), answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "message_id"),
+    [
+        ({"_data": {"id": {"fromMe": True, "_serialized": MESSAGE_ID}, "ack": 0}, "ack": 0}, MESSAGE_ID),
+        ({"id": {"fromMe": True, "remote": "1@c.us", "id": "3EB0", "_serialized": MESSAGE_ID}}, MESSAGE_ID),
+        ({"id": {"fromMe": True, "remote": "1@c.us", "id": "3EB0"}}, "3EB0"),
+        ({"id": MESSAGE_ID}, MESSAGE_ID),
+        ({"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": True, "id": "3EB0"}, "status": "PENDING"}, "3EB0"),
+        ({"key": "3EB0"}, "3EB0"),
+        ({"code": "success", "data": {"id": MESSAGE_ID}}, MESSAGE_ID),
+        ({"data": {"id": {"_serialized": MESSAGE_ID}}}, MESSAGE_ID),
+        ({"data": {"key": {"id": "3EB0"}}}, "3EB0"),
+        ([{"id": MESSAGE_ID}], MESSAGE_ID),
+    ],
+)
+async def test_the_id_is_read_in_each_of_its_shapes(body: Any, message_id: str) -> None:
+    receipt = await send(Answer(200, body))
+    assert (receipt.status, receipt.message_id) == ("accepted", message_id)
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "message_id"),
+    [
+        ({"status": "queued"}, "queued", ""),
+        ({"status": "Scheduled", "message": "Will be sent later"}, "Will be sent later", ""),
+        ({"status": "accepted"}, "accepted", ""),
+        ({"status": "pending"}, "pending", ""),
+        ({"code": "success", "job_id": "41", "message": "Added to the smart queue"}, "Added to the smart queue", ""),
+        ({"code": "success", "data": {"job_id": 41, "status": "queued"}}, "queued", ""),
+        ({"status": "queued", "id": MESSAGE_ID}, "queued", MESSAGE_ID),
+    ],
+)
+async def test_a_message_that_the_service_holds_is_queued(body: Any, words: str, message_id: str) -> None:
+    receipt = await send(Answer(200, body))
+    assert (receipt.status, receipt.status_text, receipt.message_id) == ("queued", words, message_id)
+
+
+@pytest.mark.parametrize("body", [{"result": False}, {"success": False}, {"status": "failed"}, {"status": "error"}])
+async def test_no_without_a_reason_concerns_this_recipient(body: dict[str, Any]) -> None:
+    refused = await send(Answer(200, body))
+    assert isinstance(refused, RecipientRefusedError)
+    assert refused.kind == "unexplained"
+
+
+async def test_an_empty_answer_is_no_receipt() -> None:
+    """The recordings call it a failure; whether nothing was sent they don't say, so nobody is sent to twice."""
+    assert isinstance(await send(Answer(200)), OutcomeUnknownError)
+
+
+async def test_success_without_an_id_or_a_job_is_unknown() -> None:
+    assert isinstance(await send(Answer(200, {"code": "success", "message": "done"})), OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_closed_session_concerns_the_account(status: int) -> None:
+    refused = await send(Answer(status, {"code": "invalid_session", "message": "Session closed"}))
+    assert isinstance(refused, AccountError)
+    assert (refused.code, refused.kind, refused.http_status) == ("invalid_session", "session", status)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "kind"),
+    [
+        (Answer(400, {"code": "missing_param", "message": "Missing parameter: file[url]"}), "missing_param", "request"),
+        (Answer(400, {"error": {"code": "bad_file", "message": "Invalid url"}}), "bad_file", "media"),
+        (Answer(400, {"message": "You reached the limit"}), "400", "payment"),
+        (Answer(429, {"code": "quota_reached", "message": "Monthly quota reached"}), "quota_reached", "payment"),
+        (Answer(400, {"message": "Could not get the quoted message"}), "400", "quote"),
+    ],
+)
+async def test_a_refusal_has_the_service_s_code(answer: Answer, code: str, kind: str) -> None:
+    refused = await send(answer)
+    assert isinstance(refused, ProviderError)
+    assert (refused.code, refused.kind) == (code, kind)
+
+
+@pytest.mark.parametrize(
+    "place", [lambda s: {"status": s}, lambda s: {"data": {"status": s}}, lambda s: {"session": {"state": s}}]
+)
+@pytest.mark.parametrize("state", ["STOPPED", "STARTING", "SCAN_QR_CODE", "WORKING", "FAILED", "working"])
+async def test_only_working_is_ready(state: str, place: Any) -> None:
+    status = await both(WAWP, WAWP.check, Answer(200, place(state)))
+    assert (status.ready, status.state) == (state.upper() == "WORKING", state.upper())
+    assert status.ready or status.detail
+
+
+def test_the_session_is_asked_for_by_post() -> None:
+    assert sent(WAWP.check(), Answer(200, {"status": "WORKING"})) == ("POST", "/v2/session/info", None)
