@@ -1,6 +1,7 @@
 """The ledger's address, its connections, and patience with a database that is away for a while."""
 
 import asyncio
+import errno
 import logging
 import os
 import random
@@ -39,6 +40,9 @@ CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 30.0
 _SQLITE_PASSES = ("locked", "full", "disk i/o", "unable to open", "busy")
 # PostgreSQL's own classes: connection, resources, operator intervention, rolled back; and "lock not available".
+_STAYS = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG
+}  # fmt: skip
 _POSTGRES_PASSES = ("08", "53", "57P", "40", "55P03")
 
 
@@ -288,8 +292,8 @@ def passes(failure: BaseException, *, opening: bool = False) -> bool:
         return str(state).startswith(_POSTGRES_PASSES)
     if isinstance(failure, socket.gaierror):
         return not opening
-    if isinstance(failure, OSError | TimeoutError):
-        return not isinstance(failure, PermissionError | FileNotFoundError | NotADirectoryError)
+    if isinstance(failure, OSError):
+        return failure.errno not in _STAYS
     source = failure.__cause__ or failure
     if isinstance(source, asyncpg.InterfaceError):
         return "clos" in str(source) or "in progress" in str(source)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _FINAL = frozenset({SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN})
 _TAKE_LIMIT = 500
+_GONE = "its run is gone, before"
+_ENDED = "its run ended before"
 
 
 class Drain:
@@ -55,13 +57,12 @@ class Drain:
         self._flow_run_id, self._rate = flow_run_id, messages_per_second
         self._lapse_seconds, self._beat_seconds = lapse_seconds, beat_seconds
         self._watch = Watch(lapse_seconds)
-        self._share = Share(messages_per_second or math.inf)
+        self._share = Share()
         self._key, self._owner_id = "", 0
         self._held: dict[int, Row] = {}
         self._tokens: dict[int, str] = {}
         self._unsent: dict[int, str] = {}
         self._tokens_made = itertools.count(1)
-        self._undoing: set[asyncio.Task[None]] = set()
         self._taking = asyncio.Lock()
         self._doubtful = False
         self._cursor = 0
@@ -75,7 +76,7 @@ class Drain:
     def share(self) -> float:
         """Messages a second that this owner may send now: its part of the sender's rate; infinite for no limit.
 
-        0 while others have it all: then `take` gives nothing, and rows in hand should be given back.
+        0 while others have it all: then `take` gives nothing, and rows that are reserved are given back by themselves.
         """
         return self._share.obeyed
 
@@ -158,11 +159,10 @@ class Drain:
         await self._until_healthy()
         owner = self._owner_id
         token = f"{owner}.{next(self._tokens_made)}"
-        future = self._writer.submit(Claim(row.id, owner, token, task_run_id, _now()))
         try:
-            got = await asyncio.shield(future)
+            got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now()))
         except asyncio.CancelledError:
-            self._undo(row.id, token, future)
+            self._unclaim(row.id, token)  # the claim is carried out all the same, and this right after it
             raise
         except LedgerError:
             self._unsent[row.id] = token  # perhaps recorded, surely not sent
@@ -185,7 +185,7 @@ class Drain:
             raise
         if self._owner_id != owner:
             self._tokens.pop(row.id, None)
-            await self._writer.submit(Settlement(row.id, token, Outcome(SendState.QUEUED), _now()))
+            self._unclaim(row.id, token)
             raise self._lost(row)
 
     async def settle(self, row: Row, outcome: Outcome) -> None:
@@ -217,7 +217,7 @@ class Drain:
             storable(outcome.error_kind),
         )
         try:
-            matched = await asyncio.shield(self._writer.submit(Settlement(row.id, token, clean, _now())))
+            matched = await self._writer.submit(Settlement(row.id, token, clean, _now()))
         except LedgerError:
             self._tokens[row.id] = token
             if held is not None:
@@ -231,6 +231,10 @@ class Drain:
 
     async def give_back(self, rows: Sequence[Row]) -> None:
         """Free rows that were reserved and not sent."""
+        async with self._taking:
+            await self._give_back(rows)
+
+    async def _give_back(self, rows: Sequence[Row]) -> None:
         ids = [row.id for row in rows if self._held.pop(row.id, None) is not None]
         for start in range(0, len(ids), _TAKE_LIMIT):
             free = (
@@ -296,19 +300,15 @@ class Drain:
             " for dead and another took its rows; nothing was sent"
         )
 
-    def _undo(self, row_id: int, token: str, claimed: asyncio.Future[bool]) -> None:
-        """The caller of `claim` was cancelled, so nothing is sent: free the row again if the claim is made yet."""
+    def _unclaim(self, row_id: int, token: str) -> None:
+        """Nothing was sent under that claim: queue the row again."""
+        self._unsent[row_id] = token
 
-        async def undo() -> None:
-            try:
-                if await claimed:
-                    await self._writer.submit(Settlement(row_id, token, Outcome(SendState.QUEUED), _now()))
-            except LedgerError:
-                self._unsent[row_id] = token
+        def done(written: asyncio.Future[bool]) -> None:
+            if not written.cancelled() and written.exception() is None and self._unsent.get(row_id) == token:
+                del self._unsent[row_id]
 
-        task = asyncio.create_task(undo())
-        self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
+        self._writer.submit(Settlement(row_id, token, Outcome(SendState.QUEUED), _now())).add_done_callback(done)
 
     async def _enter(self) -> None:
         """Join, look after the owners that are gone, and begin to beat."""
@@ -318,8 +318,6 @@ class Drain:
     async def _leave(self) -> None:
         """Free what is reserved, settle what was surely not sent, hold what may have been, and say goodbye."""
         try:
-            if self._undoing:
-                await asyncio.wait(set(self._undoing))
             await self._writer.flush()
             self._ended = True
             for row_id, token in self._unsent.items():
@@ -327,9 +325,7 @@ class Drain:
 
             async def attempt() -> None:
                 async with self._database.writing() as connection:
-                    await _retire(
-                        connection, self._owner_id, self.record.number, "its run ended before", self._goodbye()
-                    )
+                    await _retire(connection, self._owner_id, self.record.number, _ENDED, self._goodbye())
 
             await self._database.patiently("leave the broadcast", attempt)
         except LedgerError as failure:
@@ -379,7 +375,10 @@ class Drain:
             self._owner_id = mine.id
             self._share.obey(written)
             self._beat_at = began
-            return recovered
+        if self.share <= 0 and (idle := [row for row in self._held.values() if row.id not in self._tokens]):
+            # Whoever has the whole rate would wait for these rows for ever.
+            await self.give_back(idle)
+        return recovered
 
     async def _listed_owners(self, connection: AsyncConnection) -> list[Owner]:
         concerned = sa.or_(owners.c.sender == self.sender, owners.c.broadcast == self.record.number)
@@ -407,7 +406,8 @@ class Drain:
             logger.warning("This run was taken for dead and joins anew; rows it had reserved were freed.")
             leave(self._key)
         self._held.clear()
-        self._share = Share(self._rate or math.inf)
+        self._cursor = 0
+        self._share = Share()
         self._key = uuid.uuid4().hex
         enter(self._key)
         values = {
@@ -438,15 +438,16 @@ class Drain:
             here = owner.host == host_identity() and bool(owner.host)
             # From another host it stopped by itself long ago, its share with it.
             goodbye = {"left_tick": now} if here else {"share": 0.0}
-            recovered += await _retire(
-                connection, owner.id, owner.broadcast, "its run is gone, before", goodbye, beat=owner.beat
-            )
-        known = {owner.id for owner in living}
+            recovered += await _retire(connection, owner.id, owner.broadcast, _GONE, goodbye, beat=owner.beat)
         self._watch.forget({owner.id for owner in listed})
-        held = sa.select(sends.c.owner).where(sends.c.broadcast == self.record.number, sends.c.owner.is_not(None))
-        for number in (await connection.execute(held.distinct())).scalars().all():
-            if number not in known:
-                recovered += await _free_rows(connection, number, self.record.number, "its run is gone, before")
+        # What an owner reserved in the very moment in which it was retired.
+        left = (
+            sa.select(sends.c.owner)
+            .join(owners, owners.c.id == sends.c.owner)
+            .where(sends.c.broadcast == self.record.number, owners.c.left_at.is_not(None))
+        )
+        for number in (await connection.execute(left.distinct())).scalars().all():
+            recovered += await _free_rows(connection, number, self.record.number, _GONE)
         return recovered, living
 
     async def _share_out(
@@ -462,10 +463,11 @@ class Drain:
                     lingering += owner.share
         ours = [owner for owner in living if owner.sender == self.sender]
         return self._share.next_written(
-            [(owner.id, owner.rate) for owner in ours],
+            {owner.id: owner.rate for owner in ours},
             mine.id,
+            written=mine.share,
             lingering=lingering,
-            others=sum(owner.share for owner in ours if owner.id != mine.id),
+            others=sum(owner.share for owner in ours if owner is not mine),
             now=now,
         )
 

@@ -12,7 +12,6 @@ the others' written shares leave. So the sum of what is obeyed in any second sta
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -186,24 +185,23 @@ class Share:
     """What one owner may send a second: what it obeys, and what it wrote.
 
     Attributes:
-        rate: What its own configuration allows the whole sender; infinite for no limit.
         obeyed: What it keeps to now; never above `written`.
         written: What the ledger says, hence what the others leave to it.
     """
 
-    rate: float
     obeyed: float = 0.0
     written: float = 0.0
     _shrunk_at: float = 0.0
 
     def next_written(
-        self, owners: Sequence[tuple[int, float]], mine: int, lingering: float, others: float, now: float
+        self, rates: dict[int, float], mine: int, *, written: float, lingering: float, others: float, now: float
     ) -> float:
         """Shrink at once where one must, and say which number to write now.
 
         Args:
-            owners: Living owners of the sender, this one among them: id and configured rate.
+            rates: Living owners of the sender, this one among them, with the rate each is configured for.
             mine: This owner's id.
+            written: What the ledger says of this owner; the answer to the last write may have been lost.
             lingering: Shares of owners that left within the last second.
             others: Written shares of the other living owners.
             now: By this process's clock.
@@ -211,18 +209,19 @@ class Share:
         Returns:
             The share to write; `obey` is called with it once it is committed.
         """
-        ranked = sorted(owners)
-        rate = min(rate for _, rate in ranked)
-        target = split(rate, len(ranked))[[owner for owner, _ in ranked].index(mine)]
+        self.written = written
+        rate = min(rates.values())
+        target = split(rate, len(rates))[sorted(rates).index(mine)]
         if target < self.obeyed:
             self.obeyed, self._shrunk_at = target, now
-        if target > self.written:
+        else:
+            self.obeyed = min(target, written)
+        if target > written:
             free = rate if math.isinf(rate) else rate - others - lingering
-            return max(self.written, min(target, free))
-        self.obeyed = max(self.obeyed, target)
-        if self.obeyed < self.written and now - self._shrunk_at >= SETTLING_SECONDS:
+            return max(written, min(target, free))
+        if self.obeyed < written and now - self._shrunk_at >= SETTLING_SECONDS:
             return self.obeyed
-        return self.written
+        return written
 
     def obey(self, written: float) -> None:
         """Keep to what has been committed."""

@@ -234,7 +234,8 @@ class GroupWriter:
 
         Returns:
             A future: True once it is durable, False where its row was no longer to be had by that token or owner; a
-            LedgerError where the ledger could not be written.
+            LedgerError where the ledger could not be written. What is handed in is carried out in this order, also where
+            nobody waits for it any more.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))

@@ -2,13 +2,12 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from postgres import NOT_FOUND, Postgres, find_binaries
-from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
-from prefect_whatsapp.models import Recipient
+from prefect_whatsapp.ledger import LedgerStore
 
 _numbers = itertools.count(1)
 
@@ -39,24 +38,3 @@ async def store(url: str) -> AsyncIterator[LedgerStore]:
     """An open ledger."""
     async with LedgerStore.open(url, patience_seconds=10) as opened:
         yield opened
-
-
-def people(count: int, start: int = 0) -> list[Recipient]:
-    """So many recipients, all different."""
-    return [Recipient.model_construct(to=f"+1650555{number:06d}") for number in range(start, start + count)]
-
-
-async def begin(store: LedgerStore, count: int = 0, name: str = "weekly") -> BroadcastRecord:
-    """Begin a broadcast to so many."""
-    record = await store.start_broadcast(
-        name,
-        kind="audio",
-        provider="graph",
-        account="100200300",
-        content="d1f0" * 16,
-        content_label="s3://b/weekly.mp3",
-    )
-    chunk: Sequence[Recipient] = people(count)
-    for first in range(0, count, 2000):
-        await store.plan(record, chunk[first : first + 2000])
-    return record

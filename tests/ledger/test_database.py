@@ -1,0 +1,134 @@
+"""The ledger's address, and what is said when it can't be used."""
+
+import asyncio
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from postgres import Postgres
+from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.ledger.database import Address, Database, read_address
+from prefect_whatsapp.providers.errors import LedgerError
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql", "postgres"])
+def test_each_spelling_of_postgresql_is_asyncpg_and_shows_no_password(scheme: str) -> None:
+    address = read_address(f"{scheme}://pack:se%2Fcret@db.example:5433/book?sslmode=require")
+    assert address.url.drivername == "postgresql+asyncpg"
+    assert address.url.password == "se/cret"
+    assert address.url.query["ssl"] == "require"
+    assert address.shown == "postgresql://db.example:5433/book"
+
+
+def test_no_url_is_sqlite_under_prefect_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from prefect.settings import PREFECT_HOME, temporary_settings
+
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        assert read_address("").path == tmp_path / "prefect-whatsapp" / "ledger.db"
+
+
+def test_a_path_and_an_sqlite_url_name_the_same_file(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    assert read_address(str(file)) == read_address(f"sqlite+aiosqlite:///{file}") == read_address(f"sqlite:///{file}")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://pack:hunter2@db/book", "can't live in mysql"),
+        ("postgresql://pack:hunter2@db:port/book", "can't be read"),
+        ("postgresql://pack:hunter2@db", "names no database"),
+        ("sqlite+aiosqlite://", "needs a file"),
+        ("sqlite+aiosqlite:///:memory:", "needs a file"),
+        ("postgresql+psycopg://pack:hunter2@db/book", "can't live in postgresql+psycopg"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_told_without_its_password(url: str, words: str) -> None:
+    with pytest.raises(LedgerError) as raised:
+        read_address(url)
+    assert words in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+async def test_a_file_ledger_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    async with LedgerStore.open(str(tmp_path / "new" / "ledger.db")):
+        for file in (tmp_path / "new").iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+async def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    began = time.monotonic()
+    with pytest.raises(LedgerError, match="could not be opened"):
+        async with LedgerStore.open(str(tmp_path / "file" / "ledger.db")):
+            pass
+    assert time.monotonic() - began < 2
+
+
+async def test_a_file_that_is_no_ledger_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"ID3" * 4000)
+    with pytest.raises(LedgerError, match="file is not a database"):
+        async with LedgerStore.open(str(tmp_path / "ledger.db")):
+            pass
+
+
+async def test_a_database_that_never_answers_is_told_in_one_sentence_after_the_patience() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(LedgerError) as raised:
+        async with LedgerStore.open(f"postgresql://pack:hunter2@127.0.0.1:{port}/book", patience_seconds=1):
+            pass
+    assert 0.3 < time.monotonic() - began < 5
+    assert "could not be opened within 1 s" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_wrong_password_or_database_is_told_at_once(postgres: Postgres) -> None:
+    right = postgres.url()
+    for url in (right.replace(postgres.password, "wrong-one"), postgres.url("no_such_database")):
+        began = time.monotonic()
+        with pytest.raises(LedgerError) as raised:
+            async with LedgerStore.open(url, patience_seconds=30):
+                pass
+        assert time.monotonic() - began < 5
+        assert "wrong-one" not in str(raised.value)
+        assert "password authentication failed" in str(raised.value) or "does not exist" in str(raised.value)
+
+
+async def test_patience_tries_again_what_passes_and_raises_what_does_not(tmp_path: Path) -> None:
+    database = Database(Address(read_address(str(tmp_path / "x.db")).url, tmp_path / "x.db", "x.db"), 5)
+    tries = 0
+
+    async def refused_twice() -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ConnectionRefusedError("not yet")
+        return "here"
+
+    async def forbidden() -> str:
+        raise PermissionError(13, "not yours")
+
+    assert await database.patiently("be reached", refused_twice) == "here"
+    assert tries == 3
+    with pytest.raises(LedgerError, match=r"the ledger at x\.db could not be reached: .*not yours"):
+        await database.patiently("be reached", forbidden)
+    await database.close()
+
+
+async def test_cancelling_ends_the_patience(tmp_path: Path) -> None:
+    database = Database(read_address(str(tmp_path / "x.db")), 60)
+
+    async def never() -> None:
+        raise ConnectionRefusedError
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await database.patiently("be reached", never)
+    await database.close()

@@ -1,0 +1,336 @@
+"""Reserving, claiming and settling rows: on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from books import begin, people
+from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger import drain as drain_module
+from prefect_whatsapp.ledger.schema import owners, sends
+from prefect_whatsapp.models import SendState
+from prefect_whatsapp.providers.errors import ClaimLostError, LedgerError
+
+ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
+AGAIN = Outcome(SendState.QUEUED, error_code="130429", error_text="throttled", error_kind="throttle")
+
+
+@pytest.fixture
+async def record(store: LedgerStore) -> BroadcastRecord:
+    """A broadcast to ten people."""
+    return await begin(store, 10)
+
+
+@pytest.fixture
+async def drain(store: LedgerStore, record: BroadcastRecord) -> AsyncIterator[Drain]:
+    """One that takes part in it."""
+    async with store.join(record, messages_per_second=0) as joined:
+        yield joined
+
+
+async def rows_of(store: LedgerStore, record: BroadcastRecord) -> dict[int, Row]:
+    return {row.id: row async for row in store.rows(record)}
+
+
+async def be_declared_gone(store: LedgerStore, drain: Drain) -> None:
+    """What another host's run does with one that it has not heard of for too long."""
+    async with store._database.writing() as connection:
+        await drain_module._retire(
+            connection, drain._owner_id, drain.record.number, "its run is gone, before", {"share": 0.0}
+        )
+
+
+async def test_rows_are_taken_in_order_and_by_one_drain_only(store: LedgerStore, record: BroadcastRecord) -> None:
+    async with store.join(record, messages_per_second=0) as first, store.join(record, messages_per_second=0) as second:
+        one, two = await first.take(4), await second.take(100)
+        assert [row.id for row in one + two] == sorted(await rows_of(store, record))
+        assert len(one) == 4
+        assert await first.take(5) == await second.take(5) == []
+        left = await first.outstanding()
+        assert (left.queued, left.held_by_others, left.held_by_us) == (0, 6, 4)
+
+
+async def test_concurrent_takes_never_give_a_row_twice(store: LedgerStore, record: BroadcastRecord) -> None:
+    await store.plan(record, people(300))
+    async with store.join(record, messages_per_second=0) as first, store.join(record, messages_per_second=0) as second:
+        taken = await asyncio.gather(*(drain.take(11) for _ in range(20) for drain in (first, second)))
+    ids = [row.id for rows in taken for row in rows]
+    assert len(ids) == len(set(ids)) == 300
+
+
+async def test_a_claim_is_durable_before_it_returns(store: LedgerStore, record: BroadcastRecord, drain: Drain) -> None:
+    (row,) = await drain.take(1)
+    await drain.claim(row, task_run_id="run-1")
+    seen = (await rows_of(store, record))[row.id]
+    assert (seen.state, seen.attempts, seen.task_run_id) == (SendState.SENDING, 1, "run-1")
+    assert seen.claimed_at is not None
+
+
+@pytest.mark.parametrize("state", [SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN])
+async def test_a_settled_row_keeps_its_outcome(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain, state: SendState
+) -> None:
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    await drain.settle(row, Outcome(state, "wamid.5", "fine\0", "100", "words", "media"))
+    seen = (await rows_of(store, record))[row.id]
+    assert (seen.state, seen.message_id, seen.error_code, seen.error_text, seen.error_kind) == (
+        state,
+        "wamid.5",
+        "100",
+        "words",
+        "media",
+    )
+    assert seen.status_text.startswith("fine")
+    assert seen.settled_at is not None
+    assert (await drain.outstanding()).held_by_us == 0
+    with pytest.raises(ClaimLostError):
+        await drain.claim(row)
+
+
+async def test_what_was_surely_not_accepted_stays_reserved_for_another_try(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    await drain.settle(row, AGAIN)
+    seen = (await rows_of(store, record))[row.id]
+    assert (seen.state, seen.attempts, seen.error_code) == (SendState.QUEUED, 1, "130429")
+    async with store.join(record, messages_per_second=0) as other:
+        assert row.id not in {taken.id for taken in await other.take(100)}
+    await drain.claim(row)
+    await drain.settle(row, ACCEPTED)
+    seen = (await rows_of(store, record))[row.id]
+    assert (seen.state, seen.attempts, seen.error_code) == (SendState.ACCEPTED, 2, "")
+
+
+async def test_what_is_given_back_can_be_taken_by_another(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    rows = await drain.take(10)
+    await drain.claim(rows[0])
+    await drain.give_back(rows)
+    with pytest.raises(ClaimLostError):
+        await drain.claim(rows[1])
+    async with store.join(record, messages_per_second=0) as other:
+        assert len(await other.take(100)) == 9
+
+
+async def test_leaving_gives_back_what_is_reserved(store: LedgerStore, record: BroadcastRecord) -> None:
+    async with store.join(record, messages_per_second=0) as first:
+        await first.take(7)
+    async with store.join(record, messages_per_second=0) as second:
+        assert len(await second.take(100)) == 10
+        assert await first.take(1) == []
+
+
+async def test_leaving_with_a_claim_open_holds_the_row_as_unknown_and_says_why(
+    store: LedgerStore, record: BroadcastRecord
+) -> None:
+    async with store.join(record, messages_per_second=0) as drain:
+        (row,) = await drain.take(1)
+        await drain.claim(row)
+    seen = (await rows_of(store, record))[row.id]
+    assert seen.state is SendState.UNKNOWN
+    assert "its run ended before an answer was recorded" in seen.error_text
+    assert "claimed at " in seen.error_text
+
+
+async def test_a_settlement_corrects_a_row_that_was_held_as_unknown(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    accepted, again, failed = await drain.take(3)
+    for row in (accepted, again, failed):
+        await drain.claim(row)
+    await be_declared_gone(store, drain)
+    assert {(await rows_of(store, record))[row.id].state for row in (accepted, again, failed)} == {SendState.UNKNOWN}
+    await drain.settle(accepted, ACCEPTED)
+    await drain.settle(again, AGAIN)
+    await drain.settle(failed, Outcome(SendState.FAILED, error_code="131026"))
+    seen = await rows_of(store, record)
+    assert [seen[row.id].state for row in (accepted, again, failed)] == ["accepted", "queued", "failed"]
+    async with store.join(record, messages_per_second=0) as other:
+        assert again.id in {row.id for row in await other.take(100)}
+
+
+async def test_a_late_acceptance_saves_a_row_that_was_queued_again(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    await be_declared_gone(store, drain)
+    assert await store.requeue(record, SendState.UNKNOWN) == 1
+    await drain.settle(row, ACCEPTED)
+    assert (await rows_of(store, record))[row.id].state is SendState.ACCEPTED
+
+
+async def test_an_outcome_that_comes_after_another_claim_is_refused(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    await be_declared_gone(store, drain)
+    await store.requeue(record, SendState.UNKNOWN)
+    async with store.join(record, messages_per_second=0) as other:
+        (same,) = (entry for entry in await other.take(100) if entry.id == row.id)
+        await other.claim(same)
+        with pytest.raises(ClaimLostError, match="too late"):
+            await drain.settle(row, ACCEPTED)
+        await other.settle(same, Outcome(SendState.FAILED))
+    assert (await rows_of(store, record))[row.id].state is SendState.FAILED
+
+
+async def test_an_owner_declared_gone_loses_its_rows_and_joins_anew(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain
+) -> None:
+    rows = await drain.take(3)
+    await be_declared_gone(store, drain)
+    with pytest.raises(ClaimLostError):
+        await drain.claim(rows[0])
+    assert await drain.take(3) == []  # it learns of it, and joins anew
+    again = await drain.take(3)
+    assert [row.id for row in again] == [row.id for row in rows]
+    await drain.claim(again[0])
+    await drain.settle(again[0], ACCEPTED)
+
+
+async def test_settling_without_a_claim_is_refused(drain: Drain) -> None:
+    (row,) = await drain.take(1)
+    with pytest.raises(LedgerError, match="no open claim"):
+        await drain.settle(row, ACCEPTED)
+    await drain.claim(row)
+    with pytest.raises(LedgerError, match="sending"):
+        await drain.settle(row, Outcome(SendState.SENDING))
+
+
+async def test_a_cancelled_claim_queues_its_row_again(store: LedgerStore, record: BroadcastRecord) -> None:
+    async with store.join(record, messages_per_second=0) as drain:
+        rows = await drain.take(5)
+        claims = [asyncio.create_task(drain.claim(row)) for row in rows]
+        await asyncio.sleep(0)
+        for claim in claims:
+            claim.cancel()
+        results = await asyncio.gather(*claims, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        await store._writer.flush()
+        assert {row.state for row in (await rows_of(store, record)).values()} == {SendState.QUEUED}
+        await drain.claim(rows[0])  # and it may be claimed again
+        await drain.settle(rows[0], ACCEPTED)
+    counts = await store.counts(record)
+    assert (counts[SendState.QUEUED], counts[SendState.ACCEPTED]) == (9, 1)
+
+
+async def test_a_settlement_is_carried_out_though_its_caller_is_cancelled(
+    store: LedgerStore, record: BroadcastRecord
+) -> None:
+    async with store.join(record, messages_per_second=0) as drain:
+        (row,) = await drain.take(1)
+        await drain.claim(row)
+        settling = asyncio.create_task(drain.settle(row, ACCEPTED))
+        await asyncio.sleep(0)
+        settling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await settling
+    assert (await rows_of(store, record))[row.id].state is SendState.ACCEPTED
+
+
+async def test_cancelling_the_run_leaves_nothing_reserved(store: LedgerStore, record: BroadcastRecord) -> None:
+    taken = asyncio.Event()
+
+    async def work() -> None:
+        async with store.join(record, messages_per_second=0) as drain:
+            await drain.take(5)
+            taken.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await taken.wait()
+    assert await _held(store) == 5
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()  # an impatient second one does not keep the goodbye from being said
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await _held(store) == 0
+
+
+async def _held(store: LedgerStore) -> int:
+    async with store._database.reading() as connection:
+        rows = await connection.execute(sends.select().where(sends.c.owner.is_not(None)))
+        return len(rows.all())
+
+
+async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
+    store: LedgerStore, record: BroadcastRecord, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve, calls = drain._reserve, 0
+
+    async def committed_but_unheard(connection: object, wanted: int, doubtful: bool) -> object:
+        nonlocal calls
+        calls += 1
+        taken = await reserve(connection, wanted, doubtful)  # type: ignore[arg-type]
+        if calls == 1:
+            await connection.commit()  # type: ignore[attr-defined]
+            raise ConnectionResetError("the answer was lost")
+        return taken
+
+    monkeypatch.setattr(drain, "_reserve", committed_but_unheard)
+    taken = await drain.take(4)
+    assert [row.id for row in taken] == sorted(await rows_of(store, record))[:4]
+    assert (await drain.outstanding()).held_by_us == 4
+
+
+async def test_what_is_left_is_counted_by_who_holds_it(store: LedgerStore, record: BroadcastRecord) -> None:
+    async with store.join(record, messages_per_second=0) as first, store.join(record, messages_per_second=0) as second:
+        row, *_ = await first.take(3)
+        await first.claim(row)
+        await second.take(2)
+        left = await second.outstanding()
+        assert (left.queued, left.held_by_others, left.held_by_us) == (5, 3, 2)
+
+
+async def test_an_unhealthy_owner_does_not_claim_until_the_ledger_hears_of_it(
+    store: LedgerStore, record: BroadcastRecord
+) -> None:
+    async with store.join(record, messages_per_second=0, lapse_seconds=0.6, beat_seconds=0.05) as drain:
+        (row,) = await drain.take(1)
+        async with drain._beating:  # no heartbeat gets through
+            await asyncio.sleep(0.35)
+            assert not drain.healthy
+            claim = asyncio.create_task(drain.claim(row))
+            await asyncio.sleep(0.1)
+            assert not claim.done()
+        await claim
+        assert drain.healthy
+        await drain.settle(row, ACCEPTED)
+
+
+async def test_a_claim_whose_commit_outlasted_its_owner_is_not_sent(
+    store: LedgerStore, record: BroadcastRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store.join(record, messages_per_second=0, lapse_seconds=0.4, beat_seconds=0.05) as drain:
+        (row,) = await drain.take(1)
+        commit = store._writer._commits.commit
+
+        async def slow_commit(group: object) -> set[str]:
+            matched = await commit(group)  # type: ignore[arg-type]
+            async with drain._beating:
+                await asyncio.sleep(0.3)
+                await be_declared_gone(store, drain)
+            return matched
+
+        with monkeypatch.context() as slowly:
+            slowly.setattr(store._writer._commits, "commit", slow_commit)
+            with pytest.raises(ClaimLostError, match="nothing was sent"):
+                await drain.claim(row)
+        await store._writer.flush()
+    assert (await rows_of(store, record))[row.id].state is SendState.QUEUED
+
+
+async def test_each_owner_is_written_down_with_its_run(store: LedgerStore, record: BroadcastRecord) -> None:
+    async with store.join(record, flow_run_id="run-7", messages_per_second=0), store._database.reading() as connection:
+        (entry,) = (await connection.execute(owners.select())).all()
+        assert (entry.flow_run_id, entry.sender, entry.left_at) == ("run-7", "graph:100200300", None)
+    async with store._database.reading() as connection:
+        (entry,) = (await connection.execute(owners.select())).all()
+        assert entry.left_at is not None

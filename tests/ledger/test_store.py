@@ -1,0 +1,225 @@
+"""Broadcasts, their plan, their counts and rows, delivery statuses, media ids: on both databases."""
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import pytest
+from books import begin, people
+from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, RemovedRow, Row
+from prefect_whatsapp.models import Recipient, SendState
+from prefect_whatsapp.providers.errors import BroadcastMismatchError, LedgerError
+
+T = TypeVar("T")
+PROMISE = {
+    "kind": "audio",
+    "provider": "graph",
+    "account": "100200",
+    "content": "d1f0aa",
+    "content_label": "weekly.mp3",
+}
+
+
+async def gathered(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
+
+
+async def sent(drain: Drain, state: SendState = SendState.ACCEPTED, message_id: str = "wamid.1") -> Row:
+    """Take the next row and settle it."""
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    await drain.settle(row, Outcome(state, message_id=message_id))
+    return row
+
+
+async def state_of(store: LedgerStore, record: BroadcastRecord, row: Row) -> SendState:
+    return {entry.id: entry.state async for entry in store.rows(record)}[row.id]
+
+
+async def test_the_same_name_with_the_same_content_resumes(store: LedgerStore) -> None:
+    first = await store.start_broadcast("weekly", **PROMISE)
+    assert await store.start_broadcast("weekly", **{**PROMISE, "content_label": "moved/weekly.mp3"}) == first
+    assert await store.find_broadcast("weekly") == first
+    assert await store.find_broadcast("other") is None
+    assert first.created_at.tzinfo is not None
+    assert abs(datetime.datetime.now(datetime.UTC) - first.created_at) < datetime.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("kind", "contacts"), ("provider", "waha"), ("account", "999"), ("content", "eeee11")]
+)
+async def test_the_same_name_for_something_else_is_refused_with_both_shown(
+    store: LedgerStore, field: str, other: str
+) -> None:
+    await store.start_broadcast("weekly", **PROMISE)
+    with pytest.raises(BroadcastMismatchError) as raised:
+        await store.start_broadcast("weekly", **{**PROMISE, field: other})
+    assert PROMISE[field] in str(raised.value)
+    assert other in str(raised.value)
+
+
+async def test_many_that_begin_one_name_at_once_have_one_broadcast(store: LedgerStore) -> None:
+    records = await asyncio.gather(*(store.start_broadcast("weekly", **PROMISE) for _ in range(8)))
+    assert len({record.id for record in records}) == 1
+
+
+async def test_a_plan_counts_what_is_new_and_a_longer_list_goes_on(store: LedgerStore) -> None:
+    record = await begin(store)
+    assert await store.plan(record, people(30)) == 30
+    assert await store.plan(record, people(30)) == 0
+    assert await store.plan(record, people(40)) == 10
+    assert await store.plan(record, [*people(2, start=50), *people(2, start=50)]) == 2
+    assert await store.plan(record, []) == 0
+    rows = await gathered(store.rows(record, batch=7))
+    assert [row.recipient for row in rows] == [person.to for person in [*people(40), *people(2, start=50)]]
+
+
+async def test_two_broadcasts_may_reach_the_same_people(store: LedgerStore) -> None:
+    first, second = await begin(store, 5, "first"), await begin(store, 5, "second")
+    assert (await store.counts(first))[SendState.QUEUED] == (await store.counts(second))[SendState.QUEUED] == 5
+    summaries = await store.broadcasts()
+    assert [(entry.record.name, entry.planned) for entry in summaries] == [("second", 5), ("first", 5)]
+
+
+async def test_a_row_keeps_what_the_list_says_and_its_id_travels_opaque(store: LedgerStore) -> None:
+    record = await begin(store)
+    await store.plan(record, [Recipient(to="+16505550100", name="Ada\0 \udc80", reply_to="wamid.Q")])
+    (row,) = await gathered(store.rows(record))
+    assert (row.recipient, row.reply_to, row.provider, row.account) == (
+        "+16505550100",
+        "wamid.Q",
+        record.provider,
+        record.account,
+    )
+    assert row.name.startswith("Ada")
+    assert "\0" not in row.name
+    assert row.callback == f"{record.id}:{row.id}"
+    assert "6505550100" not in f"{row}{row!r}{row.callback}"
+
+
+async def test_removed_lines_are_kept_with_their_reasons(store: LedgerStore) -> None:
+    record = await begin(store)
+    await store.remove(record, [RemovedRow(line, f"bad\0{line}", "no country code") for line in range(1, 26)])
+    await store.remove(record, [RemovedRow(3, "x" * 10_000, "a repeat"), RemovedRow(3, "y", "the last word")])
+    kept = await gathered(store.removed_rows(record, batch=10))
+    assert [row.line for row in kept] == list(range(1, 26))
+    assert (kept[2].value, kept[2].reason) == ("y", "the last word")
+    planned = await store.mark_planned(record, removed=25)
+    assert planned.removed == 25
+    assert planned.planned_at is not None
+    assert await store.find_broadcast(record.name) == planned
+
+
+async def test_rows_by_state_come_in_the_order_of_the_list_across_pages(store: LedgerStore) -> None:
+    record = await begin(store, 30)
+    async with store.join(record, messages_per_second=0) as drain:
+        for _ in range(10):
+            await sent(drain)
+            await sent(drain, SendState.FAILED)
+    failed = await gathered(store.rows(record, [SendState.FAILED], batch=3))
+    assert [row.state for row in failed] == [SendState.FAILED] * 10
+    both = await gathered(store.rows(record, {SendState.FAILED, SendState.ACCEPTED}, batch=3))
+    assert [row.id for row in both] == sorted(row.id for row in both)
+    assert len(both) == 20
+    counts = await store.counts(record)
+    assert set(counts) == set(SendState)
+    assert (counts[SendState.ACCEPTED], counts[SendState.FAILED], counts[SendState.QUEUED]) == (10, 10, 10)
+
+
+async def test_requeue_takes_one_state_of_one_broadcast(store: LedgerStore) -> None:
+    record, other = await begin(store, 3), await begin(store, 3, "other")
+    for each in (record, other):
+        async with store.join(each, messages_per_second=0) as drain:
+            await sent(drain, SendState.FAILED)
+            await sent(drain, SendState.UNKNOWN)
+            await sent(drain)
+    assert await store.requeue(record, SendState.FAILED) == 1
+    assert await store.requeue(record, SendState.FAILED) == 0
+    assert await store.requeue(record, SendState.UNKNOWN) == 1
+    assert (await store.counts(record))[SendState.QUEUED] == 2
+    assert (await store.counts(other))[SendState.QUEUED] == 0
+    with pytest.raises(LedgerError, match="accepted"):
+        await store.requeue(record, SendState.ACCEPTED)
+
+
+async def test_a_delivery_status_only_moves_forward(store: LedgerStore) -> None:
+    record = await begin(store, 1)
+    async with store.join(record, messages_per_second=0) as drain:
+        row = await sent(drain, message_id="wamid.7")
+    assert await store.record_status("wamid.7", SendState.DELIVERED)
+    assert not await store.record_status("wamid.7", SendState.SENT)
+    assert not await store.record_status("wamid.7", SendState.FAILED)
+    assert await store.record_status(row.callback, SendState.PLAYED)
+    assert not await store.record_status(row.callback, SendState.READ)
+    assert await state_of(store, record, row) is SendState.PLAYED
+    assert not await store.record_status("wamid.unheard-of", SendState.READ)
+    assert not await store.record_status("", SendState.READ)
+    with pytest.raises(LedgerError, match="skipped"):
+        await store.record_status(row.callback, SendState.SKIPPED)
+
+
+async def test_a_failure_may_follow_acceptance_and_keeps_its_reason(store: LedgerStore) -> None:
+    record = await begin(store, 1)
+    async with store.join(record, messages_per_second=0) as drain:
+        await sent(drain, message_id="wamid.7")
+    assert await store.record_status("wamid.7", SendState.FAILED, error_code="131026", error_text="undeliverable")
+    (row,) = await gathered(store.rows(record))
+    assert (row.state, row.error_code, row.error_text) == (SendState.FAILED, "131026", "undeliverable")
+
+
+async def test_a_status_settles_an_unknown_even_when_it_was_queued_again(store: LedgerStore) -> None:
+    record = await begin(store, 2)
+    async with store.join(record, messages_per_second=0) as drain:
+        held, again = await sent(drain, SendState.UNKNOWN, ""), await sent(drain, SendState.UNKNOWN, "")
+    assert await store.record_status(held.callback, SendState.DELIVERED, message_id="wamid.9")
+    assert await store.requeue(record, SendState.UNKNOWN) == 1
+    assert await store.record_status(again.callback, SendState.SENT)
+    assert (await store.counts(record))[SendState.QUEUED] == 0
+    async with store.join(record, messages_per_second=0) as drain:
+        assert await drain.take(5) == []
+
+
+async def test_a_status_does_not_touch_what_was_never_claimed(store: LedgerStore) -> None:
+    record = await begin(store, 1)
+    (row,) = await gathered(store.rows(record))
+    assert not await store.record_status(row.callback, SendState.DELIVERED)
+
+
+async def test_a_status_that_is_faster_than_the_answer_is_not_taken_back(store: LedgerStore) -> None:
+    record = await begin(store, 1)
+    async with store.join(record, messages_per_second=0) as drain:
+        (row,) = await drain.take(1)
+        await drain.claim(row)
+        assert await store.record_status(row.callback, SendState.DELIVERED)
+        await drain.settle(row, Outcome(SendState.ACCEPTED, message_id="wamid.3"))
+    (after,) = await gathered(store.rows(record))
+    assert (after.state, after.message_id) == (SendState.DELIVERED, "wamid.3")
+
+
+async def test_a_media_id_is_found_until_its_margin_and_per_sender(store: LedgerStore) -> None:
+    await store.remember_media("aa", "graph:1", "media-1", 100)
+    assert await store.media_id("aa", "graph:1", margin_seconds=50) == "media-1"
+    assert await store.media_id("aa", "graph:1", margin_seconds=150) == ""
+    assert await store.media_id("aa", "graph:2", margin_seconds=0) == ""
+    assert await store.media_id("bb", "graph:1", margin_seconds=0) == ""
+
+
+async def test_a_disowned_media_id_is_forgotten_but_never_the_newer_one(store: LedgerStore) -> None:
+    await store.remember_media("aa", "graph:1", "media-1", 100)
+    await store.remember_media("aa", "graph:1", "media-2", 100)
+    await store.forget_media("aa", "graph:1", "media-1")
+    assert await store.media_id("aa", "graph:1", margin_seconds=0) == "media-2"
+    await store.forget_media("aa", "graph:1", "media-2")
+    assert await store.media_id("aa", "graph:1", margin_seconds=0) == ""
+
+
+async def test_everything_is_there_again_after_closing(url: str) -> None:
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 3)
+        async with store.join(record, messages_per_second=0) as drain:
+            await sent(drain)
+    async with LedgerStore.open(url) as store:
+        assert await store.find_broadcast(record.name) == record
+        counts = await store.counts(record)
+    assert (counts[SendState.ACCEPTED], counts[SendState.QUEUED]) == (1, 2)

@@ -1,0 +1,64 @@
+"""A process of its own that works on a ledger, for tests that kill it: `python ledger_worker.py URL BROADCAST MODE`.
+
+It prints one line for each thing it has done: `claimed ID`, `settled ID`, `reserved ID`, `share N`, at last `done`.
+"""
+
+import asyncio
+import sys
+
+from prefect_whatsapp.ledger import Drain, LedgerStore, Outcome, Row
+from prefect_whatsapp.models import SendState
+
+
+def tell(*words: object) -> None:
+    print(*words, flush=True)
+
+
+async def send(drain: Drain, row: Row, pause: float) -> None:
+    await drain.claim(row)
+    tell("claimed", row.id)
+    await asyncio.sleep(pause)
+    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id=f"wamid.{row.id}"))
+    tell("settled", row.id)
+
+
+async def drain_all(drain: Drain) -> None:
+    """Send until nothing is left, sixteen at a time, and never look back at what others hold."""
+    while rows := await drain.take(16):
+        await asyncio.gather(*(send(drain, row, 0.001) for row in rows))
+
+
+async def hold(drain: Drain) -> None:
+    """Reserve four rows, claim two of them, and wait to be killed."""
+    rows = await drain.take(4)
+    for row in rows:
+        tell("reserved", row.id)
+    for row in rows[:2]:
+        await drain.claim(row)
+        tell("claimed", row.id)
+    tell("holding")
+    await asyncio.sleep(3600)
+
+
+async def slow(drain: Drain) -> None:
+    """Claim one row and have its answer only when a line comes on standard input."""
+    (row,) = await drain.take(1)
+    await drain.claim(row)
+    tell("claimed", row.id)
+    tell("holding")
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id="late"))
+    tell("settled", row.id)
+
+
+async def main(url: str, broadcast: str, mode: str) -> None:
+    async with LedgerStore.open(url, patience_seconds=30) as store:
+        record = await store.find_broadcast(broadcast)
+        assert record is not None
+        async with store.join(record, messages_per_second=0) as drain:
+            await {"drain": drain_all, "hold": hold, "slow": slow}[mode](drain)
+    tell("done")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
