@@ -1,0 +1,205 @@
+"""What the ledger knows, as a file: a broadcast's rows, or the rows of its list that were removed.
+
+An export holds whole numbers; that is its purpose. It is written as it is read, so memory doesn't grow with it, and a
+path appears under its name only when it is whole.
+"""
+
+import csv
+import datetime
+import io
+import json
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from .recipient_list import RemovedRow
+    from .records import Row
+
+ExportFormat = Literal["csv", "jsonl", "parquet"]
+Value = str | int | datetime.datetime | None
+_T = TypeVar("_T")
+
+ROW_COLUMNS: dict[str, type] = {
+    "recipient": str,
+    "name": str,
+    "state": str,
+    "provider": str,
+    "account": str,
+    "message_id": str,
+    "status": str,
+    "error_code": str,
+    "error_text": str,
+    "attempts": int,
+    "task_run_id": str,
+    "claimed_at": datetime.datetime,
+    "settled_at": datetime.datetime,
+}
+REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
+_BATCH = 2_000
+
+# Source: https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n]")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")  # calculates to itself, and an apostrophe would hide it from other programs
+
+
+async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO, form: ExportFormat) -> int:
+    """Write a broadcast's rows.
+
+    The column `recipient` is read again by `read_recipients`: the same recipients come back.
+
+    Args:
+        rows: As `LedgerStore.rows` gives them.
+        target: A path, replaced when the export is whole; or a binary stream, which is left open.
+        form: `csv` (UTF-8, a line of headings), `jsonl` (an object a line) or `parquet`.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        OSError: The path can't be written; what stood there is as it was.
+    """
+    return await _export(rows, _row_values, ROW_COLUMNS, target, form)
+
+
+async def export_removed(
+    rows: "AsyncIterable[RemovedRow] | Iterable[RemovedRow]", target: str | Path | BinaryIO, form: ExportFormat
+) -> int:
+    """Write the rows of a list that were removed: `line`, `value` and `reason`. Arguments as for `export_rows`."""
+    return await _export(rows, lambda row: (row.line, row.value, row.reason), REMOVED_COLUMNS, target, form)
+
+
+def _row_values(row: "Row") -> tuple[Value, ...]:
+    return (
+        *(row.recipient, row.name, row.state.value, row.provider, row.account, row.message_id, row.status_text),
+        *(row.error_code, row.error_text, row.attempts, row.task_run_id, _utc(row.claimed_at), _utc(row.settled_at)),
+    )
+
+
+def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
+    """The moment in UTC; SQLite gives it without a zone."""
+    if moment is None:
+        return None
+    return moment.astimezone(datetime.UTC) if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+async def _export(
+    rows: AsyncIterable[_T] | Iterable[_T],
+    values: Callable[[_T], tuple[Value, ...]],
+    columns: dict[str, type],
+    target: str | Path | BinaryIO,
+    form: ExportFormat,
+) -> int:
+    written = 0
+    batch: list[tuple[Value, ...]] = []
+    with _opened(target) as stream, closing(_WRITERS[form](stream, columns)) as writer:
+        async for row in _each(rows):
+            batch.append(values(row))
+            if len(batch) == _BATCH:
+                writer.write(batch)
+                written += len(batch)
+                batch.clear()
+        writer.write(batch)
+    return written + len(batch)
+
+
+async def _each(rows: AsyncIterable[_T] | Iterable[_T]) -> AsyncIterator[_T]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    else:
+        for row in rows:
+            yield row
+
+
+@contextmanager
+def _opened(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    if not isinstance(target, str | Path):
+        yield target
+        return
+    path = Path(target)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Writer(ABC):
+    """Writes records under columns to a stream."""
+
+    def __init__(self, stream: BinaryIO, columns: dict[str, type]) -> None:
+        self._stream, self._columns = stream, columns
+
+    @abstractmethod
+    def write(self, records: Sequence[tuple[Value, ...]]) -> None:
+        """Write some."""
+
+    def close(self) -> None:  # noqa: B027 - text ends without more
+        """Write what ends the file; the stream is its opener's to close."""
+
+
+class _CsvWriter(_Writer):
+    def __init__(self, stream: BinaryIO, columns: dict[str, type]) -> None:
+        super().__init__(stream, columns)
+        self.write([tuple(columns)])
+
+    def write(self, records: Sequence[tuple[Value, ...]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([_cell(value) for value in record] for record in records)
+        self._stream.write(text.getvalue().encode("utf-8", "replace"))
+
+
+def _cell(value: Value) -> str:
+    """A value as a spreadsheet will not calculate it: a leading apostrophe says that it is text."""
+    text = _plain(value)
+    return "'" + text if isinstance(value, str) and _FORMULA.match(text) and not _E164.fullmatch(text) else text
+
+
+def _plain(value: Value) -> str:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return "" if value is None else str(value)
+
+
+class _JsonlWriter(_Writer):
+    def write(self, records: Sequence[tuple[Value, ...]]) -> None:
+        for record in records:
+            line = json.dumps(dict(zip(self._columns, record, strict=True)), ensure_ascii=False, default=_plain)
+            self._stream.write(line.encode("utf-8", "replace") + b"\n")
+
+
+class _ParquetWriter(_Writer):
+    def __init__(self, stream: BinaryIO, columns: dict[str, type]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        super().__init__(stream, columns)
+        kinds = {str: pa.string(), int: pa.int64(), datetime.datetime: pa.timestamp("us", tz="UTC")}
+        self._schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        self._writer = pq.ParquetWriter(stream, self._schema)
+
+    def write(self, records: Sequence[tuple[Value, ...]]) -> None:
+        import pyarrow as pa
+
+        if records:
+            cells = [[_storable(value) for value in column] for column in zip(*records, strict=True)]
+            arrays = [pa.array(column, kind) for column, kind in zip(cells, self._schema.types, strict=True)]
+            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _storable(value: Value) -> Value:
+    """Half surrogates, which no UTF-8 holds, as question marks."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+_WRITERS: dict[ExportFormat, type[_Writer]] = {"csv": _CsvWriter, "jsonl": _JsonlWriter, "parquet": _ParquetWriter}

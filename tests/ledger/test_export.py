@@ -1,0 +1,211 @@
+"""An export holds what the ledger holds, harms no spreadsheet, and can be sent to again."""
+
+import csv
+import datetime
+import io
+import json
+import os
+import tracemalloc
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prefect_whatsapp.ledger import Row
+from prefect_whatsapp.ledger.export import REMOVED_COLUMNS, ROW_COLUMNS, ExportFormat, export_removed, export_rows
+from prefect_whatsapp.ledger.recipient_list import RemovedRow, read_recipients
+from prefect_whatsapp.models import SendState
+
+FORMATS: tuple[ExportFormat, ...] = ("csv", "jsonl", "parquet")
+NOON = datetime.datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=datetime.UTC)
+ADA = Row(
+    id=1,
+    broadcast_id="B1",
+    recipient="+16505550123",
+    name="Ada Byron, Countess",
+    reply_to="wamid.Q",
+    state=SendState.FAILED,
+    attempts=2,
+    message_id="wamid.M",
+    status_text="accepted",
+    error_code="131026",
+    error_text='not on "WhatsApp"\nat all',
+    error_kind="recipient",
+    task_run_id="0198-ab",
+    provider="graph",
+    account="106540352242922",
+    claimed_at=NOON,
+    settled_at=None,
+)
+HOSTILE = ["=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(1)", "\t=1", " =1", "\r=1", "＝1", '=HYPERLINK("http://x.test")']
+
+
+async def each(rows: Iterable[Row]) -> AsyncIterator[Row]:
+    for row in rows:
+        yield row
+
+
+async def exported(rows: Iterable[Row], form: ExportFormat) -> bytes:
+    stream = io.BytesIO()
+    rows = list(rows)
+    assert await export_rows(each(rows), stream, form) == len(rows)
+    assert not stream.closed
+    return stream.getvalue()
+
+
+def parsed(content: bytes, form: ExportFormat) -> list[dict[str, object]]:
+    match form:
+        case "csv":
+            return [dict(row) for row in csv.DictReader(io.StringIO(content.decode(), newline=""))]
+        case "jsonl":
+            return [json.loads(line) for line in content.splitlines()]
+        case "parquet":
+            return pq.read_table(io.BytesIO(content)).to_pylist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("form", "attempts", "claimed_at", "settled_at"),
+    [
+        ("csv", "2", "2026-11-20T12:00:00.250000+00:00", ""),
+        ("jsonl", 2, "2026-11-20T12:00:00.250000+00:00", None),
+        ("parquet", 2, NOON, None),
+    ],
+)
+async def test_a_row_is_written_whole(
+    form: ExportFormat, attempts: object, claimed_at: object, settled_at: object
+) -> None:
+    [row] = parsed(await exported([ADA], form), form)
+    assert row == {
+        "recipient": "+16505550123",
+        "name": "Ada Byron, Countess",
+        "state": "failed",
+        "provider": "graph",
+        "account": "106540352242922",
+        "message_id": "wamid.M",
+        "status": "accepted",
+        "error_code": "131026",
+        "error_text": 'not on "WhatsApp"\nat all',
+        "attempts": attempts,
+        "task_run_id": "0198-ab",
+        "claimed_at": claimed_at,
+        "settled_at": settled_at,
+    }
+    assert list(row) == list(ROW_COLUMNS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_no_rows_make_a_file_of_no_rows(form: ExportFormat) -> None:
+    content = await exported([], form)
+    assert parsed(content, form) == []
+    assert (b"recipient" in content) is (form != "jsonl")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_what_is_exported_can_be_read_as_a_list_and_gives_the_same_recipients(form: ExportFormat) -> None:
+    addresses = [f"+1650{n:07}" for n in range(5_000_000, 5_004_100)] + [
+        "120363000000001234@g.us",
+        "17680561234-1479621234@g.us",
+        "120363000000001234@newsletter",
+        "120363000000001234@lid",
+        "US.13491208655302741918",
+        "Y2FwaV9ncm91cDoxOTUwNTU1",
+    ]
+    content = await exported([replace(ADA, recipient=address, name="Zoë; O'Hara") for address in addresses], form)
+    chunks = list(read_recipients(io.BytesIO(content), filename=f"export.{form}"))
+    assert [recipient.to for chunk in chunks for recipient in chunk.usable] == addresses
+    assert {recipient.name for chunk in chunks for recipient in chunk.usable} == {"Zoë; O'Hara"}
+    assert not [row for chunk in chunks for row in chunk.removed]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_a_cell_that_a_spreadsheet_would_calculate_is_made_text(text: str) -> None:
+    [row] = parsed(await exported([replace(ADA, name=text, error_text=text, message_id=text)], "csv"), "csv")
+    assert row["name"] == row["error_text"] == row["message_id"] == "'" + text
+    assert row["recipient"] == "+16505550123"
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_other_formats_hold_the_text_itself(form: ExportFormat, text: str) -> None:
+    [row] = parsed(await exported([replace(ADA, name=text)], form), form)
+    assert row["name"] == text
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.sampled_from(FORMATS))
+@settings(deadline=None, max_examples=80)
+async def test_any_name_leaves_the_recipient_whole_and_no_cell_a_formula(names: list[str], form: ExportFormat) -> None:
+    rows = [replace(ADA, recipient=f"+1650555{n:04}", name=name, error_text=name) for n, name in enumerate(names)]
+    back = parsed(await exported(rows, form), form)
+    assert [row["recipient"] for row in back] == [row.recipient for row in rows]
+    if form == "csv":
+        cells = [str(cell) for row in back for cell in list(row.values())[1:]]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+async def test_half_a_surrogate_is_a_question_mark() -> None:
+    for form in FORMATS:
+        [row] = parsed(await exported([replace(ADA, name="A\ud800da")], form), form)
+        assert row["name"] == "A?da"
+
+
+async def test_a_time_without_a_zone_is_utc_and_another_zone_is_told_in_utc() -> None:
+    east = NOON.astimezone(datetime.timezone(datetime.timedelta(hours=3)))
+    row = replace(ADA, claimed_at=NOON.replace(tzinfo=None), settled_at=east)
+    for form in FORMATS:
+        [back] = parsed(await exported([row], form), form)
+        assert str(back["claimed_at"]) == str(back["settled_at"])
+        assert "12:00:00" in str(back["settled_at"])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_path_is_replaced_when_the_export_is_whole_and_not_before(tmp_path: Path, form: ExportFormat) -> None:
+    path = tmp_path / f"rows.{form}"
+    path.write_text("what was there")
+
+    async def broken() -> AsyncIterator[Row]:
+        for _ in range(5_000):
+            yield ADA
+        raise ConnectionResetError("the ledger is gone")
+
+    with pytest.raises(ConnectionResetError):
+        await export_rows(broken(), path, form)
+    assert path.read_text() == "what was there"
+    assert await export_rows(each([ADA]), str(path), form) == 1
+    assert parsed(path.read_bytes(), form)[0]["recipient"] == ADA.recipient
+    assert os.listdir(tmp_path) == [path.name]
+
+
+async def test_a_path_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await export_rows(each([ADA]), tmp_path / "nowhere" / "rows.csv", "csv")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_removed_rows_are_written_with_line_value_and_reason(form: ExportFormat) -> None:
+    removed = [RemovedRow(2, "=cmd|x", "a formula"), RemovedRow(7, "16505550123", "no country code")]
+    for rows in (removed, (row for row in removed)):
+        stream = io.BytesIO()
+        assert await export_removed(rows, stream, form) == 2
+        back = parsed(stream.getvalue(), form)
+        assert list(back[0]) == list(REMOVED_COLUMNS)
+        assert [str(row["line"]) for row in back] == ["2", "7"]
+        assert back[0]["value"] == ("'=cmd|x" if form == "csv" else "=cmd|x")
+        assert back[1]["value"] == "16505550123"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_memory_does_not_grow_with_the_export(tmp_path: Path, form: ExportFormat) -> None:
+    async def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            rows = (replace(ADA, id=n, message_id=f"wamid.{n}") for n in range(count))
+            assert await export_rows(each(rows), tmp_path / "rows", form) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    await peak(2_000)  # what is loaded once
+    assert await peak(16_000) < await peak(4_000) * 1.25 + 200_000
