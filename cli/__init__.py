@@ -1,1 +1,5 @@
-"""."""
+"""What you type: the `prefect-whatsapp` command."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -4,6 +4,7 @@ from .ffmpeg import ffmpeg_executable, ffmpeg_version
 from .formats import container_of, filename_for
 from .inspect import PLAY_BUTTON_BYTES, VOICE_MAX_BYTES, inspect_audio, voice_warnings
 from .ogg import OggFile, OpusHead, read_ogg
+from .publishing import cache_directory, publish
 from .s3 import LONGEST_LINK_SECONDS, StoredObject, presign, put
 from .sources import MAX_AUDIO_BYTES, Downloaded, download, open_source, open_stream
 from .stream import Source
@@ -21,6 +22,7 @@ __all__ = [
     "Source",
     "StoredObject",
     "VoiceSettings",
+    "cache_directory",
     "container_of",
     "download",
     "ffmpeg_executable",
@@ -31,6 +33,7 @@ __all__ = [
     "open_source",
     "open_stream",
     "presign",
+    "publish",
     "put",
     "read_ogg",
     "voice_warnings",

@@ -23,6 +23,7 @@ from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
 
 if TYPE_CHECKING:
     from prefect.filesystems import ReadableFileSystem
+    from prefect_aws import S3Bucket
 
 MAX_AUDIO_BYTES = 256_000_000  # an hour of stereo WAV is 635 MB; the largest voice note that fits is 2 h 13 min
 _SPOOL_BYTES = 8_000_000
@@ -47,7 +48,7 @@ class Downloaded:
 
 @contextmanager
 def open_source(
-    source: str | os.PathLike[str], storage: "ReadableFileSystem | None" = None, *, max_bytes: int = 0
+    source: str | os.PathLike[str], storage: "ReadableFileSystem | S3Bucket | None" = None, *, max_bytes: int = 0
 ) -> Iterator[Source]:
     """Open a source for reading, once, from its beginning.
 
@@ -93,7 +94,7 @@ def open_source(
 @contextmanager
 def open_stream(
     source: str | os.PathLike[str],
-    storage: "ReadableFileSystem | None" = None,
+    storage: "ReadableFileSystem | S3Bucket | None" = None,
     *,
     seekable: bool = False,
     max_bytes: int = 0,
@@ -125,7 +126,7 @@ def open_stream(
 
 def download(
     source: str | os.PathLike[str],
-    storage: "ReadableFileSystem | None" = None,
+    storage: "ReadableFileSystem | S3Bucket | None" = None,
     *,
     directory: Path,
     max_bytes: int = MAX_AUDIO_BYTES,
@@ -218,7 +219,7 @@ def _open_path(path: Path, max_bytes: int) -> Iterator[Source]:
 
 
 @contextmanager
-def _open_file_system(path: str, storage: "ReadableFileSystem", max_bytes: int) -> Iterator[Source]:
+def _open_file_system(path: str, storage: "ReadableFileSystem | S3Bucket", max_bytes: int) -> Iterator[Source]:
     name = type(storage).__name__
     try:
         # _sync: a block's methods are coroutines where a loop runs, and this may be called in such a thread.

@@ -68,6 +68,10 @@ class Dialect(ABC):
     """One provider's dialect for one account.
 
     Attributes:
+        name: The provider, as in receipts and error messages.
+        carries_audio: How audio reaches the service.
+        max_audio_bytes: Largest file it takes.
+        media_id_days: How long an upload's id lives; 0 where the service keeps no media.
         base_url: Where the service answers, without trailing slash.
         account: The account's public id, part of receipts and of the ledger's keys.
         credential: What the driver puts on each request.
@@ -76,6 +80,7 @@ class Dialect(ABC):
     name: ClassVar[str]
     carries_audio: ClassVar[AudioForm]
     max_audio_bytes: ClassVar[int] = 16 * 1024 * 1024
+    media_id_days: ClassVar[int] = 0
 
     base_url: str
     account: str

@@ -16,7 +16,8 @@
     │   └── OutcomeUnknownError     … after: the service may have accepted it
     └── LedgerError                 you: the broadcast's name stands for something else, or the book can't be written
         ├── BroadcastMismatchError
-        └── ClaimLostError          this run was taken for dead and another took its rows: nothing was sent
+        ├── ClaimLostError          this run was taken for dead and another took its rows: nothing was sent
+        └── BroadcastStoppedError   the broadcast stopped before its end; its `report` says where it stands
 
 Every error survives pickling, and none holds a token or a whole phone number.
 """
@@ -25,6 +26,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from ..models.masking import mask_numbers
+from ..models.report import Report
 
 
 class Verdict(StrEnum):
@@ -176,6 +178,19 @@ class BroadcastMismatchError(LedgerError):
 
 class ClaimLostError(LedgerError):
     """The row is no longer this run's to send; nothing was sent."""
+
+
+class BroadcastStoppedError(LedgerError):
+    """The broadcast stopped before its end; what is pending goes on with the next run of the same name.
+
+    Args:
+        message: Why it stopped.
+        report: Where it stands.
+    """
+
+    def __init__(self, message: str, *, report: Report) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 VERDICT_ERRORS: dict[Verdict, type[ProviderError]] = {

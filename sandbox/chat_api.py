@@ -92,6 +92,8 @@ class ChatApiService(Service):
             return await self.struck(Action.CHECK) or Answer(
                 {"accountStatus": "authenticated", "statusData": {"substatus": "normal"}}
             )
+        if not self.faults.in_force(FaultKind.SESSION_DOWN, self.name):
+            self._held.clear()  # what was held is sent once the account is back
         if method == "clearMessagesQueue":
             count = len(self._held)
             self._held.clear()

@@ -172,6 +172,15 @@ class Faults:
         """Behave."""
         self._armed.clear()
 
+    def in_force(self, kind: FaultKind, service: str) -> bool:
+        """Whether a fault of this kind may still hit this service."""
+        return any(
+            armed.fault.kind is kind
+            and armed.fault.service in ("", service)
+            and (armed.fault.times is None or armed.hit < armed.fault.times)
+            for armed in self._armed
+        )
+
     def strike(self, service: str, action: Action, recipient: str = "") -> tuple[float, Fault | None]:
         """Count a call and say what hits it.
 

@@ -1,1 +1,26 @@
-"""."""
+"""What you compose: thin Prefect tasks over blocks, media and providers. `a…` is the async form of each."""
+
+from .audio import (
+    afetch_audio,
+    aprepare_voice,
+    asend_audio,
+    aupload_media,
+    fetch_audio,
+    prepare_voice,
+    send_audio,
+    upload_media,
+)
+from .contacts import asend_contacts, send_contacts
+
+__all__ = [
+    "afetch_audio",
+    "aprepare_voice",
+    "asend_audio",
+    "asend_contacts",
+    "aupload_media",
+    "fetch_audio",
+    "prepare_voice",
+    "send_audio",
+    "send_contacts",
+    "upload_media",
+]

@@ -470,6 +470,8 @@ def hostile_cells(count: int) -> Iterator[str]:
         lambda n: f"user{n}@example.org",
         lambda n: f"8912345{n:04}",
         lambda n: "\x1b[2J" + "\ufffd" * (n % 9),
+        lambda n: f'"+1650556{n:04}',
+        lambda n: f'+1650557{n:04}"',
     ]
     for number in range(count):
         yield "M" * 1_000_000 if number % 1_000 == 999 else dice.choice(makers)(dice.randrange(10_000))

@@ -8,6 +8,7 @@ import pickle
 import re
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +27,7 @@ from prefect_whatsapp.providers.errors import (
     OutcomeUnknownError,
     RetryLaterError,
     UnsupportedError,
+    Verdict,
     WhatsAppError,
 )
 from prefect_whatsapp.providers.graph import Graph
@@ -274,6 +276,14 @@ def test_secrets_are_taken_out_of_words_in_each_spelling() -> None:
     credential = Credential(headers={"Authorization": "Bearer abc/def+1"}, query={"token": "x"})
     spelled = "abc/def+1 and abc%2Fdef%2B1 but x stays"
     assert credential.redact(spelled) == "[secret] and [secret] but x stays"
+
+
+def test_whatever_a_dialect_says_of_an_answer_holds_no_secret(account: Account) -> None:
+    dialect = account.dialect()
+    for speak in (partial(dialect.judge, Verdict.ACCOUNT), dialect.doubt):
+        with pytest.raises(WhatsAppError) as raised:
+            speak(f"it said {TOKEN}", Response(500))
+        assert CANARY not in repr(raised.value)
 
 
 def test_the_environment_s_proxy_is_used_and_loopback_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+# Every target sets up what it needs: a virtual environment in .venv, from constraints.txt.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types wheel server up down kill-test bench docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Install the package and the development tools into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[sandbox]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Run a whole broadcast on this machine and compare what every side saw
+	$(BIN)/prefect-whatsapp demo
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## Check types with mypy (strict) and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+wheel: $(STAMP) ## Build the wheel and check it in a clean environment
+	$(BIN)/python -m pytest tests/packaging -m wheel
+
+server: $(STAMP) ## Start a Prefect server with the settings of deployments/server.env
+	set -a; . deployments/server.env; set +a; $(BIN)/prefect server start
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

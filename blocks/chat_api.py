@@ -1,0 +1,78 @@
+"""The block for services that speak the Chat-API dialect."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from ..providers.chat_api import ChatApi
+from .gateway import GatewaySender
+from .sender import required
+
+
+class ChatApiCredentials(GatewaySender):
+    """An instance of a service that speaks the Chat-API dialect (sendPTT, sendContact).
+
+    Attributes:
+        base_url: The service's address; chat-api.com itself has closed, compatible hosts answer.
+        instance_id: The instance's id.
+        token: The instance's token.
+
+    Example:
+        Load a saved instance and ask whether it can send:
+        ```python
+        from prefect_whatsapp.blocks import ChatApiCredentials
+
+        sender = ChatApiCredentials.load("BLOCK_NAME")
+        print(sender.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "WhatsApp Chat-API Credentials"
+    _block_type_slug: ClassVar[str | None] = "whatsapp-chat-api-credentials"
+
+    base_url: str = Field(
+        default="",
+        title="Base URL",
+        description="Address of the service, such as https://api.example.com; chat-api.com itself has closed.",
+    )
+    instance_id: str = Field(
+        default="", title="Instance id", description="Id of the instance, from the service's account page."
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""), title="Token", description="Token of the instance, from the service's account page."
+    )
+    path_template: str = Field(
+        default="/instance{instance_id}/{method}",
+        title="Path template",
+        description="Path of a method on this host; 1msg.io takes /{instance_id}/{method}.",
+    )
+    voice_method: Literal["sendPTT", "sendFile"] = Field(
+        default="sendPTT", title="Voice method", description="What carries a voice note; 1msg.io takes sendFile."
+    )
+    contact_form: Literal["contactId", "contacts"] = Field(
+        default="contactId",
+        title="Contact form",
+        description="What sendContact takes: chat ids, or contact objects as on 1msg.io.",
+    )
+    contact_method: Literal["auto", "sendContact", "sendVCard"] = Field(
+        default="auto",
+        title="Contact method",
+        description="auto sends a card with a name by sendVCard, so that the name is shown, and a bare id by sendContact.",
+    )
+    address_by: Literal["phone", "chatId"] = Field(
+        default="phone", title="Address people by", description="Whether a person goes as phone or as chatId."
+    )
+
+    def dialect(self) -> ChatApi:
+        """The Chat-API dialect for this instance."""
+        required(self, "base_url", "instance_id", "token")
+        return ChatApi.with_token(
+            self.instance_id,
+            self.token.get_secret_value(),
+            base_url=self.base_url,
+            path_template=self.path_template,
+            voice_method=self.voice_method,
+            contact_form=self.contact_form,
+            contact_method=self.contact_method,
+            address_by=self.address_by,
+        )

@@ -1,0 +1,36 @@
+"""What the blocks of the three gateways have in common: they lend a person's WhatsApp, and must send like one."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from .sender import Sender
+
+
+class GatewaySender(Sender):
+    """A WhatsApp session behind a gateway. Use one of the three concrete blocks."""
+
+    min_seconds_between: float = Field(
+        default=30.0,
+        ge=0,
+        title="Least seconds between sends",
+        description="A random time between this and the next field passes between two sends of a broadcast. 30 to 60 "
+        "is the gateways' own advice: numbers that send faster to cold lists are banned. 0 in both for no spacing.",
+    )
+    max_seconds_between: float = Field(
+        default=60.0,
+        ge=0,
+        title="Most seconds between sends",
+        description="See the field before; for people who wrote to you first, a few seconds are enough.",
+    )
+
+    @model_validator(mode="after")
+    def _least_is_least(self) -> Self:
+        if self.min_seconds_between > self.max_seconds_between:
+            raise ValueError("min_seconds_between is more than max_seconds_between")
+        return self
+
+    @property
+    def random_spacing(self) -> tuple[float, float] | None:
+        """Least and most seconds between two sends; None where both are 0."""
+        return (self.min_seconds_between, self.max_seconds_between) if self.max_seconds_between else None

@@ -1,0 +1,73 @@
+"""The block for Meta's WhatsApp Cloud API (Graph)."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from ..providers.graph import Graph
+from .sender import Sender, required
+
+
+class GraphCredentials(Sender):
+    """A business phone number of Meta's WhatsApp Cloud API, and the token that may send from it.
+
+    Attributes:
+        access_token: System user's or business token with the permission `whatsapp_business_messaging`.
+        phone_number_id: Id of the sending number (WhatsApp → API Setup); not the number itself.
+
+    Example:
+        Load a saved account and ask whether it can send:
+        ```python
+        from prefect_whatsapp.blocks import GraphCredentials
+
+        sender = GraphCredentials.load("BLOCK_NAME")
+        print(sender.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "WhatsApp Graph Credentials"
+    _block_type_slug: ClassVar[str | None] = "whatsapp-graph-credentials"
+
+    access_token: SecretStr = Field(
+        default=SecretStr(""),
+        title="Access token",
+        description="Token with whatsapp_business_messaging, from developers.facebook.com → Business settings → "
+        "System users.",
+    )
+    phone_number_id: str = Field(
+        default="",
+        title="Phone number id",
+        description="Id of the sending number, from your app's WhatsApp → API Setup; not the number itself.",
+        pattern=r"^\d*$",
+    )
+    api_version: str = Field(
+        default="v25.0", title="API version", description="Version of the Graph API.", pattern=r"^v\d+\.\d+$"
+    )
+    base_url: str = Field(
+        default="https://graph.facebook.com",
+        title="Base URL",
+        description="Address of the service; a sandbox or a compatible service goes here.",
+    )
+    messages_per_second: float = Field(
+        default=80.0,
+        ge=0,
+        title="Messages per second",
+        description="The most this number may send in any second, over all runs and machines: 80, or 1,000 once Meta "
+        "has upgraded it; 0 means no limit.",
+    )
+    voice_mime_type: Literal["audio/ogg", "audio/ogg; codecs=opus"] = Field(
+        default="audio/ogg",
+        title="Voice MIME type",
+        description="What an uploaded voice note is called; change it only where Meta answers with 131053.",
+    )
+
+    def dialect(self) -> Graph:
+        """Graph's dialect for this number."""
+        required(self, "access_token", "phone_number_id", "base_url")
+        return Graph.with_token(
+            self.phone_number_id,
+            self.access_token.get_secret_value(),
+            base_url=self.base_url,
+            api_version=self.api_version,
+            voice_mime_type=self.voice_mime_type,
+        )

@@ -1,0 +1,56 @@
+"""The block that says where the ledger is."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, HttpUrl, SecretStr
+
+from ..ledger import LedgerStore
+from .sender import DOCUMENTATION_URL, LOGO_URL
+
+
+class Ledger(Block):
+    """Where the ledger is kept: who was to get what, and what became of it.
+
+    Attributes:
+        url: Empty for the embedded SQLite under `PREFECT_HOME`; `postgresql+asyncpg://user:password@host/database` for
+            runs on many machines.
+
+    Example:
+        Keep the ledger in PostgreSQL:
+        ```python
+        from prefect_whatsapp.blocks import Ledger
+
+        ledger = Ledger.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "WhatsApp Ledger"
+    _block_type_slug: ClassVar[str | None] = "whatsapp-ledger"
+    _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
+    _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        title="URL",
+        description="Empty for the embedded SQLite under PREFECT_HOME; postgresql+asyncpg://user:password@host/database "
+        "for runs on many machines.",
+    )
+    patience_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        title="Patience (seconds)",
+        description="How long to wait for a database that is down or full before the broadcast stops.",
+    )
+
+    def open(self) -> AbstractAsyncContextManager[LedgerStore]:
+        """Open the ledger for one event loop.
+
+        Returns:
+            An async context manager that gives a `ledger.LedgerStore`.
+
+        Raises:
+            LedgerError: The database can't be reached or was written by a newer version.
+        """
+        return LedgerStore.open(self.url.get_secret_value(), patience_seconds=self.patience_seconds)

@@ -1,0 +1,143 @@
+"""What the four providers' blocks have in common: pace, time limits and the two clients."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from typing import ClassVar
+
+import httpx
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator
+
+from ..providers.dialect import AccountStatus, Dialect
+from ..providers.errors import InputError
+from ..providers.transport import AsyncClient, Client
+
+DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/prefect-whatsapp/prefect-whatsapp#readme")
+# Prefect's client takes http(s) addresses only, so a picture inside the package can't be named here.
+LOGO_URL = TypeAdapter(HttpUrl).validate_python(
+    "https://upload.wikimedia.org/wikipedia/commons/thumb/5/5e/WhatsApp_icon.png/480px-WhatsApp_icon.png"
+)
+
+
+class Sender(CredentialsBlock):
+    """A sending account of one provider. Use one of the four concrete blocks."""
+
+    _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
+    _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
+
+    base_url: str = Field(default="", title="Base URL", description="Address of the service, without trailing slash.")
+    messages_per_second: float = Field(
+        default=0.0,
+        ge=0,
+        title="Messages per second",
+        description="The most this account may send in any second, over all runs and machines; 0 means no limit.",
+    )
+    answer_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        title="Answer timeout (seconds)",
+        description="How long to wait for the service's answer; a send without an answer counts as unknown.",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value:
+            url = httpx.URL(value)
+            if url.scheme not in {"http", "https"} or not url.host:
+                raise ValueError("base_url must begin with https:// (or http:// for a host of your own)")
+            if url.query or url.userinfo:
+                raise ValueError("base_url must hold no query and no credentials")
+        return value.rstrip("/")
+
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """The provider's dialect for this account.
+
+        Raises:
+            InputError: A field that sending needs is empty.
+        """
+
+    @property
+    def sender(self) -> str:
+        """`provider:account`, under which the ledger keeps media ids and the pace."""
+        return self.dialect().sender
+
+    @property
+    def random_spacing(self) -> tuple[float, float] | None:
+        """Least and most seconds between two sends; None where an even pace is right."""
+        return None
+
+    def link_life(self) -> int:
+        """How long a signed link to audio lives, in seconds, where the service loads audio by link."""
+        return 0
+
+    def get_client(
+        self, *, connections: int = 16, transport: httpx.BaseTransport | None = None
+    ) -> AbstractContextManager[Client]:
+        """Open a sync client of this account.
+
+        Args:
+            connections: How many requests at once.
+            transport: Another httpx transport, for tests.
+
+        Returns:
+            A context manager that gives a `providers.transport.Client`.
+        """
+        return self._client(connections, transport)
+
+    def get_async_client(
+        self, *, connections: int = 16, transport: httpx.AsyncBaseTransport | None = None
+    ) -> AbstractAsyncContextManager[AsyncClient]:
+        """Open an async client of this account; arguments as for `get_client`.
+
+        Returns:
+            An async context manager that gives a `providers.transport.AsyncClient`, for one event loop.
+        """
+        return self._async_client(connections, transport)
+
+    @contextmanager
+    def _client(self, connections: int, transport: httpx.BaseTransport | None) -> Iterator[Client]:
+        with Client(
+            self.dialect(), connections=connections, timeout=self.answer_timeout_seconds, transport=transport
+        ) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _async_client(
+        self, connections: int, transport: httpx.AsyncBaseTransport | None
+    ) -> AsyncIterator[AsyncClient]:
+        async with AsyncClient(
+            self.dialect(), connections=connections, timeout=self.answer_timeout_seconds, transport=transport
+        ) as client:
+            yield client
+
+    def check(self) -> AccountStatus:
+        """Ask the service whether this account can send now.
+
+        Raises:
+            AccountError: The service refuses the account or its credential.
+            TransportError: The service can't be reached.
+        """
+        client: Client
+        with self.get_client(connections=1) as client:
+            return client.run(client.dialect.check())
+
+    async def acheck(self) -> AccountStatus:
+        """Ask the service whether this account can send now; errors as for `check`."""
+        async with self.get_async_client(connections=1) as client:
+            return await client.run(client.dialect.check())
+
+
+def required(sender: Sender, *fields: str) -> None:
+    """Refuse a block in which a field that sending needs is empty.
+
+    Raises:
+        InputError: Naming the block's type and the field.
+    """
+    for name in fields:
+        value = getattr(sender, name)
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not plain:
+            raise InputError(f"{type(sender).__name__} has no {name}: fill it in before sending")

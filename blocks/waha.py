@@ -1,0 +1,56 @@
+"""The block for WAHA."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from ..providers.waha import Waha
+from .gateway import GatewaySender
+from .sender import required
+
+
+class WahaCredentials(GatewaySender):
+    """A WhatsApp session of a WAHA server of one's own.
+
+    Attributes:
+        base_url: The server's address, such as http://waha.internal:3000.
+        session: Name of the session.
+        api_key: The server's API key; empty where it has none.
+
+    Example:
+        Load a saved session and ask whether it can send:
+        ```python
+        from prefect_whatsapp.blocks import WahaCredentials
+
+        sender = WahaCredentials.load("BLOCK_NAME")
+        print(sender.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "WhatsApp WAHA Credentials"
+    _block_type_slug: ClassVar[str | None] = "whatsapp-waha-credentials"
+
+    base_url: str = Field(
+        default="", title="Base URL", description="Address of your WAHA server, such as http://waha.internal:3000."
+    )
+    session: str = Field(default="default", title="Session", description="Name of the session in WAHA's dashboard.")
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        title="API key",
+        description="The server's WAHA_API_KEY; empty where the server asks for none.",
+    )
+    contact_form: Literal["auto", "object", "vcard"] = Field(
+        default="auto",
+        title="Contact form",
+        description="How contact cards are sent: as WAHA's objects, as vCards, or as objects where they hold the card.",
+    )
+
+    def dialect(self) -> Waha:
+        """WAHA's dialect for this session."""
+        required(self, "base_url", "session")
+        return Waha.with_key(
+            self.api_key.get_secret_value(),
+            base_url=self.base_url,
+            session=self.session,
+            contact_form=self.contact_form,
+        )

@@ -1,0 +1,59 @@
+"""The block for Wawp."""
+
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+
+from ..providers.wawp import Wawp
+from .gateway import GatewaySender
+from .sender import required
+
+
+class WawpCredentials(GatewaySender):
+    """A WhatsApp session at Wawp.
+
+    Attributes:
+        instance_id: Id of the session.
+        access_token: The account's API token.
+
+    Example:
+        Load a saved session and ask whether it can send:
+        ```python
+        from prefect_whatsapp.blocks import WawpCredentials
+
+        sender = WawpCredentials.load("BLOCK_NAME")
+        print(sender.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "WhatsApp Wawp Credentials"
+    _block_type_slug: ClassVar[str | None] = "whatsapp-wawp-credentials"
+
+    instance_id: str = Field(
+        default="", title="Instance id", description="Id of the WhatsApp session, from Wawp's dashboard."
+    )
+    access_token: SecretStr = Field(
+        default=SecretStr(""), title="Access token", description="API token, from Wawp's dashboard."
+    )
+    base_url: str = Field(
+        default="https://api.wawp.net",
+        title="Base URL",
+        description="Address of the service; a sandbox or a compatible service goes here.",
+    )
+    link_seconds: int = Field(
+        default=604_800,
+        ge=1,
+        le=604_800,
+        title="Life of audio links (seconds)",
+        description="Wawp loads audio by a signed S3 link; it must outlive the broadcast and Wawp's own queue. "
+        "Seven days is the most that S3 signs.",
+    )
+
+    def link_life(self) -> int:
+        """How long a signed link to the audio lives, in seconds."""
+        return self.link_seconds
+
+    def dialect(self) -> Wawp:
+        """Wawp's dialect for this session."""
+        required(self, "instance_id", "access_token", "base_url")
+        return Wawp.with_token(self.instance_id, self.access_token.get_secret_value(), base_url=self.base_url)

@@ -1,0 +1,125 @@
+"""The commands and what they share. Each imports what it needs when it runs, so that `--help` is quick."""
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from ..providers.errors import WhatsAppError
+
+app = App(
+    name="prefect-whatsapp",
+    help="Broadcast WhatsApp voice notes and contact cards with Prefect: rehearse, send, report.",
+    version_flags=["--version"],
+)
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+LedgerUrl = Annotated[
+    str,
+    Parameter(
+        name="--ledger",
+        env_var="PREFECT_WHATSAPP_LEDGER",
+        help="Ledger: empty for the embedded SQLite under PREFECT_HOME, a path, or postgresql+asyncpg://…",
+    ),
+]
+
+
+@app.command
+def demo(
+    *,
+    provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
+    kind: Literal["audio", "contacts"] = "audio",
+    recipients: int = 200,
+    runs: Literal["send", "batch"] = "send",
+    as_json: AsJson = False,
+) -> int:
+    """Run a whole broadcast on this machine: S3, Prefect server and the service's simulator, then stop them all.
+
+    Args:
+        provider: The service that is simulated.
+        kind: Voice notes or contact cards.
+        recipients: How many people are on the list.
+        runs: A task run for each send, or for each batch.
+        as_json: Print the report and the simulator's own truth as JSON.
+
+    Returns:
+        0 only where the report, the simulator and Prefect's API agree.
+    """
+    from .demo import run_demo
+
+    return run_demo(provider=provider, kind=kind, recipients=recipients, runs=runs, as_json=as_json)
+
+
+@app.command
+def sandbox(*, host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1", port: int = 8090) -> None:
+    """Run the simulators of the four services until Ctrl-C.
+
+    Args:
+        host: Loopback address to listen on.
+        port: Port; 0 chooses a free one.
+    """
+    from ..sandbox.server import serve
+
+    serve(host=host, port=port)
+
+
+@app.command
+def report(broadcast: str, *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
+    """Print where a broadcast stands, and what to do next.
+
+    Args:
+        broadcast: Its name.
+        ledger: Where the ledger is.
+        as_json: Print it as JSON.
+    """
+    from .books import print_report
+
+    return print_report(broadcast, ledger, as_json=as_json)
+
+
+@app.command
+def broadcasts(*, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
+    """List the broadcasts of a ledger.
+
+    Args:
+        ledger: Where the ledger is.
+        as_json: Print them as JSON.
+    """
+    from .books import print_broadcasts
+
+    return print_broadcasts(ledger, as_json=as_json)
+
+
+@app.command
+def export(
+    broadcast: str,
+    *,
+    format: Literal["csv", "jsonl", "parquet"] = "csv",  # the option's name
+    output: str = "-",
+    removed: bool = False,
+    ledger: LedgerUrl = "",
+) -> int:
+    """Write every row of a broadcast, with whole numbers: that is its purpose.
+
+    Args:
+        broadcast: Its name.
+        format: File format.
+        output: Path of the file; - for standard output.
+        removed: Write the rows that were removed from the list, with the reasons, instead.
+        ledger: Where the ledger is.
+    """
+    from .books import write_export
+
+    return write_export(broadcast, ledger, form=format, output=output, removed=removed)
+
+
+def main() -> None:
+    """Run the command line; one sentence on standard error and exit status 1 for what goes wrong on purpose."""
+    try:
+        status = app(result_action="return_value")
+    except WhatsAppError as error:
+        print(f"prefect-whatsapp: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status or 0)

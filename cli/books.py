@@ -1,0 +1,139 @@
+"""Reads a ledger for `report`, `broadcasts` and `export`."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from ..ledger import BroadcastRecord, LedgerStore, Row
+from ..ledger.export import export_removed, export_rows
+from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
+from ..providers.errors import InputError
+
+_NAMED_AT_MOST = 50
+
+
+def print_report(broadcast: str, ledger: str, *, as_json: bool) -> int:
+    """Print a broadcast's counts and the rows that need a person."""
+    return asyncio.run(_report(broadcast, ledger, as_json))
+
+
+def print_broadcasts(ledger: str, *, as_json: bool) -> int:
+    """Print a line a broadcast."""
+    return asyncio.run(_broadcasts(ledger, as_json))
+
+
+def write_export(
+    broadcast: str, ledger: str, *, form: Literal["csv", "jsonl", "parquet"], output: str, removed: bool
+) -> int:
+    """Write a broadcast's rows to a file or to standard output."""
+    return asyncio.run(_export(broadcast, ledger, form, output, removed))
+
+
+@asynccontextmanager
+async def _opened(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStore, BroadcastRecord]]:
+    async with LedgerStore.open(ledger) as store:
+        record = await store.find_broadcast(broadcast)
+        if record is None:
+            raise InputError(
+                f"the ledger has no broadcast named {broadcast!r}; `prefect-whatsapp broadcasts` lists them"
+            )
+        yield store, record
+
+
+async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
+    async with _opened(broadcast, ledger) as (store, record):
+        counts = _summed(await store.counts(record))
+        needy = [row async for row in _some(store.rows(record, states=(SendState.UNKNOWN, SendState.FAILED)))]
+    if as_json:
+        rows = [{"recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
+                 "why": mask_numbers(r.error_text), "claimed_at": _time(r)} for r in needy]  # fmt: skip
+        print(json.dumps({"broadcast": record.name, **counts, "removed": record.removed, "needs_a_person": rows}))
+        return 0
+    console = Console()
+    table = Table(title=f"{record.name}: {record.content_label} by {record.provider}")
+    for name in (*counts, "removed"):
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{n:,}" for n in (*counts.values(), record.removed)))
+    console.print(table)
+    if needy:
+        named = Table(title="Rows that need a person")
+        for column in ("recipient", "state", "claimed at", "code", "why"):
+            named.add_column(column)
+        for row in needy:
+            named.add_row(
+                mask(row.recipient), row.state.value, _time(row), row.error_code, mask_numbers(row.error_text)
+            )
+        console.print(named)
+    console.print(_next_step(counts), highlight=False)
+    return 0
+
+
+def _next_step(counts: dict[str, int]) -> str:
+    if counts["pending"]:
+        return f"{counts['pending']:,} not sent yet: run the flow again under the same name."
+    if counts["unknown"]:
+        return f"{counts['unknown']:,} unknown: on_unknown='resend' sends them again; they may get it twice."
+    if counts["failed"]:
+        return f"{counts['failed']:,} refused by the service: mend the cause, then run with retry_failed=True."
+    return "Nothing left to do."
+
+
+async def _broadcasts(ledger: str, as_json: bool) -> int:
+    async with LedgerStore.open(ledger) as store:
+        listed = [(entry.record, _summed(entry.counts)) for entry in await store.broadcasts()]
+    if as_json:
+        print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
+                           "removed": r.removed, "created_at": r.created_at.isoformat()} for r, counts in listed]))  # fmt: skip
+        return 0
+    table = Table()
+    for column in ("broadcast", "kind", "provider", "planned", "accepted", "failed", "skipped", "unknown", "pending"):
+        table.add_column(column)
+    for record, counts in listed:
+        table.add_row(record.name, record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
+    Console().print(table)
+    return 0
+
+
+async def _export(
+    broadcast: str, ledger: str, form: Literal["csv", "jsonl", "parquet"], output: str, removed: bool
+) -> int:
+    if output == "-" and form == "parquet" and sys.stdout.isatty():
+        raise InputError("parquet is binary: name a file with --output")
+    target: Any = sys.stdout.buffer if output == "-" else output
+    async with _opened(broadcast, ledger) as (store, record):
+        if removed:
+            written = await export_removed(store.removed_rows(record), target, form)
+        else:
+            written = await export_rows(store.rows(record), target, form)
+    print(f"{written:,} rows written", file=sys.stderr)
+    return 0
+
+
+def _summed(counts: Mapping[SendState, int]) -> dict[str, int]:
+    return {
+        "planned": sum(counts.values()),
+        "accepted": sum(counts.get(state, 0) for state in ACCEPTED_STATES),
+        "failed": counts.get(SendState.FAILED, 0),
+        "skipped": counts.get(SendState.SKIPPED, 0),
+        "unknown": counts.get(SendState.UNKNOWN, 0),
+        "pending": counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
+    }
+
+
+async def _some(rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
+    left = _NAMED_AT_MOST
+    async for row in rows:
+        yield row
+        left -= 1
+        if not left:
+            return
+
+
+def _time(row: Row) -> str:
+    return row.claimed_at.isoformat(timespec="seconds") if row.claimed_at else ""

@@ -1,0 +1,207 @@
+"""`prefect-whatsapp demo`: a whole broadcast on this machine, and whether all who saw it agree."""
+
+import asyncio
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..sandbox.prefect_server import QUIET, prefect_server
+from ..sandbox.s3 import bucket_block, local_s3
+from ..sandbox.samples import write_recipients, write_sample_mp3
+from ..sandbox.server import RunningSandbox
+
+BUCKET = "sandbox-broadcasts"
+PROGRESS_SECONDS = 0.5
+
+
+def run_demo(
+    *,
+    provider: Literal["graph", "chat-api", "wawp", "waha"],
+    kind: Literal["audio", "contacts"],
+    recipients: int,
+    runs: Literal["send", "batch"],
+    as_json: bool,
+) -> int:
+    """Start what a broadcast needs, run one, compare what all sides saw, stop everything.
+
+    Returns:
+        0 where the report, the sandbox's truth and Prefect's API agree, else 1.
+    """
+    console = Console(stderr=as_json)
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prefect-whatsapp-demo-")))
+        console.print("Starting a local S3, the sandbox and a Prefect server …")
+        s3 = stack.enter_context(local_s3(home / "s3"))
+        sandbox = stack.enter_context(RunningSandbox())
+        server = stack.enter_context(prefect_server(home / "prefect"))
+        os.environ.update(
+            QUIET,
+            PREFECT_HOME=str(home / "prefect"),
+            PREFECT_API_URL=f"{server.url}/api",
+            PREFECT_LOGGING_LEVEL="WARNING",
+        )
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            os.environ.pop(name, None)
+        console.print(f"Prefect UI while it runs: {server.url}")
+        result = asyncio.run(
+            _broadcast(home, s3.url, sandbox.url, console, provider=provider, kind=kind, count=recipients, runs=runs)
+        )
+        result["truth"] = _truth(sandbox.truth())
+        result["agree"] = _agree(result, recipients, runs)
+        _print(result, console, as_json=as_json)
+        console.print("Stopping what was started.")
+    return 0 if result["agree"] else 1
+
+
+async def _broadcast(
+    home: Path, s3_url: str, sandbox_url: str, console: Console, *, provider: str, kind: str, count: int, runs: Any
+) -> dict[str, Any]:
+    # Imported now: Prefect reads its settings, just put into the environment, on import.
+    from prefect.logging.handlers import APILogHandler
+    from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
+    from prefect_whatsapp.models import Contact
+
+    logging.getLogger("prefect").setLevel(logging.WARNING)
+    bucket = bucket_block(s3_url, BUCKET)
+    mp3 = await asyncio.to_thread(write_sample_mp3, home / "weekly.mp3")
+    people = await asyncio.to_thread(write_recipients, home / "list.csv", count)
+    await bucket.aupload_from_path(mp3, "weekly.mp3")
+    await bucket.aupload_from_path(people, "list.csv")
+    sender = sandbox_sender(provider, sandbox_url)
+    await sender.asave("sandbox", overwrite=True)
+    await bucket.asave("sandbox", overwrite=True)
+    common: dict[str, Any] = {
+        "broadcast": "demo",
+        "sender": sender,
+        "recipients": f"s3://{BUCKET}/list.csv",
+        "storage": bucket,
+        "runs": runs,
+    }
+    with _progress(console, count) as show:
+        following = asyncio.create_task(_follow(show))
+        try:
+            if kind == "audio":
+                state = await broadcast_audio(**common, audio=f"s3://{BUCKET}/weekly.mp3", return_state=True)
+            else:
+                cards = [Contact(name="Sandbox Support", phone="+16505550199", organisation="Sandbox")]
+                state = await broadcast_contacts(**common, contacts=cards, return_state=True)
+        finally:
+            following.cancel()
+        report = await state.aresult()
+        show(report.planned - report.pending)
+        await APILogHandler.aflush()  # before the server stops, or Prefect complains at the end
+    return {
+        "provider": provider,
+        "kind": kind,
+        "report": report.model_dump(),
+        "task_runs_completed": await _completed_task_runs(state.state_details.flow_run_id, count),
+    }
+
+
+def sandbox_sender(provider: str, url: str, **fields: Any) -> Any:
+    """The block of a provider's account in the sandbox.
+
+    Args:
+        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        url: The sandbox's address.
+        fields: More of the block's fields.
+    """
+    from prefect_whatsapp import blocks
+
+    token = "sandbox-token"  # noqa: S105  # the sandbox's own
+    base = f"{url}/{provider}"
+    unpaced = {"min_seconds_between": 0, "max_seconds_between": 0}
+    match provider:
+        case "graph":
+            made: dict[str, Any] = {"access_token": token, "phone_number_id": "100000000000001"}
+            return blocks.GraphCredentials(**{"base_url": base, "messages_per_second": 0, **made, **fields})
+        case "chat-api":
+            made = {"instance_id": "100001", "token": token}
+            return blocks.ChatApiCredentials(**{"base_url": base, **unpaced, **made, **fields})
+        case "wawp":
+            made = {"instance_id": "sandbox", "access_token": token}
+            return blocks.WawpCredentials(**{"base_url": base, **unpaced, **made, **fields})
+        case _:
+            return blocks.WahaCredentials(**{"base_url": base, "api_key": token, **unpaced, **fields})
+
+
+async def _follow(show: Any) -> None:
+    from prefect_whatsapp.ledger import LedgerStore
+    from prefect_whatsapp.models import SendState
+
+    async with LedgerStore.open() as store:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            if record := await store.find_broadcast("demo"):
+                counts = await store.counts(record)
+                show(sum(n for state, n in counts.items() if state not in (SendState.QUEUED, SendState.SENDING)))
+
+
+async def _completed_task_runs(flow_run_id: Any, expected: int) -> int:
+    """Sends that Prefect's API shows as COMPLETED: the send task's runs, not those of fetching and uploading."""
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        answer = await client.request(
+            "POST",
+            "/task_runs/count",
+            json={
+                "flow_runs": {"id": {"any_": [str(flow_run_id)]}},
+                "task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}},
+            },
+        )
+        answer.raise_for_status()
+        return int(answer.json())
+
+
+def _truth(truth: dict[str, Any]) -> dict[str, Any]:
+    return {key: truth[key] for key in ("calls", "uploads", "accepted_total", "duplicates_total")}
+
+
+def _agree(result: dict[str, Any], recipients: int, runs: str) -> bool:
+    report, truth, kind, provider = result["report"], result["truth"], result["kind"], result["provider"]
+    once = 1 if (kind, provider) == ("audio", "graph") else 0
+    return (
+        report["accepted"] == report["planned"] == truth["accepted_total"] == recipients
+        and not truth["duplicates_total"]
+        and report["uploads"] == truth["uploads"] == once
+        and report["transcodes"] == (1 if kind == "audio" else 0)
+        and (result["task_runs_completed"] == recipients if runs == "send" else result["task_runs_completed"] > 0)
+    )
+
+
+def _print(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    table = Table(title="What each side saw")
+    for column in ("", "report", "sandbox", "Prefect API"):
+        table.add_column(column, justify="right")
+    report, truth = result["report"], result["truth"]
+    table.add_row("accepted", str(report["accepted"]), str(truth["accepted_total"]), str(result["task_runs_completed"]))
+    table.add_row("uploads", str(report["uploads"]), str(truth["uploads"]), "")
+    table.add_row("transcodes", str(report["transcodes"]), "", "")
+    for name in ("failed", "skipped", "unknown", "pending", "removed"):
+        table.add_row(name, str(report[name]), "", "")
+    table.add_row("sent twice", "", str(truth["duplicates_total"]), "")
+    console.print(table)
+    console.print(
+        f"{report['seconds']:.1f} s. " + ("All agree." if result["agree"] else "[red]They do not agree.[/red]")
+    )
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Any]:
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+        bar = progress.add_task("sending", total=total)
+        yield lambda done: progress.update(bar, completed=done)

@@ -1,0 +1,366 @@
+"""The one loop that drains a broadcast: a bounded window of rows, one client, one task run a send or a batch."""
+
+import asyncio
+import logging
+import math
+import signal
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, Literal
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect_whatsapp.flows.delivery import Build, Delivery, Tally
+from prefect_whatsapp.flows.recorder import Recorder
+from prefect_whatsapp.flows.slots import Slots
+from prefect_whatsapp.ledger import Drain, Outcome, Row
+from prefect_whatsapp.ledger.pace import Pace
+from prefect_whatsapp.models import SendState, mask
+from prefect_whatsapp.providers.errors import ClaimLostError, WhatsAppError
+from prefect_whatsapp.providers.transport import AsyncClient
+
+MAX_IN_FLIGHT = 64
+UNPACED_IN_FLIGHT = 32
+PARKED_AT_MOST = 256
+WINDOW_AT_MOST = 256
+
+Runs = Literal["send", "batch"]
+BatchRows = list[tuple[Row, Outcome]]
+
+
+class Dispatcher:
+    """Drains a broadcast's queued rows through one client.
+
+    Memory doesn't grow with the list: at any time it holds one window of rows and the sends in flight.
+
+    Args:
+        drain: This run's hold on the ledger's rows.
+        client: The account's open client.
+        build: Builds the message for one recipient.
+        pace: This process's part of the sender's rate.
+        kind: `audio` or `contacts`, part of the task runs' names.
+        recorder: Bounds how far the sends run ahead of what the Prefect server has recorded; None for no bound.
+        in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
+        runs: `send`: a task run a send; `batch`: a task run of up to `batch_size` sends.
+        batch_size: Sends a batch, at most.
+        max_messages: Sends of this run, at most; 0 for no bound.
+        renew_media: See `Delivery`.
+        on_batch: Told of each finished batch: its number, and each row with its outcome.
+    """
+
+    def __init__(
+        self,
+        drain: Drain,
+        client: AsyncClient,
+        *,
+        build: Build,
+        pace: Pace,
+        kind: str = "audio",
+        recorder: Recorder | None = None,
+        in_flight: int = 0,
+        runs: Runs = "send",
+        batch_size: int = 500,
+        max_messages: int = 0,
+        renew_media: Callable[[], Awaitable[Build]] | None = None,
+        on_batch: Callable[[int, BatchRows], Awaitable[None]] | None = None,
+    ) -> None:
+        self._drain, self._pace, self._recorder = drain, pace, recorder
+        self._in_flight, self._runs, self._batch_size = in_flight, runs, batch_size
+        self._left = max_messages or math.inf
+        self._on_batch = on_batch
+        self._delivery = Delivery(drain, client, build=build, pace=pace, renew_media=renew_media, park=self._park)
+        # One send alone first: a verdict on the account or the media then costs one row, not a window of them.
+        self._slots = Slots(1)
+        self._parked = 0
+        self._buffer: deque[Row] = deque()
+        self._sending: dict[int, Row] = {}
+        self._failure: BaseException | None = None
+        as_task: Any = partial(
+            Task, cache_policy=NO_CACHE, persist_result=False, cache_result_in_memory=False, retries=0
+        )
+        self._send_task = as_task(self._send, name=f"send-{kind}", task_run_name=f"send-{kind} {{to}}")
+        self._batch_task = as_task(
+            self._send_batch, name=f"send-{kind}-batch", task_run_name=f"send-{kind} batch {{number}}"
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """What this run did so far."""
+        return self._delivery.tally
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no new send will start."""
+        return self._delivery.stopping.is_set()
+
+    def stop(self, why: str) -> None:
+        """Let the sends in flight settle and leave the rest queued.
+
+        Args:
+            why: One sentence for the report.
+        """
+        self._delivery.stop(why)
+
+    async def run(self) -> Tally:
+        """Send until nothing is queued, or until stopped.
+
+        Returns:
+            What this run did.
+
+        Raises:
+            LedgerError: The ledger can't be written; what was in flight is settled or `unknown`.
+            asyncio.CancelledError: The flow run was cancelled; likewise.
+        """
+        running: set[asyncio.Task[Any]] = set()
+        opening = asyncio.create_task(self._open_the_window())
+        try:
+            with self._quiet_task_logs():
+                async with self._until_terminated(running):
+                    await (self._run_batches(running) if self._runs == "batch" else self._run_sends(running))
+                    await _all(running)
+        except asyncio.CancelledError:
+            self.stop("the flow run was cancelled")
+            raise
+        finally:
+            await _all(running)
+            opening.cancel()
+            if self._buffer:
+                await self._drain.give_back([*self._buffer])
+        if self._failure:
+            raise self._failure
+        return self.tally
+
+    # A task run a send ----------------------------------------------------------------------------------------------
+
+    async def _run_sends(self, running: set[asyncio.Task[Any]]) -> None:
+        while await self._take_slot():
+            row = await self._next_row()
+            if row is None:
+                self._slots.release()
+                if self._nothing_left(running):
+                    return
+                continue
+            if self._recorder:
+                await self._recorder.room()
+            self._sending[row.id] = row
+            self._spawn(running, self._send_task(to=mask(row.recipient), row=row.id, return_state=True))
+
+    async def _send(self, to: str, row: int) -> State[Any] | None:
+        sent = self._sending.pop(row)
+        try:
+            outcome = await self._delivery.deliver(sent, str(task_run.id or ""))
+        finally:
+            self._slots.release()
+        match outcome.state:
+            case SendState.ACCEPTED:
+                return None
+            case SendState.SKIPPED:
+                return Completed(name="Skipped", message=outcome.error_text)
+            case SendState.QUEUED:
+                return Cancelled(name="NotSent", message=self.tally.stopped or outcome.error_text)
+            case SendState.UNKNOWN:
+                return Failed(name="Unknown", message=outcome.error_text)
+            case _:
+                return Failed(message=outcome.error_text)
+
+    # A task run a batch ---------------------------------------------------------------------------------------------
+
+    async def _run_batches(self, running: set[asyncio.Task[Any]]) -> None:
+        number = 0
+        while not self.stopping:
+            if not await self._fill():
+                if self._nothing_left(running):
+                    return
+                await self._pause(0.05)
+                continue
+            number += 1
+            if self._recorder:
+                await self._recorder.room()
+            # The next batch begins as soon as this one has taken its rows, so that no slot waits for its last answer.
+            taken = asyncio.Event()
+            batch = self._spawn(running, self._batch_task(number=number, taken=_Opaque(taken), return_state=True))
+            batch.add_done_callback(lambda _, taken=taken: taken.set())  # type: ignore[misc]  # mypy can't type the default
+            await taken.wait()
+
+    async def _send_batch(self, number: int, taken: "_Opaque") -> State[Any] | None:
+        rows: BatchRows = []
+        sending: set[asyncio.Task[Any]] = set()
+        run_id = str(task_run.id or "")
+
+        async def one(row: Row) -> None:
+            try:
+                rows.append((row, await self._delivery.deliver(row, run_id)))
+            finally:
+                self._slots.release()
+
+        try:
+            count = 0
+            while count < self._batch_size and await self._take_slot():
+                row = await self._next_row()
+                if row is None:
+                    self._slots.release()
+                    break
+                count += 1
+                self._spawn(sending, one(row))
+        finally:
+            taken.event.set()
+            await _all(sending)
+        if self._on_batch and rows:
+            await self._on_batch(number, rows)
+        counts = {state: sum(outcome.state is state for _, outcome in rows) for state in SendState}
+        said = ", ".join(f"{n} {'not sent' if s is SendState.QUEUED else s}" for s, n in counts.items() if n)
+        if counts[SendState.UNKNOWN]:
+            return Failed(name="Unknown", message=said)
+        return Completed(message=said)
+
+    # Rows and slots -------------------------------------------------------------------------------------------------
+
+    async def _take_slot(self) -> bool:
+        await self._slots.acquire()
+        if self.stopping:
+            self._slots.release()
+            return False
+        return True
+
+    async def _next_row(self) -> Row | None:
+        if self.stopping or self._left <= 0 or not await self._fill():
+            return None
+        self._left -= 1
+        return self._buffer.popleft()
+
+    async def _fill(self) -> bool:
+        """Have rows at hand; wait for rows that another run holds, for should it die, they come back to us."""
+        while not self._buffer and not self.stopping and self._left > 0:
+            self._buffer.extend(await self._drain.take(int(min(self._window(), self._left))))
+            if self._buffer:
+                break
+            if await self._drain.recover():
+                continue
+            outstanding = await self._drain.outstanding()
+            if not outstanding.queued and not outstanding.held_by_others:
+                return False
+            # Others hold the rest, or all of the sender's rate.
+            await self._pause(1.0)
+        return bool(self._buffer) and not self.stopping
+
+    def _nothing_left(self, running: set[asyncio.Task[Any]]) -> bool:
+        return self.stopping or self._left <= 0 or not self._buffer
+
+    def _window(self) -> int:
+        """Rows to hold at a time: two seconds of work, so that other runs find some too."""
+        rate = self._pace.rate
+        return WINDOW_AT_MOST if math.isinf(rate) else max(4, min(WINDOW_AT_MOST, int(rate * 2.0)))
+
+    async def _open_the_window(self) -> None:
+        """After the first answer, follow what the pace needs: rate × answer time, with room for slow answers."""
+        await self._delivery.first_answer.wait()
+        while True:
+            self._slots.resize(self._in_flight or self._needed())
+            await asyncio.sleep(0.5)
+
+    def _needed(self) -> int:
+        rate = self._pace.rate
+        if math.isinf(rate):
+            return UNPACED_IN_FLIGHT
+        return max(2, min(MAX_IN_FLIGHT, math.ceil(rate * (self.tally.answer_seconds + 0.05) * 2)))
+
+    async def _park(self, seconds: float) -> None:
+        """Wait for one recipient alone: its slot goes to others meanwhile, unless too many wait already."""
+        if self._parked >= PARKED_AT_MOST:
+            await self._pause(seconds)
+            return
+        self._parked += 1
+        self._slots.release()
+        try:
+            await self._pause(seconds)
+        finally:
+            self._parked -= 1
+            await self._slots.acquire()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._delivery.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _spawn(self, running: set[asyncio.Task[Any]], work: Any) -> asyncio.Task[Any]:
+        one: asyncio.Task[Any] = asyncio.ensure_future(work)
+        running.add(one)
+        one.add_done_callback(running.discard)
+        one.add_done_callback(self._note)
+        return one
+
+    def _note(self, done: asyncio.Task[Any]) -> None:
+        """A send that raised: the ledger failed, or we did. Nothing more is sent."""
+        error = None if done.cancelled() else done.exception()
+        state = None if done.cancelled() or error else done.result()
+        if isinstance(state, State) and state.is_failed() and isinstance(state.data, BaseException):
+            error = state.data
+        if error is None or isinstance(error, ClaimLostError):
+            return
+        self._failure = self._failure or error
+        self.stop(error.message if isinstance(error, WhatsAppError) else f"unexpected {type(error).__name__}")
+
+    # Signals and logs -----------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _until_terminated(self, running: set[asyncio.Task[Any]]) -> AsyncIterator[None]:
+        """Prefect cancels by SIGTERM: stop the taking, let the sends in flight settle, then hand the signal on."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop, previous, came = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM), False
+
+        def terminate() -> None:
+            nonlocal came
+            came = True
+            self.stop("the flow run was cancelled")
+
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+        try:
+            yield
+            await _all(running)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, previous)
+        if came:
+            if self._buffer:
+                await self._drain.give_back([*self._buffer])
+                self._buffer.clear()
+            signal.raise_signal(signal.SIGTERM)
+
+    @contextmanager
+    def _quiet_task_logs(self) -> Iterator[None]:
+        """Prefect writes (and stores) a log row a task run; the run's own state says the same."""
+        logger = logging.getLogger("prefect.task_runs")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+class _Opaque:
+    """Keeps Prefect from walking into a task's argument."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self.event = event
+
+
+async def _all(running: set[asyncio.Task[Any]]) -> None:
+    """Wait for every send in flight, also when we are cancelled meanwhile: each is to settle."""
+    cancelled = False
+    while running:
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

@@ -1,0 +1,208 @@
+"""What a broadcast carries: an audio file or contact cards, from their source to the request's body."""
+
+import asyncio
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from prefect_aws import S3Bucket
+from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.flows.delivery import Build
+from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.media import VoiceSettings
+from prefect_whatsapp.models import Audio, Contact, Receipt, Recipient
+from prefect_whatsapp.providers.dialect import Dialect
+from prefect_whatsapp.providers.errors import InputError
+from prefect_whatsapp.providers.wire import Exchange
+from prefect_whatsapp.tasks import afetch_audio, aprepare_voice, aupload_media
+from prefect_whatsapp.tasks.attachments import attachment
+
+# A media id is given up this long before the service forgets it, so that a long broadcast doesn't lose it on the way.
+MEDIA_ID_MARGIN_SECONDS = 2 * 86_400.0
+# Meta says 512 KB and not which; the smaller reading is safe.
+PLAY_BUTTON_BYTES = 512_000
+
+
+class Message(ABC):
+    """What is sent to everyone on the list.
+
+    Attributes:
+        kind: `audio` or `contacts`.
+        digest: What the broadcast's name is bound to.
+        label: How a person calls it: source and first characters of the digest.
+        warnings: Sentences for the plan.
+        uploads: Uploads made by this run.
+        transcodes: Transcodes made by this run.
+    """
+
+    kind: ClassVar[str]
+    digest: str = ""
+    label: str = ""
+    warnings: tuple[str, ...] = ()
+    uploads: int = 0
+    transcodes: int = 0
+
+    @abstractmethod
+    async def load(self, store: LedgerStore, dialect: Dialect) -> None:
+        """Fetch and inspect it, before anything is planned.
+
+        Raises:
+            InputError: It can't be sent.
+        """
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the plan says of it."""
+        return []
+
+    @abstractmethod
+    async def bring(self, store: LedgerStore) -> Build:
+        """Bring it to the service, once for all recipients, and say how a message is built."""
+
+    async def renew(self, store: LedgerStore) -> Build:
+        """Bring it once more, because the service disowned what it had."""
+        return await self.bring(store)
+
+
+class AudioMessage(Message):
+    """A voice note, or basic audio.
+
+    Args:
+        source: `s3://…`, a key in `storage`, an https link or a path.
+        sender: The sending account.
+        storage: Where keys are looked up, and where services that load by link find the file.
+        voice: False sends basic audio.
+        convert: Whether the service is to transcode it.
+        settings: How a voice note is made.
+    """
+
+    kind = "audio"
+
+    def __init__(
+        self,
+        source: str,
+        sender: Sender,
+        storage: S3Bucket | None,
+        *,
+        voice: bool = True,
+        convert: bool = False,
+        settings: VoiceSettings | None = None,
+    ) -> None:
+        self._source, self._sender, self._storage = source, sender, storage
+        self._voice, self._convert, self._settings = voice, convert, settings or VoiceSettings()
+        self.audio: Audio | None = None
+        self._media_id = ""
+
+    async def load(self, store: LedgerStore, dialect: Dialect) -> None:
+        """Fetch, inspect, and transcode only if needed: not when the service still has this very content."""
+        if not self._source.strip():
+            raise InputError("audio is empty: give s3://bucket/key, a key in storage, an https link or a path")
+        audio = await afetch_audio(self._source, self._storage)
+        way = "convert" if self._convert else self._settings.model_dump_json() if self._voice else "basic"
+        self.digest = hashlib.sha256(f"{audio.sha256}|{way}".encode()).hexdigest()
+        self.label = f"{audio.source} ({'voice note' if self._voice else 'basic audio'}, {audio.sha256[:12]})"
+        self._media_id = await self._known_media_id(store, dialect)
+        if not self._media_id:
+            audio = await self._prepared(audio, dialect)
+        self.audio, self.warnings = audio, audio.warnings
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Length, size and codec, and whether it will show a play button."""
+        if self.audio is None:
+            return []
+        audio = self.audio
+        return [
+            ("length", f"{audio.duration:.1f} s"),
+            ("size", f"{audio.size:,} bytes"),
+            ("codec", f"{audio.codec} in {audio.container}, {audio.channels} channel{'s' * (audio.channels != 1)}"),
+            ("arrives as", "a voice note" if self._voice else "an audio file"),
+            ("play button", "yes" if self._voice and audio.size <= PLAY_BUTTON_BYTES else "no, a download icon"),
+        ]
+
+    async def bring(self, store: LedgerStore) -> Build:
+        """Bring it to the service, then build each message around the one attachment."""
+        dialect, ready = self._sender.dialect(), await self.brought(store)
+        message = await asyncio.to_thread(attachment, ready, dialect, voice=self._voice, convert=self._convert)
+
+        def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
+            return dialect.send_audio(message, to, callback=callback)
+
+        return build
+
+    async def brought(self, store: LedgerStore) -> Audio:
+        """Upload once for this content and account, whoever else wants to at the same time.
+
+        Returns:
+            The audio with `media_id` or `link`, or as it is where the service takes the bytes with each message.
+        """
+        assert self.audio
+        dialect = self._sender.dialect()
+        if dialect.carries_audio != "media id":
+            return await aupload_media(self.audio, self._sender, storage=self._storage)
+        async with store.exclusive(f"media:{dialect.sender}:{self.digest}"):
+            self._media_id = self._media_id or await self._known_media_id(store, dialect)
+            if not self._media_id:
+                self.audio = await self._prepared(self.audio, dialect)
+                self._media_id = (await aupload_media(self.audio, self._sender)).media_id
+                self.uploads += 1
+                await store.remember_media(
+                    self.digest, dialect.sender, self._media_id, lifetime_seconds=dialect.media_id_days * 86_400.0
+                )
+        known: dict[str, Any] = {"media_id": self._media_id, "account": dialect.sender}
+        if self._voice and not self.audio.voice_ready:  # an earlier run made the note, and the service has it
+            known |= {"voice_ready": True, "mime_type": "audio/ogg", "filename": "voice.ogg"}
+        return self.audio.model_copy(update=known)
+
+    async def renew(self, store: LedgerStore) -> Build:
+        """Forget the media id that the service disowned and upload once more."""
+        await store.forget_media(self.digest, self._sender.dialect().sender, self._media_id)
+        self._media_id = ""
+        return await self.bring(store)
+
+    async def _known_media_id(self, store: LedgerStore, dialect: Dialect) -> str:
+        if dialect.carries_audio != "media id":
+            return ""
+        return await store.media_id(self.digest, dialect.sender, margin_seconds=MEDIA_ID_MARGIN_SECONDS)
+
+    async def _prepared(self, audio: Audio, dialect: Dialect) -> Audio:
+        """A voice note of it, unless it may go as it is."""
+        if self._convert or audio.voice_ready or (not self._voice and dialect.accepts_unconverted(audio)):
+            return audio
+        note = await aprepare_voice(audio, self._settings)
+        self.transcodes += note.transcoded
+        return note
+
+
+class ContactsMessage(Message):
+    """Contact cards, in one message.
+
+    Args:
+        contacts: The cards.
+        sender: The sending account.
+    """
+
+    kind = "contacts"
+
+    def __init__(self, contacts: Sequence[Contact], sender: Sender) -> None:
+        self.contacts, self._sender = list(contacts), sender
+
+    async def load(self, store: LedgerStore, dialect: Dialect) -> None:
+        """Check that there is a card and that this service can carry it, by building one message of it."""
+        if not self.contacts:
+            raise InputError("contacts is empty: give at least one contact card")
+        cards = json.dumps([card.model_dump() for card in self.contacts], sort_keys=True)
+        self.digest = hashlib.sha256(cards.encode()).hexdigest()
+        self.label = f"{len(self.contacts)} contact card{'s' * (len(self.contacts) > 1)} ({self.digest[:12]})"
+        trial = dialect.send_contacts(self.contacts, Recipient(to="+16505550100"))
+        next(trial)
+        trial.close()
+
+    async def bring(self, store: LedgerStore) -> Build:
+        """Nothing to bring: the cards are in each message."""
+        dialect = self._sender.dialect()
+
+        def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
+            return dialect.send_contacts(self.contacts, to, callback=callback)
+
+        return build

@@ -1,0 +1,49 @@
+"""The window of sends in flight."""
+
+import asyncio
+from collections import deque
+
+
+class Slots:
+    """A semaphore whose size may change while it is held.
+
+    Args:
+        limit: How many may hold a slot at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        """Wait for a free slot and take it; first come, first served."""
+        if self.used < self.limit and not self._waiting:
+            self.used += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it was granted in the moment of the cancellation
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.used -= 1
+        self._grant()
+
+    def resize(self, limit: int) -> None:
+        """Change the size; slots beyond a smaller one run out as they are released."""
+        self.limit = limit
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting and self.used < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.used += 1
+                turn.set_result(None)

@@ -1,0 +1,257 @@
+"""A broadcast, step by step: plan, prepare, check, dispatch, report."""
+
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from prefect import apause_flow_run
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect_aws import S3Bucket
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.flows.artifacts import Board
+from prefect_whatsapp.flows.dispatcher import Dispatcher, Runs
+from prefect_whatsapp.flows.message import Message
+from prefect_whatsapp.flows.names import resolve_name
+from prefect_whatsapp.flows.recipients import RecipientList
+from prefect_whatsapp.flows.recorder import Recorder
+from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
+from prefect_whatsapp.ledger.pace import Pace
+from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
+from prefect_whatsapp.providers.dialect import AccountStatus
+from prefect_whatsapp.providers.errors import AccountError, BroadcastStoppedError, RecipientListError
+
+APPROVAL_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a broadcast was asked to do; the fields are the flows' parameters of the same name."""
+
+    broadcast: str
+    sender: Sender
+    recipients: str | Sequence[str | Recipient]
+    storage: S3Bucket | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    in_flight: int = 0
+    max_messages: int = 0
+    default_region: str = ""
+    on_unknown: Literal["hold", "resend"] = "hold"
+    retry_failed: bool = False
+    dry_run: bool = False
+    approve: bool = False
+    runs: Runs = "send"
+    batch_size: int = 500
+    shards: int = 0
+
+
+class Broadcast:
+    """One run of a broadcast.
+
+    Args:
+        settings: What was asked.
+        message: What is sent to everyone.
+    """
+
+    def __init__(self, settings: Settings, message: Message) -> None:
+        self._settings, self._message = settings, message
+        self._started = time.monotonic()
+        self._log = get_run_logger()
+        self._name = resolve_name(settings.broadcast)
+        self._dialect = settings.sender.dialect()
+        self._board = Board(self._name, self._message.kind)
+        self._list = RecipientList(settings.recipients, settings.storage, settings.default_region)
+        self._planned = self._list.planned
+
+    async def run(self) -> Report:
+        """Go through the steps.
+
+        Returns:
+            The state of the broadcast as the ledger has it.
+
+        Raises:
+            InputError, SourceError, AudioError, RecipientListError: Nothing was sent.
+            AccountError: The account can't send; nothing was sent.
+            BroadcastMismatchError: The name stands for other content.
+            BroadcastStoppedError: It stopped before its end; the report is in `report`.
+        """
+        settings, message = self._settings, self._message
+        async with settings.ledger.open() as store:
+            await message.load(store, self._dialect)
+            for warning in message.warnings:
+                self._log.warning("%s", warning)
+            account = await self._check()
+            if settings.dry_run:
+                await self._list.read_through()
+                return await self._report_dry_run(account)
+            record = await self._plan(store)
+            counts = await store.counts(record)
+            await self._board.plan(self._planned, message, account, counts, self._pace_seconds(counts))
+            if settings.approve:
+                await self._approval()
+            return await self._send(store, record)
+
+    # Check and plan -------------------------------------------------------------------------------------------------
+
+    async def _check(self) -> AccountStatus:
+        account = await self._settings.sender.acheck()
+        if not account.ready:
+            raise AccountError(
+                f"{self._dialect.name} account {self._dialect.account} can't send now: it is {account.state}"
+                + (f" ({account.detail})" if account.detail else ""),
+                provider=self._dialect.name,
+                code=account.state,
+                kind="session",
+            )
+        return account
+
+    async def _plan(self, store: LedgerStore) -> BroadcastRecord:
+        """Write the list into the ledger; a run that was killed here writes the rest the next time."""
+        record: BroadcastRecord | None = None
+        keep = isinstance(self._settings.recipients, str) and not self._settings.recipients.strip()
+        if keep:
+            record = await store.find_broadcast(self._name)
+            if record is None or record.planned_at is None:
+                raise RecipientListError(
+                    f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
+                    f"(empty is for going on with a planned broadcast, and {self._name} is not planned)"
+                )
+        if keep:
+            record = await self._begin(store)
+        else:
+            async for chunk in self._list.chunks():
+                if record is None:  # only now: a list that can't be read binds the name to nothing
+                    record = await self._begin(store)
+                self._planned.new += await store.plan(record, chunk.usable)
+                await store.remove(record, chunk.removed)
+            assert record  # a list without a usable row was refused
+            record = await store.mark_planned(record, removed=self._planned.removed)
+        if self._settings.on_unknown == "resend" and (n := await store.requeue(record, SendState.UNKNOWN)):
+            self._log.warning("%d sends whose fate is unknown will be sent again, as on_unknown asks", n)
+        if self._settings.retry_failed and (n := await store.requeue(record, SendState.FAILED)):
+            self._log.info("%d failed sends will be tried again", n)
+        return record
+
+    async def _begin(self, store: LedgerStore) -> BroadcastRecord:
+        return await store.start_broadcast(
+            self._name,
+            kind=self._message.kind,
+            provider=self._dialect.name,
+            account=self._dialect.account,
+            content=self._message.digest,
+            content_label=self._message.label,
+        )
+
+    async def _approval(self) -> None:
+        """Wait for a person; what the ledger holds now is what goes, the list isn't read again."""
+        self._log.warning("Waiting for approval: look at the plan among the artifacts and press Resume.")
+        await apause_flow_run(timeout=APPROVAL_SECONDS, key="approve")
+
+    def _pace_seconds(self, counts: dict[SendState, int]) -> float:
+        queued = counts.get(SendState.QUEUED, 0)
+        if spacing := self._settings.sender.random_spacing:
+            return queued * sum(spacing) / 2
+        rate = self._settings.sender.messages_per_second
+        return queued / rate if rate else 0.0
+
+    # Dispatch -------------------------------------------------------------------------------------------------------
+
+    async def _send(self, store: LedgerStore, record: BroadcastRecord) -> Report:
+        settings, message = self._settings, self._message
+        stopped = ""
+        counts = await store.counts(record)
+        if counts.get(SendState.QUEUED, 0) or counts.get(SendState.SENDING, 0):
+            build = await message.bring(store)
+            trial = build(Recipient(to="+16505550100"), callback="")
+            next(trial)  # what the service can't carry at all is refused here, once
+            trial.close()
+            async with AsyncExitStack() as stack:
+                client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
+                spacing = settings.sender.random_spacing
+                rate = 2 / sum(spacing) if spacing else settings.sender.messages_per_second
+                drain = await stack.enter_async_context(
+                    store.join(
+                        record,
+                        flow_run_id=str(flow_run.id or ""),
+                        sender=self._dialect.sender,
+                        messages_per_second=rate,
+                    )
+                )
+                run_id = _flow_run_id()
+                recorder = await stack.enter_async_context(Recorder(run_id)) if run_id else None
+                dispatcher = Dispatcher(
+                    drain,
+                    client,
+                    build=build,
+                    pace=Pace(lambda: drain.share, spacing=spacing),
+                    kind=message.kind,
+                    recorder=recorder,
+                    in_flight=settings.in_flight,
+                    runs=settings.runs,
+                    batch_size=settings.batch_size,
+                    max_messages=settings.max_messages,
+                    renew_media=(lambda: message.renew(store)) if self._dialect.carries_audio == "media id" else None,
+                    on_batch=self._board.batch,
+                )
+                if recorder:
+                    recorder.on_stop = dispatcher.stop
+                await stack.enter_async_context(self._board.progress(store, record, dispatcher))
+                tally = await dispatcher.run()
+                stopped = tally.stopped
+                if recorder and not await recorder.caught_up():
+                    self._log.warning("The Prefect server did not record %d task runs.", recorder.lost)
+        return await self._report(store, record, stopped)
+
+    # Report ---------------------------------------------------------------------------------------------------------
+
+    async def _report(self, store: LedgerStore, record: BroadcastRecord, stopped: str) -> Report:
+        counts = await store.counts(record)
+        removed = self._planned.removed or record.removed
+        report = self._made(counts, removed, stopped)
+        await self._board.report(report, store, record)
+        if report.unknown:
+            self._log.warning(
+                "%d sends have an unknown fate: they are held and named in the report; on_unknown='resend' sends them "
+                "again.",
+                report.unknown,
+            )
+        if stopped and report.pending and not _asked_to_stop(stopped):
+            raise BroadcastStoppedError(f"broadcast {self._name} stopped: {stopped}", report=report)
+        return report
+
+    async def _report_dry_run(self, account: AccountStatus) -> Report:
+        counts = {SendState.QUEUED: self._planned.usable}
+        await self._board.plan(self._planned, self._message, account, counts, self._pace_seconds(counts))
+        self._log.info("Dry run: %d would be sent, %d rows removed.", self._planned.usable, self._planned.removed)
+        return self._made(counts, self._planned.removed, "")
+
+    def _made(self, counts: dict[SendState, int], removed: int, stopped: str) -> Report:
+        return Report(
+            broadcast=self._name,
+            planned=sum(counts.values()),
+            accepted=sum(counts.get(state, 0) for state in ACCEPTED_STATES),
+            failed=counts.get(SendState.FAILED, 0),
+            skipped=counts.get(SendState.SKIPPED, 0),
+            unknown=counts.get(SendState.UNKNOWN, 0),
+            pending=counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
+            removed=removed,
+            uploads=self._message.uploads,
+            transcodes=self._message.transcodes,
+            seconds=round(time.monotonic() - self._started, 3),
+            stopped=stopped,
+        )
+
+
+def _flow_run_id() -> UUID | None:
+    context = FlowRunContext.get()
+    return context.flow_run.id if context and context.flow_run else None
+
+
+def _asked_to_stop(why: str) -> bool:
+    """Whether a person stopped it: then what is pending is what they wanted."""
+    return why.startswith("the flow run was")

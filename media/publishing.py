@@ -1,0 +1,47 @@
+"""Puts audio where a service that loads by link finds it, for as long as its queue may take."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..models.audio import Audio
+from ..providers.errors import InputError
+from .s3 import presign, put
+
+if TYPE_CHECKING:
+    from prefect_aws import S3Bucket
+
+_FOLDER = "prefect-whatsapp"
+
+
+def cache_directory() -> Path:
+    """Where fetched audio and voice notes are kept and found again: `PREFECT_HOME/prefect-whatsapp/media`."""
+    from prefect.settings import get_current_settings
+
+    return Path(get_current_settings().home) / "prefect-whatsapp" / "media"
+
+
+def publish(audio: Audio, storage: "S3Bucket | None", *, account: str, seconds: int) -> Audio:
+    """Give audio an address that lives long enough: a signed link to an object named after its content.
+
+    Args:
+        audio: The voice note.
+        storage: The bucket that the file goes to; it must be reachable from the service.
+        account: `provider:account` that the link is for.
+        seconds: How long the link lives, 1 to 604,800 (seven days).
+
+    Returns:
+        The audio with its `link`; an audio that has one of its own is returned as it is.
+
+    Raises:
+        InputError: There is no storage to put it in.
+        SourceError: The bucket refuses, or the life is out of range.
+    """
+    if audio.link:
+        return audio
+    if storage is None:
+        raise InputError(
+            f"{account.partition(':')[0]} loads audio by link: pass storage, an S3Bucket block that the service can reach"
+        )
+    key = f"{_FOLDER}/{audio.sha256}/{audio.filename}"
+    put(storage, key, audio.path, audio.mime_type)
+    return audio.model_copy(update={"link": presign(storage, key, seconds), "account": account})

@@ -1,0 +1,214 @@
+"""Tasks for audio: fetch it, make a voice note of it, bring it to the service, send it. Each sync and async.
+
+None has Prefect's cache or retries: neither can tell a message that was refused from one whose answer was lost.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect_aws import S3Bucket
+
+from ..blocks.sender import Sender
+from ..media import VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
+from ..models import Audio, Receipt, Recipient, mask
+from .attachments import attachment
+
+MAX_SOURCE_BYTES = 200 * 1024 * 1024
+
+
+def send_run_name(kind: str) -> Any:
+    """A task run name that shows the recipient's last four digits alone."""
+
+    def name(parameters: dict[str, Any]) -> str:
+        to = parameters["to"]
+        return f"send-{kind} {mask(to.to if isinstance(to, Recipient) else str(to))}"
+
+    return name
+
+
+def recipient_of(to: Recipient | str, reply_to: str) -> Recipient:
+    """Make a recipient of what a task was given; a `reply_to` of its own stays unless another is named."""
+    known = to if isinstance(to, Recipient) else Recipient(to=to)
+    return known.model_copy(update={"reply_to": reply_to}) if reply_to else known
+
+
+def _fetch(source: str, storage: S3Bucket | None, directory: str | Path, max_bytes: int) -> Audio:
+    got = download(source, storage, directory=Path(directory or cache_directory()), max_bytes=max_bytes)
+    return inspect_audio(got.path, source=got.source, etag=got.etag)
+
+
+@task(name="fetch-audio", cache_policy=NO_CACHE, persist_result=False)
+def fetch_audio(
+    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_SOURCE_BYTES
+) -> Audio:
+    """Fetch an audio file and look into it.
+
+    Args:
+        source: `s3://bucket/key`, a key in `storage`, an https link, or a path.
+        storage: A prefect_aws `S3Bucket` block; None uses boto3's own credential chain.
+        directory: Where the file is put; empty for the cache under `PREFECT_HOME`.
+        max_bytes: Larger files are refused.
+
+    Returns:
+        What is in the file, by its content, never by its suffix.
+
+    Raises:
+        SourceError: The file isn't there or may not be read.
+        AudioError: It is no audio, empty, or too large.
+
+    Example:
+        ```python
+        audio = fetch_audio("s3://bucket/weekly.mp3")
+        ```
+    """
+    return _fetch(source, storage, directory, max_bytes)
+
+
+@task(name="fetch-audio", cache_policy=NO_CACHE, persist_result=False)
+async def afetch_audio(
+    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_SOURCE_BYTES
+) -> Audio:
+    """Fetch an audio file and look into it; as `fetch_audio`, without blocking the loop."""
+    return await asyncio.to_thread(_fetch, source, storage, directory, max_bytes)
+
+
+def _prepare(audio: Audio, settings: VoiceSettings | None, directory: str | Path) -> Audio:
+    return make_voice_note(audio, directory=Path(directory or cache_directory()), settings=settings or VoiceSettings())
+
+
+@task(name="prepare-voice", cache_policy=NO_CACHE, persist_result=False)
+def prepare_voice(audio: Audio, settings: VoiceSettings | None = None, *, directory: str | Path = "") -> Audio:
+    """Make a WhatsApp voice note: one mono Opus stream in OGG, no picture, no tags, the same bytes for the same input.
+
+    Args:
+        audio: From `fetch_audio`; a good voice note is returned as it is.
+        settings: Bitrate, sample rate, frame length and time limit.
+        directory: Where the note is kept and found again; empty for the cache under `PREFECT_HOME`.
+
+    Returns:
+        The note, `transcoded` where ffmpeg made it now.
+
+    Raises:
+        AudioError: ffmpeg can't read it, took too long, or the note is over 16 MB.
+
+    Example:
+        ```python
+        note = prepare_voice(fetch_audio("weekly.mp3"))
+        ```
+    """
+    return _prepare(audio, settings, directory)
+
+
+@task(name="prepare-voice", cache_policy=NO_CACHE, persist_result=False)
+async def aprepare_voice(audio: Audio, settings: VoiceSettings | None = None, *, directory: str | Path = "") -> Audio:
+    """Make a WhatsApp voice note; as `prepare_voice`, without blocking the loop."""
+    return await asyncio.to_thread(_prepare, audio, settings, directory)
+
+
+@task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
+def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
+    """Bring audio to where the service takes it from, once for all recipients.
+
+    Graph gets an upload, and the audio its media id (good for 30 days). For Wawp the file goes to `storage` and the
+    audio gets a presigned link. Chat-API and WAHA take the bytes with each message: the audio is returned as it is.
+
+    Args:
+        audio: From `prepare_voice`, or from `fetch_audio` for basic audio.
+        sender: The sending account's block.
+        storage: An `S3Bucket` for services that load audio by link; unused by the others.
+
+    Returns:
+        The audio with `media_id` or `link`, and the `account` that they belong to.
+
+    Raises:
+        InputError: The service takes a link and there is no storage.
+        ProviderError: The service refused it.
+        TransportError: The service can't be reached.
+
+    Example:
+        ```python
+        audio = upload_media(note, GraphCredentials.load("weekly"))
+        ```
+    """
+    dialect = sender.dialect()
+    if dialect.carries_audio == "link":
+        return publish(audio, storage, account=dialect.sender, seconds=sender.link_life())
+    if dialect.carries_audio == "inline":
+        return audio
+    with sender.get_client(connections=1) as client:
+        media_id = client.run(dialect.upload(audio, audio.path.read_bytes()))
+    return audio.model_copy(update={"media_id": media_id, "account": dialect.sender})
+
+
+@task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
+async def aupload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
+    """Bring audio to where the service takes it from; as `upload_media`, without blocking the loop."""
+    dialect = sender.dialect()
+    if dialect.carries_audio == "link":
+        return await asyncio.to_thread(publish, audio, storage, account=dialect.sender, seconds=sender.link_life())
+    if dialect.carries_audio == "inline":
+        return audio
+    content = await asyncio.to_thread(audio.path.read_bytes)
+    async with sender.get_async_client(connections=1) as client:
+        media_id = await client.run(dialect.upload(audio, content))
+    return audio.model_copy(update={"media_id": media_id, "account": dialect.sender})
+
+
+@task(name="send-audio", task_run_name=send_run_name("audio"), cache_policy=NO_CACHE, persist_result=False)
+def send_audio(
+    audio: Audio | str,
+    to: Recipient | str,
+    sender: Sender,
+    *,
+    voice: bool = True,
+    convert: bool = False,
+    reply_to: str = "",
+) -> Receipt:
+    """Send one voice note, or basic audio, to one recipient.
+
+    Args:
+        audio: From `upload_media`, a media id of this account, or a public https link.
+        to: A phone number with `+` and country code, a chat id, or a `Recipient`.
+        sender: The sending account's block.
+        voice: False sends basic audio.
+        convert: Whether the service is to transcode it (Wawp, WAHA).
+        reply_to: Id of the message to quote.
+
+    Returns:
+        The service's receipt. Accepted is not delivered.
+
+    Raises:
+        InputError: Before any request: the audio, recipient or a parameter isn't for this service.
+        ProviderError: One of the four verdicts.
+        NotSentError: No connection; safe to send again.
+        OutcomeUnknownError: The answer was lost; the message may have been accepted.
+
+    Example:
+        ```python
+        receipt = send_audio(upload_media(note, sender), "+16505550123", sender)
+        ```
+    """
+    dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    message = attachment(audio, dialect, voice=voice, convert=convert)
+    with sender.get_client(connections=1) as client:
+        return client.run(dialect.send_audio(message, recipient))
+
+
+@task(name="send-audio", task_run_name=send_run_name("audio"), cache_policy=NO_CACHE, persist_result=False)
+async def asend_audio(
+    audio: Audio | str,
+    to: Recipient | str,
+    sender: Sender,
+    *,
+    voice: bool = True,
+    convert: bool = False,
+    reply_to: str = "",
+) -> Receipt:
+    """Send one voice note, or basic audio, to one recipient; as `send_audio`, without blocking the loop."""
+    dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    message = await asyncio.to_thread(attachment, audio, dialect, voice=voice, convert=convert)
+    async with sender.get_async_client(connections=1) as client:
+        return await client.run(dialect.send_audio(message, recipient))

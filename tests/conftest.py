@@ -1,0 +1,73 @@
+"""A Prefect home, a Prefect server and a sandbox of the tests' own; nothing of the person's who runs them."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_HOME = Path(tempfile.mkdtemp(prefix="prefect-whatsapp-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+# Before Prefect is imported: it reads its settings then.
+os.environ.update(
+    PREFECT_HOME=str(_HOME),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    PREFECT_LOGGING_LEVEL="WARNING",
+    # Prefect's log worker outlives the server and complains of it at exit; tests about logs turn this on again.
+    PREFECT_LOGGING_TO_API_ENABLED="false",
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_WHATSAPP_LEDGER"):
+    os.environ.pop(_name, None)
+for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(_name, None)
+
+import pytest  # noqa: E402
+from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
+from prefect_whatsapp.sandbox.prefect_server import Process, prefect_server  # noqa: E402
+from prefect_whatsapp.sandbox.s3 import local_s3  # noqa: E402
+from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def audio_samples() -> Path:
+    """The folder of sample audio files."""
+    return Path(__file__).parent / "data" / "audio"
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Process]:
+    with prefect_server(_HOME / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def prefect_api(_server: Process) -> Iterator[str]:
+    """A real Prefect server; flows of this test run against it."""
+    with temporary_settings({PREFECT_API_URL: f"{_server.url}/api"}):
+        yield f"{_server.url}/api"
+
+
+@pytest.fixture(scope="session")
+def _sandbox() -> Iterator[RunningSandbox]:
+    with RunningSandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_sandbox: RunningSandbox) -> Iterator[RunningSandbox]:
+    """The simulated services, well-behaved and with an empty truth."""
+    _sandbox.reset()
+    yield _sandbox
+    _sandbox.behave()
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A local S3."""
+    with local_s3(tmp_path_factory.mktemp("s3")) as s3:
+        yield s3.url
+

@@ -1,0 +1,130 @@
+"""Several processes on one ledger, some of them killed: nobody twice, nobody forgotten."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from books import begin
+from prefect_whatsapp.ledger import LedgerStore, Outcome
+from prefect_whatsapp.models import SendState
+
+WORKER = Path(__file__).parents[1] / "support" / "ledger_worker.py"
+
+
+@asynccontextmanager
+async def worker(url: str, mode: str) -> AsyncIterator[Process]:
+    """A process that works on the broadcast `weekly`; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(WORKER), url, "weekly", mode, stdin=PIPE, stdout=PIPE, cwd="/"
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def told(process: Process, last: str) -> list[tuple[str, int]]:
+    """What a worker says up to a word."""
+    assert process.stdout is not None
+    said: list[tuple[str, int]] = []
+    async with asyncio.timeout(60):
+        while line := (await process.stdout.readline()).decode().split():
+            if line[0] == last:
+                return said
+            said.append((line[0], int(line[1])))
+    raise AssertionError(f"the worker ended before it said {last}: {said[-5:]}")
+
+
+async def test_four_processes_drain_one_broadcast_and_no_row_twice(url: str) -> None:
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 1200)
+        async with (
+            worker(url, "drain") as one,
+            worker(url, "drain") as two,
+            worker(url, "drain") as three,
+            worker(url, "drain") as four,
+        ):
+            said = await asyncio.gather(*(told(process, "done") for process in (one, two, three, four)))
+        claimed = [row for lines in said for word, row in lines if word == "claimed"]
+        assert len(claimed) == len(set(claimed)) == 1200
+        assert sum(1 for lines in said if lines) >= 2, "the work is shared"
+        counts = await store.counts(record)
+        assert (counts[SendState.ACCEPTED], sum(counts.values())) == (1200, 1200)
+
+
+async def test_a_killed_owners_rows_come_back_and_its_claims_are_unknown(url: str) -> None:
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 6)
+        async with worker(url, "hold") as process:
+            said = await told(process, "holding")
+            async with store.join(record, messages_per_second=0) as drain:
+                assert await drain.recover() == 0
+                assert (await drain.outstanding()).held_by_others == 4
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+                assert await drain.recover() == 4
+                claimed = {row for word, row in said if word == "claimed"}
+                unknown = [row async for row in store.rows(record, [SendState.UNKNOWN])]
+                assert {row.id for row in unknown} == claimed
+                assert all("its run is gone, before an answer was recorded" in row.error_text for row in unknown)
+                taken = {row.id for row in await drain.take(100)}
+                assert len(taken) == 4
+                assert not taken & claimed
+
+
+async def test_a_stopped_owner_that_lives_is_never_recovered(url: str) -> None:
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 1)
+        async with worker(url, "slow") as process:
+            await told(process, "holding")
+            process.send_signal(signal.SIGSTOP)
+            async with store.join(record, messages_per_second=0, lapse_seconds=0.5, beat_seconds=0.05) as drain:
+                ends = time.monotonic() + 2
+                while time.monotonic() < ends:
+                    assert await drain.recover() == 0
+                    assert await drain.take(1) == []
+                    await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            assert await told(process, "done") == [("settled", 1)]
+        (row,) = [row async for row in store.rows(record)]
+        assert (row.state, row.message_id) == (SendState.ACCEPTED, "late")
+
+
+@pytest.mark.slow
+async def test_killed_again_and_again_nobody_is_claimed_twice_or_forgotten(url: str) -> None:
+    """Each round one process is killed at a moment of its work; a claim that was told is settled or unknown at the end."""
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 400)
+        claimed: list[int] = []
+        for number in range(6):
+            async with worker(url, "drain") as process:
+                assert process.stdout is not None
+                for _ in range(5 + 23 * number):
+                    if not (line := (await process.stdout.readline()).decode().split()):
+                        break
+                    if line[0] == "claimed":
+                        claimed.append(int(line[1]))
+                os.kill(process.pid, signal.SIGKILL)
+                rest, _ = await process.communicate()
+                claimed += [int(line.split()[1]) for line in rest.decode().splitlines() if line.startswith("claimed ")]
+        assert len(claimed) == len(set(claimed))
+        async with store.join(record, messages_per_second=0) as drain:
+            while rows := await drain.take(50):
+                for row in rows:
+                    assert row.id not in claimed
+                    await drain.claim(row)
+                    await drain.settle(row, Outcome(SendState.ACCEPTED))
+        counts = await store.counts(record)
+        assert counts[SendState.ACCEPTED] + counts[SendState.UNKNOWN] == 400
+        assert counts[SendState.UNKNOWN] <= 6 * 16

@@ -1,0 +1,107 @@
+"""A sandbox in a thread, and what is sent to it."""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect_whatsapp.providers.chat_api import ChatApi
+from prefect_whatsapp.providers.dialect import Attachment, Dialect
+from prefect_whatsapp.providers.graph import Graph
+from prefect_whatsapp.providers.transport import AsyncClient, Client
+from prefect_whatsapp.providers.waha import Waha
+from prefect_whatsapp.providers.wawp import Wawp
+from prefect_whatsapp.providers.wire import Exchange
+from prefect_whatsapp.sandbox.server import ThreadedSandbox
+from sandbox_server import CHAT_API_INSTANCE, PHONE_NUMBER_ID, TOKEN, WAWP_INSTANCE, FileHost, Run, audio_of, threaded
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[ThreadedSandbox]:
+    with threaded() as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(_simulator: ThreadedSandbox) -> ThreadedSandbox:
+    """A sandbox that behaves and has seen nothing."""
+    _simulator.reset()
+    return _simulator
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run an exchange in each driver over real connections."""
+
+    async def driven(dialect: Dialect, exchange: Exchange[Any]) -> Any:
+        if request.param == "sync":
+            with Client(dialect, timeout=10) as client:
+                return client.run(exchange)
+        async with AsyncClient(dialect, timeout=10) as aclient:
+            return await aclient.run(exchange)
+
+    return driven
+
+
+@pytest.fixture(scope="session")
+def audio_folder() -> Path:
+    """Where the sample audio lies."""
+    return Path(__file__).parents[1] / "data" / "audio"
+
+
+@pytest.fixture
+def voice_note(audio_folder: Path) -> bytes:
+    """A good voice note."""
+    return (audio_folder / "speech_voice.ogg").read_bytes()
+
+
+@pytest.fixture
+def files() -> Iterator[FileHost]:
+    """A web server of files."""
+    with FileHost() as host:
+        yield host
+
+
+@pytest.fixture
+def graph(simulator: ThreadedSandbox) -> Graph:
+    """The dialect of the sandbox's Graph."""
+    return Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+
+
+@pytest.fixture(params=["graph", "chat-api", "wawp", "waha"])
+def dialect(request: pytest.FixtureRequest, simulator: ThreadedSandbox) -> Dialect:
+    """Each service's dialect."""
+    match request.param:
+        case "graph":
+            return Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+        case "chat-api":
+            return ChatApi.with_token(CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url)
+        case "wawp":
+            return Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+        case _:
+            return Waha.with_key(TOKEN, base_url=simulator.waha_url)
+
+
+@pytest.fixture
+def attach(voice_note: bytes) -> Callable[[Dialect], Attachment]:
+    """The voice note in the form that a service takes; to Graph it is uploaded."""
+
+    def attached(dialect: Dialect) -> Attachment:
+        if dialect.carries_audio == "media id":
+            with Client(dialect) as client:
+                return Attachment(media_id=client.run(dialect.upload(audio_of(voice_note), voice_note)))
+        if dialect.carries_audio == "link":
+            return Attachment(link="https://example.org/voice.ogg")
+        return Attachment(base64=base64.b64encode(voice_note).decode())
+
+    return attached
+
+
+@pytest.fixture
+def http(simulator: ThreadedSandbox) -> Iterator[httpx.Client]:
+    """A plain client with Graph's token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=simulator.url, headers=headers, trust_env=False) as client:
+        yield client
