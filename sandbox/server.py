@@ -122,6 +122,7 @@ class _Control:
     """What one tells a sandbox, and learns of it."""
 
     url: str
+    _http: httpx.Client | None = None
 
     @property
     def graph_url(self) -> str:
@@ -177,8 +178,14 @@ class _Control:
         self._ask("DELETE", "truth")
 
     def _ask(self, method: str, what: str, body: Any = None) -> Any:
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            return client.request(method, f"{self.url}/_sandbox/{what}", json=body).raise_for_status().json()
+        if self._http is None:
+            self._http = httpx.Client(trust_env=False, timeout=30)
+        return self._http.request(method, f"{self.url}/_sandbox/{what}", json=body).raise_for_status().json()
+
+    def _forget(self) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            http.close()
 
 
 class RunningSandbox(_Control):
@@ -232,6 +239,7 @@ class RunningSandbox(_Control):
         self._stop()
 
     def _stop(self) -> None:
+        self._forget()
         process, self._process = self._process, None
         if process is None:
             return
@@ -286,6 +294,7 @@ class ThreadedSandbox(_Control):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._forget()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)

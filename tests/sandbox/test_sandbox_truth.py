@@ -33,9 +33,9 @@ def test_accepted_and_duplicates_over_services() -> None:
 
 
 def test_the_peak_is_the_most_in_any_sliding_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, now = Truth(), 0.0
-    monkeypatch.setattr(truth, "now", lambda: now)
+    truth = Truth()
     for now in (0.0, 0.6, 0.7, 1.2, 1.59, 1.6, 3.0, 3.9999, 4.0):
+        monkeypatch.setattr(truth, "now", lambda now=now: now)
         accept(truth, "1")
     report = truth.report()
     # 0.6, 0.7, 1.2, 1.59 lie within a second; 1.6 is a whole second after 0.6.
