@@ -106,13 +106,28 @@ class ChatApi(Gateway):
             self.refuse("path_template", "it must be a path such as /instance{instance_id}/{method}")
 
     @classmethod
-    def with_token(cls, instance_id: str, token: str, *, base_url: str, **settings: Any) -> Self:
-        """Speak for an instance with its token; `settings` are the other attributes of the class."""
+    def with_token(
+        cls,
+        instance_id: str,
+        token: str,
+        *,
+        base_url: str,
+        path_template: str = "/instance{instance_id}/{method}",
+        voice_method: VoiceMethod = "sendPTT",
+        contact_form: ContactForm = "contactId",
+        contact_method: ContactMethod = "auto",
+        address_by: AddressBy = "phone",
+    ) -> Self:
+        """Speak for an instance with its token; other arguments as for the class."""
         return cls(
             base_url=base_url.rstrip("/"),
             instance_id=instance_id,
+            path_template=path_template,
+            voice_method=voice_method,
+            contact_form=contact_form,
+            contact_method=contact_method,
+            address_by=address_by,
             credential=Credential(query={"token": token}),
-            **settings,
         )
 
     # Building

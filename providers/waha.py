@@ -20,6 +20,8 @@ from .dialect import Attachment, AudioForm
 from .waha_like import WahaLike
 from .wire import Credential, Exchange, Request
 
+ContactForm = Literal["auto", "object", "vcard"]
+
 
 @dataclass(frozen=True, slots=True)
 class NumberCheck:
@@ -57,16 +59,18 @@ class Waha(WahaLike):
 
     account: str = field(init=False, default="")
     session: str = "default"
-    contact_form: Literal["auto", "object", "vcard"] = "auto"
+    contact_form: ContactForm = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "account", self.session)
 
     @classmethod
-    def with_key(cls, api_key: str, *, base_url: str, **settings: Any) -> Self:
-        """Speak for a session with the server's key, empty for none; `settings` are the class's other attributes."""
+    def with_key(
+        cls, api_key: str, *, base_url: str, session: str = "default", contact_form: ContactForm = "auto"
+    ) -> Self:
+        """Speak for a session with the server's key, empty for none; other arguments as for the class."""
         credential = Credential(headers={"X-Api-Key": api_key} if api_key else {})
-        return cls(base_url=base_url.rstrip("/"), credential=credential, **settings)
+        return cls(base_url=base_url.rstrip("/"), session=session, contact_form=contact_form, credential=credential)
 
     def session_request(self) -> Request:
         """Read the session: `GET /api/sessions/{name}`."""

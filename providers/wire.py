@@ -126,8 +126,8 @@ class Credential:
         for value in (*self.headers.values(), *self.query.values()):
             secret = value.rpartition(" ")[2]  # `Bearer EAA…`
             if len(secret) >= _SHORTEST_SECRET:
-                spelled = "".join(f"(?:{re.escape(c)}|%{ord(c):02x})" for c in secret)
-                text = re.sub(spelled, "[secret]", text, flags=re.IGNORECASE)
+                spelled = "".join(f"(?:{re.escape(c)}|%(?i:{ord(c):02x}))" for c in secret)
+                text = re.sub(spelled, "[secret]", text)
         return text
 
     def __reduce__(self) -> NoReturn:
