@@ -51,6 +51,7 @@ class Sandbox:
     Attributes:
         truth: What happened.
         faults: What goes wrong.
+        services: The four, by name.
         hang_up: Closes the connection that a scope came by, if the server can; set by `sandbox.server`.
     """
 
@@ -61,7 +62,7 @@ class Sandbox:
         self.hang_up: HangUp | None = None
         room = Room(self.settings, self.truth, self.faults, Links(fetch=self.settings.fetch_links))
         services: list[Service] = [GraphService(room), ChatApiService(room), WawpService(room), WahaService(room)]
-        self._services = {service.name: service for service in services}
+        self.services = {service.name: service for service in services}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -89,11 +90,11 @@ class Sandbox:
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
         path: str = scope["path"]
         first, _, rest = path[1:].partition("/")
-        service = self._services.get(first)
+        service = self.services.get(first)
         if service is None:
             if not _GRAPH_ROOT.fullmatch(first):
                 return self._own(scope, body)
-            service, rest, first = self._services["graph"], path[1:], ""
+            service, rest, first = self.services["graph"], path[1:], ""
         if len(body) > MAX_BODY:
             return Answer(b"", 413)
         headers = dict(scope["headers"])
@@ -134,7 +135,7 @@ class Sandbox:
                     self.faults.clear()
                     return Answer([])
                 case ("", "GET"):
-                    return Answer({"sandbox": "prefect-whatsapp", "services": [f"/{name}" for name in self._services]})
+                    return Answer({"sandbox": "prefect-whatsapp", "services": [f"/{name}" for name in self.services]})
         except ValidationError as wrong:
             return Answer({"error": wrong.errors(include_url=False, include_context=False)}, 422)
         except ValueError as wrong:

@@ -3,7 +3,6 @@
 Source: https://github.com/Zodt/ChatApi
 """
 
-import json
 import re
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -130,7 +129,7 @@ class ChatApiService(Service):
             recipient=_recipient(body),
             kind="audio" if method in ("sendPTT", "sendFile") else "contacts",
             reply_to=str(body.get("quotedMsgId", "")),
-            body={key: value if len(json.dumps(value)) < 4000 else "…" for key, value in body.items()},
+            body={key: value for key, value in body.items() if key not in ("audio", "body")},
         )
         if method == "sendPTT":
             message.voice = True

@@ -28,7 +28,10 @@ class Links:
             voice: Whether a voice note must come of it; otherwise any audio.
             plain_http: Whether `http:` is allowed beyond this machine.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return "not an address"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return "not a public http(s) address"
         if parts.scheme == "http" and not plain_http and not _is_loopback(parts.hostname):
