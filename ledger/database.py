@@ -30,6 +30,7 @@ _FAILURES: tuple[type[Exception], ...] = (
     sqlite3.Error,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
 )  # TimeoutError is an OSError
 
@@ -294,6 +295,8 @@ def passes(failure: BaseException, *, opening: bool = False) -> bool:
         return not opening
     if isinstance(failure, OSError):
         return failure.errno not in _STAYS
+    if isinstance(failure, asyncpg.InternalClientError):
+        return True  # a connection that was cut in the middle of something; it is not used again
     source = failure.__cause__ or failure
     if isinstance(source, asyncpg.InterfaceError):
         return "clos" in str(source) or "in progress" in str(source)

@@ -283,7 +283,7 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
         shifted = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
         monkeypatch.setattr(drain_module, "_now", lambda: shifted)
         # Seen as from another host, where only the beat counts.
-        monkeypatch.setattr(owners_module, "process_identity", lambda pid=None: "")
+        monkeypatch.setattr(owners_module, "host_identity", lambda: "another/host")
         async with store.join(record, messages_per_second=0, beat_seconds=0.05, lapse_seconds=1) as other:
             for _ in range(30):
                 assert await other.recover() == 0
@@ -293,8 +293,8 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
             async with slow._beating:
                 await asyncio.sleep(0.1)
                 deadline = time.monotonic() + 10
-                while not (recovered := await other.recover()):
+                while (await store.counts(record))[SendState.UNKNOWN] == 0:
                     assert time.monotonic() < deadline
+                    await other.recover()  # or its own heartbeat was quicker
                     await asyncio.sleep(0.05)
-            assert recovered == 1
     assert (await store.counts(record))[SendState.UNKNOWN] == 1

@@ -1,0 +1,72 @@
+"""PostgreSQL stopped under a running broadcast: the sends wait, and nobody is sent to twice or forgotten."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from books import begin
+from postgres import NOT_FOUND, Postgres, find_binaries
+from prefect_whatsapp.ledger import LedgerStore, Outcome
+from prefect_whatsapp.models import SendState
+from prefect_whatsapp.providers.errors import LedgerError
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Postgres]:
+    """A server of this file's own, to be stopped."""
+    if find_binaries() is None:
+        pytest.skip(NOT_FOUND)
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+async def test_a_restart_under_way_is_waited_for_and_nothing_is_sent_twice(mortal: Postgres) -> None:
+    url = mortal.create_database("restarted")
+    sent: list[int] = []
+    async with LedgerStore.open(url, patience_seconds=30) as store:
+        record = await begin(store, 600)
+        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as drain:
+
+            async def work() -> None:
+                while rows := await drain.take(4):
+                    for row in rows:
+                        await drain.claim(row)
+                        sent.append(row.id)
+                        await asyncio.sleep(0.002)
+                        await drain.settle(row, Outcome(SendState.ACCEPTED))
+
+            async def restart() -> None:
+                await asyncio.sleep(0.1)
+                await asyncio.to_thread(mortal.stop)
+                reached = len(sent)
+                await asyncio.sleep(1.5)
+                assert len(sent) == reached, "nothing is sent while it can't be recorded"
+                await asyncio.to_thread(mortal.start)
+
+            await asyncio.gather(restart(), *(work() for _ in range(8)))
+        assert len(sent) == len(set(sent)) == 600
+        assert (await store.counts(record))[SendState.ACCEPTED] == 600
+
+
+async def test_a_database_that_stays_away_is_told_and_its_rows_are_named_afterwards(mortal: Postgres) -> None:
+    url = mortal.create_database("gone")
+    async with LedgerStore.open(url, patience_seconds=1) as store:
+        record = await begin(store, 10)
+        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as drain:
+            rows = await drain.take(4)
+            await drain.claim(rows[0])
+            await asyncio.to_thread(mortal.stop)
+            with pytest.raises(LedgerError, match="within 1 s"):
+                await drain.settle(rows[0], Outcome(SendState.ACCEPTED))
+            with pytest.raises(LedgerError, match="within 1 s"):
+                await drain.claim(rows[1])
+            with pytest.raises(LedgerError, match="within 1 s"):
+                await drain.take(1)
+    await asyncio.to_thread(mortal.start)
+    async with LedgerStore.open(url) as store, store.join(record, messages_per_second=0) as drain:
+        counts = await store.counts(record)
+        assert (counts[SendState.UNKNOWN], counts[SendState.QUEUED]) == (1, 9)
+        assert len(await drain.take(10)) == 9
