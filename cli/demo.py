@@ -18,6 +18,7 @@ from ..sandbox.prefect_server import QUIET, prefect_server
 from ..sandbox.s3 import bucket_block, local_s3
 from ..sandbox.samples import write_recipients, write_sample_mp3
 from ..sandbox.server import RunningSandbox
+from ..sandbox.settings import SandboxSettings
 
 BUCKET = "sandbox-broadcasts"
 PROGRESS_SECONDS = 0.5
@@ -41,7 +42,7 @@ def run_demo(
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prefect-whatsapp-demo-")))
         console.print("Starting a local S3, the sandbox and a Prefect server …")
         s3 = stack.enter_context(local_s3(home / "s3"))
-        sandbox = stack.enter_context(RunningSandbox())
+        sandbox = stack.enter_context(RunningSandbox(SandboxSettings(fetch_links=True)))
         server = stack.enter_context(prefect_server(home / "prefect"))
         os.environ.update(
             QUIET,

@@ -187,6 +187,8 @@ class Delivery:
                 return _outcome(SendState.UNKNOWN, refusal), None
             case RecipientRefusedError(kind="window"):
                 return _outcome(SendState.SKIPPED, refusal), None
+            case RecipientRefusedError(kind="unexplained"):
+                return self._refused_alike(refusal), None
             case RecipientRefusedError() | UnsupportedError():
                 return _outcome(SendState.FAILED, refusal), None
             case RetryLaterError(scope="recipient"):
@@ -208,7 +210,7 @@ class Delivery:
                 tries["media id"] = 1
                 return _outcome(SendState.QUEUED, refusal), lambda: self._renew(build)
             case RequestRefusedError():
-                return self._request_refused(refusal), None
+                return self._refused_alike(refusal), None
             case _:  # an answer that fits no verdict is no proof of a refusal
                 return _outcome(SendState.UNKNOWN, refusal), None
 
@@ -238,7 +240,8 @@ class Delivery:
             self.stop(f"{refusal.message}; nothing was accepted for {THROTTLED_AT_MOST_SECONDS / 60:.0f} minutes")
         return _outcome(SendState.QUEUED, refusal), None
 
-    def _request_refused(self, refusal: RequestRefusedError) -> Outcome:
+    def _refused_alike(self, refusal: ProviderError) -> Outcome:
+        """A refusal that may be nobody's own: several of one kind in a row, and the broadcast stops."""
         code, count = self._refusals
         self._refusals = (refusal.code, count + 1 if refusal.code == code else 1)
         if refusal.kind.startswith("media") or self._refusals[1] >= SAME_REFUSALS:

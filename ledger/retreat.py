@@ -12,7 +12,10 @@ APPROACHED = 0.98  # of the rate that was refused: just below it few calls are w
 RECOVERY_SECONDS = 20.0
 RECOVERY_STOPS = 10.0  # times the pause that a refusal cost: what is dear is tried less often
 RECOVERY_AT_MOST = 900.0
-LEAST_RATE = 0.1  # messages a second: a sender is never slowed to a standstill, that is what Retry-After is for
+LEAST_RATE = 1.0  # messages a second: a sender is never slowed to a standstill, that is what Retry-After is for
+# Beyond the rate that was refused it rises by at least this part of the share (of 100 a second where there is no
+# limit), so that a throttle met by the first few messages, which says little, is soon made good.
+LEAST_RISE = 0.05
 
 
 class Retreat:
@@ -58,7 +61,10 @@ class Retreat:
         rate = self._from
         if self._rising_since is not None:
             x = max(now - self._rising_since, 0.0) / self._recovery - 1.0
-            rate = self._to + (self._to - self._from) * x**3
+            rise = self._to - self._from
+            if x > 0:
+                rise = max(rise, LEAST_RISE * (share if share < math.inf else 100.0))
+            rate = self._to + rise * x**3
         if 0 < share < math.inf and 0 < self._share < math.inf:
             rate *= share / self._share  # another process has come or gone: the service's limit is the sender's
         if rate < share:

@@ -2,7 +2,7 @@
 
 import re
 
-_DIGIT_RUN = re.compile(r"\+?\d(?:[\s().-]?\d){6,}")
+_DIGIT_RUN = re.compile(r"\+?\d(?:[\s().-]{0,2}\d){6,}")
 
 
 def mask(recipient: str) -> str:

@@ -60,7 +60,7 @@ class Recipient(BaseModel):
         '16505550123@c.us'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Recipient")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Recipient", hide_input_in_errors=True)
 
     to: str = Field(
         description="Phone number with + and country code, or a chat id.", json_schema_extra={"position": 0}

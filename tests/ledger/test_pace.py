@@ -422,7 +422,7 @@ def test_a_sender_is_never_slowed_to_a_standstill() -> None:
     retreat = Retreat()
     for moment in range(1, 200):
         retreat.throttled(moment, moment, share=80.0, reached=retreat.rate(moment, 80.0))
-    assert retreat.rate(200.0, 80.0) == pytest.approx(0.1)
+    assert retreat.rate(200.0, 80.0) == pytest.approx(1.0)
 
 
 # --- per recipient
