@@ -1,0 +1,323 @@
+"""Rounds of the kill test: start a broadcast, kill it, run it again to its end, compare with the sandbox's truth.
+
+What must hold after each round, by the truth of the service and what the killed runs had handed in and heard:
+
+- nobody was accepted twice, and who was never accepted is `unknown` (the request may have left: it is not sent again);
+- every recipient is `accepted` or `unknown`, `accepted` only who the service did accept;
+- `unknown` are at least the claims that were heard and not settled, and at most those that were handed in and whose
+  settlement was not heard; nobody else;
+- the report says the same, and its numbers add up.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kill_processes import Runner, Running
+from postgres import Postgres
+from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.models import SendState
+from prefect_whatsapp.sandbox.samples import sample_numbers
+from prefect_whatsapp.sandbox.server import RunningSandbox
+
+DATABASES = ("sqlite", "postgresql")
+RECIPIENTS = 48
+LATENCY = (0.01, 0.06)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to die.
+
+    Attributes:
+        name: For the table.
+        at: Place of the stop, or `random`: from outside, by the clock.
+        when: Before, within or after it.
+        nth: The most that it is reached before; the time is drawn from 1 to this.
+        delay: The most seconds for `within`.
+        fresh: In a ledger of its own, so that there is something to make, transcode and upload.
+        kills: Runs that are killed before the last one.
+        batch: With a task run a batch.
+        weight: How often it is played.
+    """
+
+    name: str
+    at: str = "random"
+    when: str = "before"
+    nth: int = 1
+    delay: float = 0.0
+    fresh: bool = False
+    kills: int = 1
+    batch: bool = False
+    weight: int = 1
+
+
+KINDS = (
+    Kind("at a random moment of the sending", weight=6),
+    Kind("at a random moment of the sending, in batches", batch=True, weight=3),
+    Kind("at a random moment of the whole run", at="random start", fresh=True, weight=3),
+    Kind("three times, each at a random moment", kills=3, weight=3),
+    Kind("claim: handed in, not committed", "claim commit", "before", nth=8, weight=2),
+    Kind("claim: within the commit", "claim commit", "within", nth=8, delay=0.004, weight=2),
+    Kind("claim: committed, not heard", "claim commit", "after", nth=8, weight=2),
+    Kind("claim: heard, request not sent", "claim", "after", nth=40, weight=2),
+    Kind("request: on its way", "request", "within", nth=40, delay=0.06, weight=3),
+    Kind("answer: heard, not handed in", "request", "after", nth=40, weight=2),
+    Kind("settle: handed in, not committed", "settle commit", "before", nth=8, weight=2),
+    Kind("settle: within the commit", "settle commit", "within", nth=8, delay=0.004, weight=2),
+    Kind("settle: committed, not heard", "settle commit", "after", nth=8, weight=2),
+    Kind("plan: within a chunk", "plan", "within", nth=3, delay=0.006, fresh=True),
+    Kind("plan: between two chunks", "plan", "after", nth=2, fresh=True),
+    Kind("plan: written, not marked", "mark planned", "before", fresh=True),
+    Kind("upload: on its way", "upload", "within", delay=0.02, fresh=True),
+    Kind("upload: answered, not remembered", "remember media", "before", fresh=True),
+    Kind("joining the sending", "join", "within", delay=0.01),
+)
+
+
+@dataclass
+class Round:
+    """What one round came to."""
+
+    kind: str
+    database: str
+    recipients: int = 0
+    killed: int = 0
+    accepted: int = 0
+    unknown: int = 0
+    answers_lost: int = 0
+    never_sent: int = 0
+    twice: int = 0
+    forgotten: int = 0
+    uploads: int = 0
+    seconds: float = 0.0
+    violations: list[str] = field(default_factory=list)
+
+
+class Rig:
+    """Where rounds are played: a Prefect server, a sandbox and a PostgreSQL for all of them.
+
+    Args:
+        folder: For ledgers, results and logs.
+        runner: Starts the broadcasts.
+        sandbox: The services; its latency is set here.
+        postgres: The database server; None plays on SQLite alone.
+        audio: A voice note, sent as it is.
+        source: An audio file that is transcoded, for the fresh ledgers.
+        seed: The rounds' dice.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        runner: Runner,
+        sandbox: RunningSandbox,
+        postgres: Postgres | None,
+        *,
+        audio: Path,
+        source: Path,
+        seed: int,
+    ) -> None:
+        self._folder, self._runner, self._sandbox, self._postgres = folder, runner, sandbox, postgres
+        self._audio, self._source = str(audio), str(source)
+        self.seed, self._dice = seed, random.Random(seed)
+        self._numbers = sample_numbers(70_000)
+        self._names = itertools.count(1)
+        self._lock = threading.Lock()
+        self._shared = {database: self._ledger(database, "shared") for database in self.databases}
+        sandbox.faults(kind="latency", seconds=LATENCY[0], max_seconds=LATENCY[1])
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        return DATABASES if self._postgres else DATABASES[:1]
+
+    def _ledger(self, database: str, name: str) -> str:
+        if database == "sqlite":
+            return str(self._folder / f"{name}.db")
+        assert self._postgres is not None
+        return self._postgres.create_database(name.replace("-", "_"))
+
+    def schedule(self, rounds: int, kinds: Sequence[Kind] = KINDS) -> list[tuple[Kind, str]]:
+        """So many rounds, the kinds by their weights and each on both databases, in a random order."""
+        # Each kind once before any twice, and on the one database as often as on the other.
+        most = max(kind.weight for kind in kinds)
+        weighted = [kind for turn in range(most) for kind in kinds if kind.weight > turn]
+        count, shift = len(self.databases), len(weighted) % 2 == 0
+        places = [(n, kind) for n, kind in enumerate(weighted * count)]
+        every = [(kind, self.databases[(n + (n // len(weighted) if shift else 0)) % count]) for n, kind in places]
+        chosen = list(itertools.islice(itertools.cycle(every), rounds))
+        self._dice.shuffle(chosen)
+        return chosen
+
+    def play(self, kind: Kind, database: str) -> Round:
+        """Play one round; may be called by several threads."""
+        with self._lock:
+            number = next(self._names)
+            dice = random.Random(self._dice.random())
+            people = list(itertools.islice(self._numbers, RECIPIENTS))
+            name = f"round-{number}"
+            url = self._ledger(database, name) if kind.fresh else self._shared[database]
+        began = time.monotonic()
+        arguments = {
+            "broadcast": name,
+            "url": self._sandbox.url,
+            "audio": self._source if kind.fresh else self._audio,
+            "recipients": people,
+            "ledger": {"url": url, "patience_seconds": 20},
+            "in_flight": 8,
+            "runs": "batch" if kind.batch else "send",
+            "batch_size": 15,
+        }
+        found = Round(kind.name, database, recipients=len(people))
+        witnessed: list[list[tuple[str, str]]] = []
+        for _ in range(kind.kills):
+            run = self._kill_one(kind, arguments, dice)
+            witnessed.append(run.witnessed())
+            if run.status == -signal.SIGKILL:
+                found.killed += 1
+            elif run.status:
+                found.violations.append(f"a run to be killed ended by itself, status {run.status}: {run.said()}")
+        last = self._runner.start(arguments)
+        outcome = last.outcome()
+        if outcome["error"]:
+            found.violations.append(f"run again, it raised {outcome['error']}: {outcome['says']}")
+        states = asyncio.run(_states(url, name))
+        self._compare(found, people, states, outcome["report"], witnessed)
+        found.seconds = round(time.monotonic() - began, 2)
+        return found
+
+    def _kill_one(self, kind: Kind, arguments: dict[str, Any], dice: random.Random) -> Running:
+        if kind.at not in ("random", "random start"):
+            stop = {"at": kind.at, "when": kind.when, "nth": dice.randint(1, kind.nth)}
+            run = self._runner.start(arguments, stop=stop | {"delay": dice.uniform(0, kind.delay)})
+            run.wait()
+            return run
+        run = self._runner.start(arguments)
+        if kind.at == "random":
+            run.sending.wait(60)
+            time.sleep(dice.uniform(0, 0.4))
+        else:
+            time.sleep(dice.uniform(0, 2.5))
+        run.signal(signal.SIGKILL)
+        run.wait()
+        return run
+
+    def _compare(
+        self,
+        found: Round,
+        people: list[str],
+        states: dict[str, str],
+        report: dict[str, Any] | None,
+        witnessed: list[list[tuple[str, str]]],
+    ) -> None:
+        accepted = {person: self._accepted().get(person.removeprefix("+"), 0) for person in people}
+        is_unknown = {person for person, state in states.items() if state == SendState.UNKNOWN}
+        says_accepted = {person for person, state in states.items() if state == SendState.ACCEPTED}
+        found.accepted, found.unknown = len(says_accepted), len(is_unknown)
+        found.twice = sum(count > 1 for count in accepted.values())
+        found.answers_lost = sum(accepted[person] > 0 for person in is_unknown if person in accepted)
+        found.never_sent = sum(accepted[person] == 0 for person in is_unknown if person in accepted)
+        forgotten = [person for person in people if not accepted[person] and person not in is_unknown]
+        found.forgotten = len(forgotten)
+        must, may = set[str](), set[str]()
+        for run in witnessed:
+            certain, possible = doubts(run)
+            must, may = must | certain, may | possible
+        expected: list[tuple[str, set[str]]] = [
+            ("accepted twice", {person for person, count in accepted.items() if count > 1}),
+            ("never sent and not unknown", set(forgotten)),
+            ("not in the ledger", set(people) - set(states)),
+            ("in the ledger and not on the list", set(states) - set(people)),
+            ("neither accepted nor unknown at the end", set(states) - is_unknown - says_accepted),
+            ("accepted in the ledger, not by the service", {p for p in says_accepted if not accepted.get(p)}),
+            ("claimed, not settled, and not unknown", must - is_unknown),
+            ("unknown though never claimed or settled", is_unknown - may),
+        ]
+        found.violations += [f"{what}: {sorted(who)}" for what, who in expected if who]
+        if report is None:
+            found.violations.append("no report")
+            return
+        said = {name: report[name] for name in ("planned", "accepted", "unknown", "failed", "skipped", "pending")}
+        right = {"planned": len(people), "accepted": len(says_accepted), "unknown": len(is_unknown)}
+        if said != right | {"failed": 0, "skipped": 0, "pending": 0}:
+            found.violations.append(f"the report says {said}, the ledger {right}")
+        found.uploads = report["uploads"]
+
+    def _accepted(self) -> dict[str, int]:
+        with self._lock:
+            accepted: dict[str, int] = self._sandbox.truth()["accepted"]
+        return accepted
+
+    def play_all(self, rounds: int, *, workers: int = 3, kinds: Sequence[Kind] = KINDS) -> Iterator[Round]:
+        """Play so many rounds, some at a time, as most of a round is waiting."""
+        with ThreadPoolExecutor(workers) as pool:
+            played = [pool.submit(self.play, kind, database) for kind, database in self.schedule(rounds, kinds)]
+            for future in played:
+                yield future.result()
+
+
+def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
+    """Whose fate is in doubt after a killed run: those who must be, and those who may be.
+
+    What was handed in and not heard back may or may not be in the book.
+    """
+    must, may = set[str](), set[str]()
+    for word, person in witnessed:
+        match word.partition(":")[0]:
+            case "claim?":
+                may.add(person)
+            case "claim!":
+                must.add(person)
+            case "settle?" | "release?":
+                must.discard(person)
+            case "settle!" | "release!":
+                may.discard(person)
+    return must, may
+
+
+async def _states(url: str, broadcast: str) -> dict[str, str]:
+    async with LedgerStore.open(url) as store:
+        record = await store.find_broadcast(broadcast)
+        if record is None:
+            return {}
+        return {row.recipient: str(row.state) async for row in store.rows(record)}
+
+
+def table(rounds: list[Round]) -> str:
+    """The figures as a Markdown table, a line a kind and one for each database and all."""
+    columns = ("rounds", "killed", "recipients", "accepted", "unknown", "of these accepted", "twice", "forgotten", "s")
+    lines = [f"| killed | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
+    names = list(dict.fromkeys(kind.name for kind in KINDS))
+    groups = [(name, [r for r in rounds if r.kind == name]) for name in names]
+    groups += [(f"**{database}**", [r for r in rounds if r.database == database]) for database in DATABASES]
+    groups += [("**all**", rounds)]
+    for name, some in groups:
+        if some:
+            total: Counter[str] = Counter()
+            for each in some:
+                total.update({key: value for key, value in asdict(each).items() if isinstance(value, int | float)})
+            keys = ("killed", "recipients", "accepted", "unknown", "answers_lost", "twice", "forgotten")
+            cells = [str(len(some)), *(str(int(total[key])) for key in keys), f"{total['seconds'] / len(some):.1f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def as_json(rounds: list[Round], **more: Any) -> str:
+    """The figures for a file: the sums by kind and database, and every violation."""
+    groups: dict[str, Counter[str]] = {}
+    for each in rounds:
+        sums = groups.setdefault(f"{each.kind} / {each.database}", Counter())
+        sums.update({"rounds": 1})
+        sums.update({key: value for key, value in asdict(each).items() if isinstance(value, int)})
+    violations = [f"{each.kind} / {each.database}: {what}" for each in rounds for what in each.violations]
+    return json.dumps({**more, "kinds": groups, "violations": violations}, indent=1) + "\n"
