@@ -3,14 +3,14 @@
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
-from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
 from ..ledger import LedgerStore
+from .reference import Referable
 from .sender import DOCUMENTATION_URL, LOGO_URL
 
 
-class Ledger(Block):
+class Ledger(Referable):
     """Where the ledger is kept: who was to get what, and what became of it.
 
     Attributes:

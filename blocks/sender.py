@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator
 
 from ..providers.dialect import AccountStatus, Dialect
 from ..providers.errors import InputError
 from ..providers.transport import AsyncClient, Client
+from .reference import Referable
 
 DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/prefect-whatsapp/prefect-whatsapp#readme")
 # Prefect's client takes http(s) addresses only, so a picture inside the package can't be named here.
@@ -20,8 +21,11 @@ LOGO_URL = TypeAdapter(HttpUrl).validate_python(
 )
 
 
-class Sender(CredentialsBlock):
+class Sender(Referable, CredentialsBlock):
     """A sending account of one provider. Use one of the four concrete blocks."""
+
+    # An address with a token in it is refused; the refusal must not repeat it.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
@@ -43,12 +47,18 @@ class Sender(CredentialsBlock):
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
+        value = value.strip()
         if value:
-            url = httpx.URL(value)
+            try:
+                url = httpx.URL(value)
+            except httpx.InvalidURL:
+                raise ValueError("base_url is no address") from None
             if url.scheme not in {"http", "https"} or not url.host:
                 raise ValueError("base_url must begin with https:// (or http:// for a host of your own)")
-            if url.query or url.userinfo:
+            if url.query or url.fragment or url.userinfo or "?" in value or "#" in value:
                 raise ValueError("base_url must hold no query and no credentials")
+            if "%" in url.host or any(c.isspace() for c in value):
+                raise ValueError("base_url holds a character that no address has")
         return value.rstrip("/")
 
     @abstractmethod

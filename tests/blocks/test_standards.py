@@ -1,0 +1,40 @@
+"""Prefect's own standards for a block, and what its form needs."""
+
+from typing import Any
+
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect_whatsapp import blocks
+
+
+class TestEveryBlock(BlockStandardTestSuite):
+    """Prefect's suite on each of the five; `block` is the fixture of the folder."""
+
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        """Without the suite's download: the tests stay on this machine."""
+        assert str(block._logo_url).startswith("https://")
+        assert str(block._logo_url).endswith((".png", ".svg"))
+
+
+def test_every_field_has_a_default_and_a_title(block: type[Any]) -> None:
+    """So that the form opens, and a block saved by an older version still loads."""
+    for name, field in block.model_fields.items():
+        assert not field.is_required(), f"{name} has no default"
+        assert field.title, f"{name} has no title"
+    block()
+
+
+def test_the_slug_and_the_name_are_the_packs_own(block: type[Any]) -> None:
+    assert block._block_type_slug.startswith("whatsapp-")
+    assert block._block_type_name.startswith("WhatsApp ")
+
+
+def test_the_form_masks_every_secret(block: type[Any]) -> None:
+    secrets = {name for name, field in block.model_fields.items() if "Secret" in str(field.annotation)}
+    assert secrets
+    assert set(block.model_json_schema()["secret_fields"]) == secrets
+
+
+def test_each_class_is_exported_and_has_a_name_of_its_own() -> None:
+    slugs = [getattr(blocks, name)._block_type_slug for name in blocks.__all__]
+    assert len(set(slugs)) == len(blocks.__all__) == 5
