@@ -40,10 +40,14 @@ BUSY_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 30.0
 _SQLITE_PASSES = ("locked", "full", "disk i/o", "unable to open", "busy")
-# PostgreSQL's own classes: connection, resources, operator intervention, rolled back; and "lock not available".
 _STAYS = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG
 }  # fmt: skip
+# Each statement has its index. A plan that PostgreSQL made and kept while the table was small reads all of it instead:
+# 3.3 ms a send after 100,000 rows were planned, in place of 0.3 ms, until autovacuum looked at the table. Bitmap scans
+# never mark an index's dead entries as dead, of which each send leaves some.
+_BY_INDEX = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"), "off")
+# PostgreSQL's own classes: connection, resources, operator intervention, rolled back; and "lock not available".
 _POSTGRES_PASSES = ("08", "53", "57P", "40", "55P03")
 
 
@@ -151,7 +155,7 @@ class Database:
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
             return engine
-        settings = {"application_name": "prefect-whatsapp ledger", "synchronous_commit": "on"}
+        settings = {"application_name": "prefect-whatsapp ledger", "synchronous_commit": "on", **_BY_INDEX}
         connect = {"timeout": CONNECT_SECONDS, "command_timeout": command_seconds, "server_settings": settings}
         if pooled:
             return create_async_engine(

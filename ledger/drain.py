@@ -21,7 +21,7 @@ from .database import Database, cause
 from .owners import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
-from .schema import owners, sends
+from .schema import owner_counts, owners, sends
 from .writer import Claim, GroupWriter, Settlement
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Drain:
     Attributes:
         record: The broadcast.
         sender: Whose pace is shared, such as `graph:106540352242922`.
+        company: How many runs of this sender or this broadcast live, this one among them.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Drain:
         lapse_seconds: float,
         beat_seconds: float,
     ) -> None:
-        self.record, self.sender = record, sender
+        self.record, self.sender, self.company = record, sender, 1
         self._database, self._writer = database, writer
         self._flow_run_id, self._rate = flow_run_id, messages_per_second
         self._lapse_seconds, self._beat_seconds = lapse_seconds, beat_seconds
@@ -374,15 +375,18 @@ class Drain:
                 )
             self._owner_id = mine.id
             self._share.obey(written)
-            self._beat_at = began
+            self._beat_at, self.company = began, len(living)
         if self.share <= 0 and (idle := [row for row in self._held.values() if row.id not in self._tokens]):
             # Whoever has the whole rate would wait for these rows for ever.
             await self.give_back(idle)
         return recovered
 
     async def _listed_owners(self, connection: AsyncConnection) -> list[Owner]:
-        concerned = sa.or_(owners.c.sender == self.sender, owners.c.broadcast == self.record.number)
-        query = sa.select(owners).where(concerned, sa.or_(owners.c.left_at.is_(None), owners.c.share != 0))
+        counting = sa.select(owners).where(owner_counts)
+        query = sa.union(
+            counting.where(owners.c.sender == self.sender),
+            counting.where(owners.c.broadcast == self.record.number),
+        )
         return [
             Owner(
                 id=entry.id,

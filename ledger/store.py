@@ -81,6 +81,11 @@ class LedgerStore:
         """Where it is, without password."""
         return self._database.address.shown
 
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether it is a file, which no other machine sees."""
+        return self._database.is_sqlite
+
     async def start_broadcast(
         self, name: str, *, kind: str, provider: str, account: str, content: str, content_label: str = ""
     ) -> BroadcastRecord:

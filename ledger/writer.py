@@ -49,11 +49,12 @@ class Settlement:
 
 
 # A claim that is repeated finds its own token. A state that came by a delivery status is never taken back, and a
-# row that was held as unknown, or queued again, is corrected while nobody else has claimed it.
+# row that was held as unknown, or queued again, is corrected while nobody else has claimed it. The coalesce keeps
+# PostgreSQL from going by the index of owners, where all rows in hand are.
 _CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
     attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
     task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL
-{source} WHERE s.id = {id} AND s.owner = {owner} AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
+{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner} AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
 _OPEN = "s.state IN ('sending', 'unknown', 'queued')"
 _SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{state}} ELSE s.state END,
     owner = CASE WHEN {{state}} = 'queued' THEN s.owner END,

@@ -84,7 +84,11 @@ def upgrade() -> None:
         sa.Column("left_at", moment),
         sa.Column("left_tick", sa.Double),
     )
-    op.create_index("whatsapp_owners_by_sender", "whatsapp_owners", ["sender"])
+    counts = sa.text("left_at IS NULL OR share <> 0")
+    for column in ("sender", "broadcast"):
+        op.create_index(
+            f"whatsapp_owners_by_{column}", "whatsapp_owners", [column], sqlite_where=counts, postgresql_where=counts
+        )
     op.create_table(
         "whatsapp_media",
         sa.Column("digest", sa.Text, primary_key=True),
