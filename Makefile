@@ -43,5 +43,8 @@ wheel: $(STAMP) ## Build the wheel and check it in a clean environment
 server: $(STAMP) ## Start a Prefect server with the settings of deployments/server.env
 	set -a; . deployments/server.env; set +a; $(BIN)/prefect server start
 
+kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (240 rounds)
+	$(BIN)/python tests/kill/rounds.py --rounds 240 --figures docs/figures
+
 clean: ## Remove what the targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

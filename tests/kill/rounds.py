@@ -15,9 +15,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
-os.environ.update(
-    PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1", PREFECT_LOGGING_TO_API_ENABLED="false"
-)
+os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1", PREFECT_LOGGING_TO_API_ENABLED="false")
 for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "PREFECT_API_URL"):
     os.environ.pop(_name, None)
 
@@ -83,7 +81,7 @@ def main() -> int:
     print(f"\n{table(played)}\n\n{conclusion}")
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
-        text = f"# The kill test\n\nBy `make kill-test`; what is compared is said in `tests/support/kill_rounds.py`.\n"
+        text = "# The kill test\n\nBy `make kill-test`; what is compared is said in `tests/support/kill_rounds.py`.\n"
         (options.figures / "kill-test.md").write_text(f"{text}\n{table(played)}\n\n{conclusion}\n")
         facts = {"rounds": len(played), "recipients_a_round": RECIPIENTS, "seed": rig.seed, "seconds": round(seconds)}
         (options.figures / "kill-test.json").write_text(as_json(played, **facts))

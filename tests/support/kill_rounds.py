@@ -16,6 +16,7 @@ import random
 import signal
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
 DATABASES = ("sqlite", "postgresql")
-RECIPIENTS = 48
+RECIPIENTS = 40
 LATENCY = (0.01, 0.06)
 
 
@@ -70,9 +71,9 @@ KINDS = (
     Kind("claim: handed in, not committed", "claim commit", "before", nth=8, weight=2),
     Kind("claim: within the commit", "claim commit", "within", nth=8, delay=0.004, weight=2),
     Kind("claim: committed, not heard", "claim commit", "after", nth=8, weight=2),
-    Kind("claim: heard, request not sent", "claim", "after", nth=40, weight=2),
-    Kind("request: on its way", "request", "within", nth=40, delay=0.06, weight=3),
-    Kind("answer: heard, not handed in", "request", "after", nth=40, weight=2),
+    Kind("claim: heard, request not sent", "claim", "after", nth=32, weight=2),
+    Kind("request: on its way", "request", "within", nth=32, delay=0.06, weight=3),
+    Kind("answer: heard, not handed in", "request", "after", nth=32, weight=2),
     Kind("settle: handed in, not committed", "settle commit", "before", nth=8, weight=2),
     Kind("settle: within the commit", "settle commit", "within", nth=8, delay=0.004, weight=2),
     Kind("settle: committed, not heard", "settle commit", "after", nth=8, weight=2),
@@ -145,7 +146,7 @@ class Rig:
         if database == "sqlite":
             return str(self._folder / f"{name}.db")
         assert self._postgres is not None
-        return self._postgres.create_database(name.replace("-", "_"))
+        return self._postgres.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
 
     def schedule(self, rounds: int, kinds: Sequence[Kind] = KINDS) -> list[tuple[Kind, str]]:
         """So many rounds, the kinds by their weights and each on both databases, in a random order."""
@@ -159,8 +160,8 @@ class Rig:
         self._dice.shuffle(chosen)
         return chosen
 
-    def play(self, kind: Kind, database: str) -> Round:
-        """Play one round; may be called by several threads."""
+    def play(self, kind: Kind, database: str, **job: Any) -> Round:
+        """Play one round; may be called by several threads. `job` goes to the last run."""
         with self._lock:
             number = next(self._names)
             dice = random.Random(self._dice.random())
@@ -187,7 +188,7 @@ class Rig:
                 found.killed += 1
             elif run.status:
                 found.violations.append(f"a run to be killed ended by itself, status {run.status}: {run.said()}")
-        last = self._runner.start(arguments)
+        last = self._runner.start(arguments, **job)
         outcome = last.outcome()
         if outcome["error"]:
             found.violations.append(f"run again, it raised {outcome['error']}: {outcome['says']}")

@@ -6,6 +6,7 @@ its input ends it kills what still runs.
 """
 
 import asyncio
+import importlib
 import json
 import os
 import select
@@ -25,6 +26,16 @@ from prefect_whatsapp.providers.errors import BroadcastStoppedError
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from senders import sender_of
 
+# What a run imports on its way, half of its CPU time.
+PRELOADED = (
+    "aiosqlite",
+    "alembic.context",
+    "anyio._backends._asyncio",
+    "av",
+    "fastapi",
+    "graphviz",
+    "prefect.task_engine",
+)
 PLAN_CHUNK = 20  # rows: so that a plan of some dozens is several transactions
 
 
@@ -54,6 +65,8 @@ def prepare(job: dict[str, Any]) -> None:
     recipient_list.CHUNK_ROWS = PLAN_CHUNK
     if stop := job.get("stop"):
         kill_points.install(kill_points.Stop(**stop))
+    if job.get("forget_doubts"):
+        kill_points.forget_doubts()
     match job.get("after_sends"):
         case [count, "clock back", seconds]:
             kill_points.after_sends(count, partial(kill_points.set_clock_back, seconds))
@@ -86,6 +99,8 @@ def _ignore(_: object) -> None:
 
 def main() -> None:
     """Fork for each job, and reap."""
+    for name in PRELOADED:
+        importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()
     say = os.dup(1)
     woken, wake = os.pipe()
