@@ -1,47 +1,35 @@
 """The two broadcast flows: the same message to everyone on a list, each send a task run, never twice."""
 
-from typing import Annotated, Literal
-
 from prefect import flow
-from prefect_aws import S3Bucket
-from prefect_whatsapp.blocks import (
-    ChatApiCredentials,
-    GraphCredentials,
-    Ledger,
-    WahaCredentials,
-    WawpCredentials,
-)
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.flows import parameters as form
 from prefect_whatsapp.flows.message import AudioMessage, ContactsMessage
 from prefect_whatsapp.flows.names import flow_run_name
 from prefect_whatsapp.flows.steps import Broadcast, Settings
-from prefect_whatsapp.models import Contact, Recipient, Report
-from pydantic import Field
-
-AnySender = GraphCredentials | ChatApiCredentials | WawpCredentials | WahaCredentials
-Recipients = str | list[str | Recipient]
-InFlight = Annotated[int, Field(ge=0, le=64)]
-Count = Annotated[int, Field(ge=0)]
+from prefect_whatsapp.models import Report
 
 
 @flow(name="broadcast-audio", flow_run_name=flow_run_name)
 async def broadcast_audio(
-    broadcast: str,
-    sender: AnySender,
-    audio: str,
-    recipients: Recipients = "",
-    storage: S3Bucket | None = None,
-    ledger: Ledger | None = None,
-    voice: bool = True,
-    convert: bool = False,
-    in_flight: InFlight = 0,
-    max_messages: Count = 0,
-    default_region: str = "",
-    on_unknown: Literal["hold", "resend"] = "hold",
-    retry_failed: bool = False,
-    dry_run: bool = False,
-    approve: bool = False,
-    runs: Literal["send", "batch"] = "send",
-    batch_size: Annotated[int, Field(ge=1, le=5_000)] = 500,
+    broadcast: form.Broadcast,
+    sender: form.Sender,
+    audio: form.AudioSource,
+    recipients: form.Recipients = "",
+    storage: form.Storage = None,
+    default_region: form.DefaultRegion = "",
+    voice: form.Voice = True,
+    dry_run: form.DryRun = False,
+    approve: form.Approve = False,
+    max_messages: form.MaxMessages = 0,
+    on_unknown: form.OnUnknown = "hold",
+    retry_failed: form.RetryFailed = False,
+    convert: form.Convert = False,
+    runs: form.RunsPer = "send",
+    batch_size: form.BatchSize = 500,
+    in_flight: form.InFlight = 0,
+    shards: form.Shards = 0,
+    shard_deployment: form.ShardDeployment = "",
+    ledger: form.LedgerBlock = None,
 ) -> Report:
     """Send one voice note, or basic audio, to everyone on a list.
 
@@ -55,19 +43,22 @@ async def broadcast_audio(
         audio: Audio file as s3://bucket/key, a key in storage, an https link or a path.
         recipients: List as s3://bucket/key, a key in storage or a path (CSV, JSONL, Parquet), or phone numbers and
             chat ids. Empty goes on with what is planned.
-        storage: S3 bucket for keys; empty uses boto3's own credentials.
-        ledger: Where it is kept who was sent what; empty is the embedded one.
+        storage: S3 bucket for keys; without it boto3's own credentials are used.
+        default_region: Two-letter country, such as US, for numbers without a country code.
         voice: Send a voice note; off sends basic audio.
-        convert: Let the service transcode (Wawp and WAHA).
-        in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
-        max_messages: Messages of this run at most; 0 sends all.
-        default_region: Two-letter country for numbers without a country code, such as US.
-        on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
-        retry_failed: Try again what the service refused in an earlier run.
         dry_run: Check and plan, send nothing.
         approve: Wait after the plan until someone presses Resume.
+        max_messages: Messages of this run at most; 0 sends all.
+        on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
+        retry_failed: Try again what the service refused in an earlier run.
+        convert: Let the service transcode (Wawp and WAHA).
         runs: A task run for each send, or for each batch of sends.
         batch_size: Sends a batch, at most.
+        in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
+        shards: Child runs that send along with this one, on as many workers; 0 for none. Workers on several machines
+            need a ledger in PostgreSQL; an SQLite ledger serves workers of one machine.
+        shard_deployment: Whose runs the children are, as flow/name; empty is this run's own deployment.
+        ledger: Where it is kept who was sent what; without it the embedded one.
 
     Returns:
         The state of the broadcast in whole numbers.
@@ -103,27 +94,31 @@ async def broadcast_audio(
         approve=approve,
         runs=runs,
         batch_size=batch_size,
+        shards=shards,
+        shard_deployment=shard_deployment,
     )
     return await Broadcast(settings, AudioMessage(audio, sender, storage, voice=voice, convert=convert)).run()
 
 
 @flow(name="broadcast-contacts", flow_run_name=flow_run_name)
 async def broadcast_contacts(
-    broadcast: str,
-    sender: AnySender,
-    contacts: list[Contact],
-    recipients: Recipients = "",
-    storage: S3Bucket | None = None,
-    ledger: Ledger | None = None,
-    in_flight: InFlight = 0,
-    max_messages: Count = 0,
-    default_region: str = "",
-    on_unknown: Literal["hold", "resend"] = "hold",
-    retry_failed: bool = False,
-    dry_run: bool = False,
-    approve: bool = False,
-    runs: Literal["send", "batch"] = "send",
-    batch_size: Annotated[int, Field(ge=1, le=5_000)] = 500,
+    broadcast: form.Broadcast,
+    sender: form.Sender,
+    contacts: form.Contacts,
+    recipients: form.Recipients = "",
+    storage: form.Storage = None,
+    default_region: form.DefaultRegion = "",
+    dry_run: form.DryRun = False,
+    approve: form.Approve = False,
+    max_messages: form.MaxMessages = 0,
+    on_unknown: form.OnUnknown = "hold",
+    retry_failed: form.RetryFailed = False,
+    runs: form.RunsPer = "send",
+    batch_size: form.BatchSize = 500,
+    in_flight: form.InFlight = 0,
+    shards: form.Shards = 0,
+    shard_deployment: form.ShardDeployment = "",
+    ledger: form.LedgerBlock = None,
 ) -> Report:
     """Send contact cards, in one message, to everyone on a list.
 
@@ -137,17 +132,20 @@ async def broadcast_contacts(
         contacts: The cards, each with a name and a phone number.
         recipients: List as s3://bucket/key, a key in storage or a path (CSV, JSONL, Parquet), or phone numbers and
             chat ids. Empty goes on with what is planned.
-        storage: S3 bucket for keys; empty uses boto3's own credentials.
-        ledger: Where it is kept who was sent what; empty is the embedded one.
-        in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
-        max_messages: Messages of this run at most; 0 sends all.
-        default_region: Two-letter country for numbers without a country code, such as US.
-        on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
-        retry_failed: Try again what the service refused in an earlier run.
+        storage: S3 bucket for keys; without it boto3's own credentials are used.
+        default_region: Two-letter country, such as US, for numbers without a country code.
         dry_run: Check and plan, send nothing.
         approve: Wait after the plan until someone presses Resume.
+        max_messages: Messages of this run at most; 0 sends all.
+        on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
+        retry_failed: Try again what the service refused in an earlier run.
         runs: A task run for each send, or for each batch of sends.
         batch_size: Sends a batch, at most.
+        in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
+        shards: Child runs that send along with this one, on as many workers; 0 for none. Workers on several machines
+            need a ledger in PostgreSQL; an SQLite ledger serves workers of one machine.
+        shard_deployment: Whose runs the children are, as flow/name; empty is this run's own deployment.
+        ledger: Where it is kept who was sent what; without it the embedded one.
 
     Returns:
         The state of the broadcast in whole numbers.
@@ -170,5 +168,7 @@ async def broadcast_contacts(
         approve=approve,
         runs=runs,
         batch_size=batch_size,
+        shards=shards,
+        shard_deployment=shard_deployment,
     )
     return await Broadcast(settings, ContactsMessage(contacts, sender)).run()

@@ -2,11 +2,10 @@
 
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.flows.broadcasts import AnySender
+from prefect_whatsapp.flows import parameters as form
 from prefect_whatsapp.flows.message import AudioMessage
-from prefect_whatsapp.models import Contact, Receipt, Recipient, mask
+from prefect_whatsapp.models import Receipt, Recipient, mask
 from prefect_whatsapp.tasks import asend_audio, asend_contacts
 
 
@@ -16,15 +15,15 @@ def _run_name() -> str:
 
 @flow(name="send-audio-message", flow_run_name=_run_name)
 async def send_audio_message(
-    to: str,
-    sender: AnySender,
-    audio: str,
-    storage: S3Bucket | None = None,
-    ledger: Ledger | None = None,
-    voice: bool = True,
-    convert: bool = False,
-    reply_to: str = "",
-    default_region: str = "",
+    to: form.To,
+    sender: form.Sender,
+    audio: form.AudioSource,
+    storage: form.Storage = None,
+    default_region: form.DefaultRegion = "",
+    voice: form.Voice = True,
+    reply_to: form.ReplyTo = "",
+    convert: form.Convert = False,
+    ledger: form.LedgerBlock = None,
 ) -> Receipt:
     """Send one voice note, or basic audio, to one recipient. Each run sends; a broadcast is what never repeats.
 
@@ -32,12 +31,12 @@ async def send_audio_message(
         to: Phone number with + and country code, or a chat id.
         sender: The account that sends; choose the service, then a saved block.
         audio: Audio file as s3://bucket/key, a key in storage, an https link or a path.
-        storage: S3 bucket for keys; empty uses boto3's own credentials.
-        ledger: Where uploads are remembered; empty is the embedded one.
+        storage: S3 bucket for keys; without it boto3's own credentials are used.
+        default_region: Two-letter country, such as US, for a number without a country code.
         voice: Send a voice note; off sends basic audio.
-        convert: Let the service transcode (Wawp and WAHA).
         reply_to: Id of the message to quote.
-        default_region: Two-letter country for a number without a country code.
+        convert: Let the service transcode (Wawp and WAHA).
+        ledger: Where uploads are remembered; without it the embedded one.
 
     Returns:
         The service's receipt. Accepted is not delivered.
@@ -55,7 +54,11 @@ async def send_audio_message(
 
 @flow(name="send-contact-message", flow_run_name=_run_name)
 async def send_contact_message(
-    to: str, sender: AnySender, contacts: list[Contact], reply_to: str = "", default_region: str = ""
+    to: form.To,
+    sender: form.Sender,
+    contacts: form.Contacts,
+    default_region: form.DefaultRegion = "",
+    reply_to: form.ReplyTo = "",
 ) -> Receipt:
     """Send contact cards to one recipient, in one message. Each run sends.
 
@@ -63,8 +66,8 @@ async def send_contact_message(
         to: Phone number with + and country code, or a chat id.
         sender: The account that sends; choose the service, then a saved block.
         contacts: The cards, each with a name and a phone number.
+        default_region: Two-letter country, such as US, for a number without a country code.
         reply_to: Id of the message to quote.
-        default_region: Two-letter country for a number without a country code.
 
     Returns:
         The service's receipt. Accepted is not delivered.

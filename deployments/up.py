@@ -1,0 +1,222 @@
+"""`make up` and `make down`: a Prefect server, a worker, simulated services and a local S3 that stay until stopped.
+
+What runs is noted in `.up/`, with its logs, the Prefect database and the ledger; the ports stay the same from one
+`up` to the next, so that saved blocks keep their addresses. `down` ends the processes and keeps the rest.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect_whatsapp.sandbox.prefect_server import (
+    QUIET,
+    Process,
+    ServiceError,
+    free_port,
+    start_prefect_server,
+    start_process,
+)
+from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
+from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
+from prefect_whatsapp.sandbox.settings import SandboxSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFERRED_PORTS = {"prefect": 4200, "sandbox": 8090, "s3": 5000}
+POOL, BUCKET = "whatsapp", "broadcasts"
+PROVIDERS = ("graph", "chat-api", "wawp", "waha")
+STOP_SECONDS = 15.0
+
+
+def up(state: Path, *, recipients: int = 200) -> dict[str, Any]:
+    """Start what a broadcast needs, save the blocks and deploy the flows.
+
+    Args:
+        state: Folder of what is kept.
+        recipients: People on the sample list.
+
+    Returns:
+        The addresses and process ids, as written to `state/up.json`.
+
+    Raises:
+        ServiceError: Something did not start; what had started is stopped again.
+    """
+    known = _read(state)
+    if known.get("processes") and all(_alive(entry) for entry in known["processes"].values()):
+        return known
+    stop(state)
+    state.mkdir(parents=True, exist_ok=True)
+    ports = {name: _port(known.get("ports", {}).get(name, wished)) for name, wished in PREFERRED_PORTS.items()}
+    environment = {
+        **QUIET,
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{ports['prefect']}/api",
+    }
+    started: dict[str, Process] = {}
+    try:
+        started["s3"] = start_s3(state / "s3", port=ports["s3"])
+        started["sandbox"] = start_process(
+            "the sandbox",
+            [sys.executable, "-m", "prefect_whatsapp.sandbox", "--port", str(ports["sandbox"]),
+             "--settings", SandboxSettings(fetch_links=True).model_dump_json()],
+            url=f"http://127.0.0.1:{ports['sandbox']}",
+            ready="/_sandbox/truth",
+            log=state / "sandbox.log",
+        )  # fmt: skip
+        started["prefect"] = start_prefect_server(state / "prefect", port=ports["prefect"])
+        os.environ.update(environment)
+        asyncio.run(_fill(state, started["s3"].url, started["sandbox"].url, recipients))
+        _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
+        _run([*PREFECT, "--no-prompt", "deploy", "--all"])
+        started["worker"] = _worker(state)
+    except BaseException:
+        for process in reversed(started.values()):
+            process.stop()
+        raise
+    told = {
+        "url": started["prefect"].url,
+        "api": environment["PREFECT_API_URL"],
+        "sandbox": started["sandbox"].url,
+        "s3": started["s3"].url,
+        "ports": ports,
+        "processes": {name: {"pid": process.popen.pid, "born": _born(process.popen.pid)}
+                      for name, process in started.items()},
+    }  # fmt: skip
+    (state / "up.json").write_text(json.dumps(told, indent=1))
+    return told
+
+
+def stop(state: Path) -> list[str]:
+    """End what `up` started, asked first, killed after; only processes that still are the ones it noted.
+
+    Returns:
+        Their names.
+    """
+    known, ended = _read(state), []
+    for name in ("worker", "prefect", "sandbox", "s3"):
+        entry = known.get("processes", {}).get(name)
+        if entry and _alive(entry):
+            _end(entry)
+            ended.append(name)
+    if known:
+        (state / "up.json").write_text(json.dumps({"ports": known.get("ports", {})}, indent=1))
+    return ended
+
+
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+async def _fill(state: Path, s3: str, sandbox: str, recipients: int) -> None:
+    """Put a sample broadcast into S3 and save the blocks that the forms and the weekly deployment name."""
+    from prefect_whatsapp.blocks import Ledger
+    from prefect_whatsapp.cli.demo import sandbox_sender
+
+    bucket = await asyncio.to_thread(bucket_block, s3, BUCKET)
+    await bucket.aupload_from_path(write_sample_mp3(state / "weekly.mp3"), "weekly.mp3")
+    await bucket.aupload_from_path(write_recipients(state / "list.csv", recipients), "list.csv")
+    graph = sandbox_sender("graph", sandbox)
+    for name in ("sandbox", "weekly"):
+        await bucket.asave(name, overwrite=True)
+        await graph.asave(name, overwrite=True)
+    for provider in PROVIDERS[1:]:
+        await sandbox_sender(provider, sandbox).asave("sandbox", overwrite=True)
+    await Ledger().asave("embedded", overwrite=True)
+
+
+def _worker(state: Path) -> Process:
+    port = free_port()
+    return start_process(
+        "the worker",
+        [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", "up", "--with-healthcheck"],
+        url=f"http://127.0.0.1:{port}",
+        ready="/health",
+        log=state / "worker.log",
+        environment={"PREFECT_WORKER_WEBSERVER_PORT": str(port), "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1"},
+    )
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+    if done.returncode:
+        raise ServiceError(f"{' '.join(command[2:])} failed: {(done.stdout + done.stderr).strip()}")
+
+
+def _port(wished: int) -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", wished))
+            return wished
+    return free_port()
+
+
+def _read(state: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads((state / "up.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def _born(pid: int) -> str:
+    """When a process began, so that a pid that another process has now is not taken for ours."""
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603  # a number
+
+
+def _alive(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("born")) and _born(int(entry["pid"])) == entry["born"]
+
+
+def _end(entry: dict[str, Any]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(entry["pid"]), number)
+        if _wait(lambda: not _alive(entry), STOP_SECONDS):
+            return
+
+
+def _wait(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if done():
+            return True
+        time.sleep(0.1)
+    return done()
+
+
+def main() -> None:
+    """Run `up` or `down`."""
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    parser.add_argument("what", choices=("up", "down"))
+    parser.add_argument("--state", type=Path, default=ROOT / ".up")
+    parser.add_argument("--recipients", type=int, default=200)
+    given = parser.parse_args()
+    if given.what == "down":
+        print(f"Stopped: {', '.join(stop(given.state)) or 'nothing was running'}.")
+        return
+    try:
+        told = up(given.state, recipients=given.recipients)
+    except ServiceError as failure:
+        sys.exit(f"make up: {failure}")
+    print(
+        f"Prefect UI     {told['url']}\n"
+        f"sandbox        {told['sandbox']}  (what was sent: {told['sandbox']}/_sandbox/messages)\n"
+        f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
+        "In the UI: Deployments → on-demand of broadcast-audio → Run. `make down` ends it all.\n"
+        f"In a shell: export PREFECT_API_URL={told['api']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The flows' parameters as the Prefect UI shows them: titles, bounds, and blocks that can be chosen.
+
+Descriptions come from the flows' docstrings, the order from their signatures.
+"""
+
+from typing import Annotated, Any, Literal
+
+from prefect_aws import S3Bucket
+from prefect_whatsapp.blocks import (
+    ChatApiCredentials,
+    GraphCredentials,
+    Ledger,
+    WahaCredentials,
+    WawpCredentials,
+)
+from prefect_whatsapp.models import Contact, Recipient
+from pydantic import Field
+
+
+def _titled(title: str, **bounds: Any) -> Any:
+    # Prefect gives every parameter its name as the title; what stands in the extra is put on after that.
+    return Field(json_schema_extra={"title": title}, **bounds)
+
+
+AnySender = GraphCredentials | ChatApiCredentials | WawpCredentials | WahaCredentials
+
+Broadcast = Annotated[str, _titled("Broadcast")]
+Sender = Annotated[AnySender, _titled("Sender")]
+AudioSource = Annotated[str, _titled("Audio")]
+Contacts = Annotated[list[Contact], _titled("Contact cards")]
+Recipients = Annotated[str | list[str | Recipient], _titled("Recipients")]
+Storage = Annotated[S3Bucket | None, _titled("Storage")]
+LedgerBlock = Annotated[Ledger | None, _titled("Ledger")]
+Voice = Annotated[bool, _titled("Voice note")]
+Convert = Annotated[bool, _titled("Let the service convert")]
+InFlight = Annotated[int, _titled("Requests at once", ge=0, le=64)]
+MaxMessages = Annotated[int, _titled("Messages at most", ge=0)]
+DefaultRegion = Annotated[str, _titled("Default country")]
+OnUnknown = Annotated[Literal["hold", "resend"], _titled("Unknown sends")]
+RetryFailed = Annotated[bool, _titled("Retry failed sends")]
+DryRun = Annotated[bool, _titled("Dry run")]
+Approve = Annotated[bool, _titled("Wait for approval")]
+RunsPer = Annotated[Literal["send", "batch"], _titled("A task run for each")]
+Shards = Annotated[int, _titled("Shards", ge=0, le=100)]
+ShardDeployment = Annotated[str, _titled("Deployment of the shards")]
+BatchSize = Annotated[int, _titled("Sends a batch", ge=1, le=5_000)]
+To = Annotated[str, _titled("To")]
+ReplyTo = Annotated[str, _titled("Reply to")]
