@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,10 +92,11 @@ async def _broadcast(
         following = asyncio.create_task(_follow(show))
         try:
             if kind == "audio":
-                state = await broadcast_audio(**common, audio=f"s3://{BUCKET}/weekly.mp3", return_state=True)
+                run: Any = partial(broadcast_audio, audio=f"s3://{BUCKET}/weekly.mp3")
             else:
                 cards = [Contact(name="Sandbox Support", phone="+16505550199", organisation="Sandbox")]
-                state = await broadcast_contacts(**common, contacts=cards, return_state=True)
+                run = partial(broadcast_contacts, contacts=cards)
+            state = await run(**common, return_state=True)
         finally:
             following.cancel()
         report = await state.aresult()

@@ -42,7 +42,8 @@ class Build(Protocol):
     """Builds the exchange that sends this broadcast's message to one recipient."""
 
     def __call__(self, to: Recipient, *, callback: str) -> Exchange[Receipt]:
-        """Build it; the exchange raises `UnsupportedError` where the service can't carry it to this recipient."""
+        """Build it; raises `UnsupportedError` where the service can't carry it to this recipient."""
+        ...
 
 
 @dataclass

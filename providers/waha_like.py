@@ -93,7 +93,9 @@ class WahaLike(Gateway, ABC):
         places = (answer, answer.get("data"), answer.get("session"))
         words = (p.get(key) for p in places if isinstance(p, Mapping) for key in ("status", "state"))
         state = next((word.upper() for word in words if isinstance(word, str)), "UNKNOWN")
-        me = next((p["me"] for p in places if isinstance(p, Mapping) and isinstance(p.get("me"), Mapping)), {})
+        me: Mapping[str, Any] = next(
+            (p["me"] for p in places if isinstance(p, Mapping) and isinstance(p.get("me"), Mapping)), {}
+        )
         who = self.clean(" ".join(str(me[key]) for key in ("pushName", "id") if me.get(key)))
         return AccountStatus(ready=state == "WORKING", state=state, detail=_NEXT_STEP.get(state, who))
 

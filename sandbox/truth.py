@@ -189,6 +189,7 @@ class Truth:
             "peak_per_second": self._peak_sends.most,
             "peak_accepted_per_second": self._peak_accepted.most,
             "seconds": self._last_send - self._first_send if self._first_send is not None else 0.0,
+            "first_send": self._first_send,
             "by_second": [{"second": s} | asdict(counts) for s, counts in sorted(self._seconds.items())],
         }
         if not brief:

@@ -1,0 +1,322 @@
+"""`make bench`: the floor, ours, and what one would use instead, in one run on this machine.
+
+Every contender is a process of its own beside a sandbox of its own and, where it needs one, a fresh Prefect server.
+Sends a second are counted by the sandbox's clock from the first send to the last, so that nobody's start-up counts;
+recorded runs a second from the first send until the server shows the last run as COMPLETED.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+from prefect_whatsapp.sandbox.prefect_server import Process, free_port, prefect_server
+from prefect_whatsapp.sandbox.server import RunningSandbox
+
+HERE = Path(__file__).parent
+NEEDS_PREFECT = {"floor", "map", "ours", "ours-batch"}
+
+
+@dataclass
+class Measured:
+    """One run of one contender."""
+
+    case: str
+    contender: str
+    recipients: int
+    latency_ms: float
+    sends_per_second: float
+    recorded_per_second: float
+    runs_recorded: int
+    accepted: int
+    twice: int
+    uploads: int
+    cpu_ms_per_send: float
+    server_cpu_ms_per_send: float
+    memory_mb: float
+    seconds: float
+    peak_per_second: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared with what."""
+
+    name: str
+    contenders: tuple[str, ...]
+    recipients: int
+    latency: float = 0.0
+    tuned: bool = True
+    in_flight: int = 16
+    rate: float = 0.0
+    processes: int = 1
+    bucket: float = 0.0
+    repeats: int = 1
+
+
+def main() -> None:
+    """Run the cases, print the tables, write JSON and a plot."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer recipients, one repeat: to see that it works")
+    parser.add_argument("--only", default="", help="comma-separated names of cases")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    args = parser.parse_args()
+    cases = [case for case in _cases(quick=args.quick) if not args.only or case.name in args.only.split(",")]
+    results: list[Measured] = []
+    for case in cases:
+        print(f"\n{case.name}", flush=True)
+        for _ in range(case.repeats):
+            for contender in case.contenders:
+                if (why := _missing(contender)) is not None:
+                    print(f"  {contender:15s} left out: {why}", flush=True)
+                    continue
+                measured = _measure(case, contender)
+                results.append(measured)
+                print("  " + _line(measured), flush=True)
+    args.output.mkdir(exist_ok=True)
+    about = {
+        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "results": [asdict(measured) for measured in results],
+    }
+    (args.output / "bench.json").write_text(json.dumps(about, indent=1))
+    summary = _summary(results)
+    (args.output / "bench.md").write_text(summary)
+    print("\n" + summary)
+    _plot(results, args.output / "bench.png")
+    print(f"written: {args.output}/bench.json, bench.md and bench.png")
+
+
+def _cases(*, quick: bool) -> list[Case]:
+    n = 200 if quick else 1000
+    rivals = ("httpx", "without-ledger", "ours-batch", "pywa", "celery")
+    repeats = 1 if quick else 3
+    return [
+        Case("tracked", ("floor", "ours"), n, repeats=repeats),
+        Case("tracked-default-server", ("map",), n, tuned=False),
+        Case("sends-0ms", rivals, n, repeats=repeats),
+        Case("sends-50ms", rivals, n, latency=0.05, repeats=repeats),
+        Case("scale", ("ours",), 2_000 if quick else 20_000),
+        Case("scale-batch", ("ours-batch",), 1_000),
+        Case("scale-batch-large", ("ours-batch",), 2_000 if quick else 20_000),
+        Case("default-server", ("ours",), 500 if quick else 5_000, tuned=False),
+        Case("rate-80-two-processes", ("ours-batch",), 800 if quick else 4_800, rate=80.0, processes=2),
+        Case("bucket-40-of-80", ("ours-batch",), 400 if quick else 2_400, rate=80.0, bucket=40.0),
+    ]
+
+
+def _missing(contender: str) -> str | None:
+    if contender in {"pywa", "celery"} and importlib.util.find_spec(contender) is None:
+        return f"{contender} is not installed (pip install --group bench)"
+    if contender == "celery" and not shutil.which("redis-server"):
+        return "no redis-server on this machine"
+    return None
+
+
+def _measure(case: Case, contender: str) -> Measured:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(RunningSandbox())
+        if case.latency:
+            sandbox.faults(kind="latency", seconds=case.latency, on="send")
+        if case.bucket:
+            sandbox.faults(kind="throttle", per_second=case.bucket, burst=case.bucket, on="send")
+        environment = {**os.environ, "PREFECT_HOME": f"{folder}/client", "PREFECT_LOGGING_LEVEL": "ERROR"}
+        server: Process | None = None
+        if contender in NEEDS_PREFECT:
+            server = stack.enter_context(prefect_server(Path(folder) / "server", tuned=case.tuned))
+            environment["PREFECT_API_URL"] = f"{server.url}/api"
+        if contender == "celery":
+            environment["BENCH_REDIS"] = stack.enter_context(_redis(Path(folder)))
+        before = _cpu_of_tree(server.popen.pid) if server else 0.0
+        processes = _start(case, contender, sandbox.url, Path(folder), environment)
+        runs, ended = _wait_for_runs(server, processes, case, contender) if server else (0, 0.0)
+        outputs = [_output(contender, process) for process in processes]
+        ended = ended or time.time()
+        truth = sandbox.truth()
+        sending = max(float(truth["seconds"]), 1e-9)
+        first_send = time.time() - (truth["now"] - truth["first_send"])
+        tracked = max(ended - first_send, sending)
+        return Measured(
+            case=case.name,
+            contender=contender,
+            recipients=case.recipients,
+            latency_ms=case.latency * 1000,
+            sends_per_second=(case.recipients - 1) / sending,
+            recorded_per_second=case.recipients / tracked if server else 0.0,
+            runs_recorded=runs,
+            accepted=truth["accepted_total"],
+            twice=truth["duplicates_total"],
+            uploads=truth["uploads"],
+            cpu_ms_per_send=sum(o["cpu"] for o in outputs) * 1000 / case.recipients,
+            server_cpu_ms_per_send=(_cpu_of_tree(server.popen.pid) - before) * 1000 / case.recipients if server else 0,
+            memory_mb=max(o["memory"] for o in outputs) / 1e6,
+            seconds=ended - min(float(o["began"]) for o in outputs),
+            peak_per_second=truth["peak_per_second"],
+        )
+
+
+def _start(
+    case: Case, contender: str, sandbox: str, folder: Path, environment: dict[str, str]
+) -> list[subprocess.Popen[str]]:
+    command = [sys.executable, str(HERE / "contender.py"), contender, "--sandbox", sandbox]
+    command += ["--recipients", str(case.recipients), "--in-flight", str(case.in_flight), "--rate", str(case.rate)]
+    if case.processes > 1:
+        command += ["--ledger", str(folder / "shared.db"), "--broadcast", "shared"]
+    return [
+        subprocess.Popen(command, env=environment, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(case.processes)
+    ]
+
+
+def _output(contender: str, process: subprocess.Popen[str]) -> dict[str, float]:
+    out, err = process.communicate(timeout=1_200)
+    try:
+        answer: dict[str, float] = json.loads(out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise SystemExit(f"{contender} failed:\n{err[-3000:]}") from None
+    return answer
+
+
+def _wait_for_runs(
+    server: Process, processes: list[subprocess.Popen[str]], case: Case, contender: str
+) -> tuple[int, float]:
+    """Wait until the server shows every send's run as COMPLETED; give up when nothing new came for half a minute."""
+    wanted = case.recipients if contender != "ours-batch" else -1
+    shown, changed, body = (
+        0,
+        time.time(),
+        {"task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}}},
+    )
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        while True:
+            time.sleep(0.2)
+            now = int(client.post(f"{server.url}/api/task_runs/count", json=body).raise_for_status().json())
+            if now != shown:
+                shown, changed = now, time.time()
+            running = any(process.poll() is None for process in processes)
+            if shown == wanted or (not running and time.time() - changed > (30 if wanted > 0 else 3)):
+                return shown, changed
+
+
+def _cpu_of_tree(pid: int) -> float:
+    """CPU seconds of a process and its children."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return own + sum(_cpu_of_tree(int(child)) for child in children)
+    return 0.0
+
+
+@contextlib.contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _line(m: Measured) -> str:
+    recorded = f"{m.recorded_per_second:7.1f} recorded/s, {m.runs_recorded:6d} runs" if m.recorded_per_second else ""
+    return (
+        f"{m.contender:15s} {m.sends_per_second:8.1f} sends/s  peak {m.peak_per_second:5d}/s  {recorded:32s} "
+        f"CPU {m.cpu_ms_per_send:5.2f} ms, server {m.server_cpu_ms_per_send:5.2f} ms a send  {m.memory_mb:5.0f} MB  "
+        f"accepted {m.accepted}, twice {m.twice}, uploads {m.uploads}"
+    )
+
+
+def _summary(results: list[Measured]) -> str:
+    lines = [
+        "| case | contender | n | sends/s | recorded/s | runs | CPU a send | server CPU | memory | twice |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str], list[Measured]] = {}
+    for measured in results:
+        groups.setdefault((measured.case, measured.contender), []).append(measured)
+    for (case, contender), group in groups.items():
+        sends = [m.sends_per_second for m in group]
+        recorded = [m.recorded_per_second for m in group if m.recorded_per_second]
+        lines.append(
+            f"| {case} | {contender} | {group[0].recipients:,} | {_spread(sends)} | {_spread(recorded)} | "
+            f"{group[-1].runs_recorded or ''} | {statistics.median(m.cpu_ms_per_send for m in group):.2f} ms | "
+            f"{statistics.median(m.server_cpu_ms_per_send for m in group):.2f} ms | "
+            f"{max(m.memory_mb for m in group):.0f} MB | {sum(m.twice for m in group)} |"
+        )
+    return "\n".join([*lines, "", *_ratios(groups), ""])
+
+
+def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
+    def middle(case: str, contender: str, what: str) -> float:
+        return statistics.median(getattr(m, what) for m in groups.get((case, contender), []) or [_NONE])
+
+    said = []
+    for case, one, other, what in (
+        ("tracked", "ours", "floor", "recorded_per_second"),
+        ("sends-0ms", "ours-batch", "celery", "sends_per_second"),
+        ("sends-50ms", "ours-batch", "celery", "sends_per_second"),
+        ("sends-0ms", "ours-batch", "without-ledger", "sends_per_second"),
+    ):
+        if middle(case, other, what):
+            said.append(f"- {case}: {one} / {other} = {middle(case, one, what) / middle(case, other, what):.2f}")
+    plain = middle("tracked-default-server", "map", "recorded_per_second")
+    if plain:
+        said.append(f"- ours on the tuned server / plain map on the default server = "
+                    f"{middle('tracked', 'ours', 'recorded_per_second') / plain:.2f}")  # fmt: skip
+    small, large = groups.get(("tracked", "ours")), groups.get(("scale", "ours"))
+    if small and large:
+        said.append(f"- memory at {large[0].recipients:,} / at {small[0].recipients:,} = "
+                    f"{large[0].memory_mb / statistics.median(m.memory_mb for m in small):.2f}")  # fmt: skip
+    return said
+
+
+_NONE = Measured("", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    middle = f"{statistics.median(values):,.0f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.0f}–{max(values):,.0f})"
+
+
+def _plot(results: list[Measured], path: Path) -> None:
+    """Horizontal bars of sends a second, a group a case."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    groups: dict[tuple[str, str], list[float]] = {}
+    for m in results:
+        groups.setdefault((m.case, m.contender), []).append(m.recorded_per_second or m.sends_per_second)
+    bars = [(case, contender, statistics.median(v), min(v), max(v)) for (case, contender), v in groups.items()]
+    row, left, width = 26, 330, 1000
+    image = Image.new("RGB", (width, row * (len(bars) + 2)), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    most = max((high for *_, high in bars), default=1.0)
+    draw.text((left, 6), "sends (or recorded task runs) a second: median, and the spread", "black", font)
+    for number, (case, contender, middle, low, high) in enumerate(bars, 1):
+        top, scale = number * row + 4, (width - left - 90) / most
+        colour = "#128c7e" if contender.startswith("ours") else "#9aa5ab"
+        draw.text((8, top), f"{case}: {contender}", "black", font)
+        draw.rectangle((left, top, left + middle * scale, top + row - 9), fill=colour)
+        draw.line((left + low * scale, top + 9, left + high * scale, top + 9), fill="black", width=2)
+        draw.text((left + high * scale + 6, top), f"{middle:,.0f}", "black", font)
+    image.save(path)
+
+
+if __name__ == "__main__":
+    main()
