@@ -92,9 +92,9 @@ class Board:
 
     @asynccontextmanager
     async def progress(
-        self, store: LedgerStore, record: BroadcastRecord, dispatcher: Dispatcher
+        self, store: LedgerStore, record: BroadcastRecord, dispatcher: Dispatcher, *, shared: bool = False
     ) -> AsyncIterator[None]:
-        """Move a progress artifact while the sends go on."""
+        """Move a progress artifact while the sends go on; `shared` counts those of other runs too."""
         counts = await store.counts(record)
         total, before = sum(counts.values()), sum(n for s, n in counts.items() if s not in _OPEN)
         artifact = await acreate_progress_artifact(
@@ -103,6 +103,11 @@ class Board:
             description=f"{before:,} of {total:,} settled",
         )
         assert artifact is not None
+
+        async def settled() -> int:
+            if not shared:
+                return before + dispatcher.tally.settled
+            return sum(n for state, n in (await store.counts(record)).items() if state not in _OPEN)
 
         async def show(done: int) -> None:
             await aupdate_progress_artifact(
@@ -113,10 +118,9 @@ class Board:
             shown = before
             while True:
                 await asyncio.sleep(PROGRESS_SECONDS)
-                done = before + dispatcher.tally.settled
-                if done == shown:
-                    continue
                 try:
+                    if (done := await settled()) == shown:
+                        continue
                     await show(done)
                     shown = done
                 except Exception as failure:  # a server that is away for a moment must not end the sends
@@ -128,7 +132,7 @@ class Board:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await show(before + dispatcher.tally.settled)
+        await show(await settled())
 
     async def batch(self, number: int, rows: BatchRows) -> None:
         """List a batch's sends."""

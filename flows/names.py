@@ -4,6 +4,7 @@ import datetime
 import re
 
 from prefect.runtime import flow_run
+from prefect_whatsapp.flows.shards import part_of
 from prefect_whatsapp.providers.errors import InputError
 
 _DATE = re.compile(r"\{(?::(?P<format>[^{}]*))?\}")
@@ -43,7 +44,9 @@ def resolve_name(pattern: str, when: datetime.datetime | None = None) -> str:
 
 
 def flow_run_name() -> str:
-    """The flow run is named after the broadcast."""
+    """The flow run is named after the broadcast; a shard keeps the name that it was given."""
+    if part_of():
+        return str(flow_run.name)
     pattern = str((flow_run.parameters or {}).get("broadcast", "broadcast"))
     try:
         return resolve_name(pattern)

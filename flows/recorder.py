@@ -15,7 +15,9 @@ from prefect.logging import get_logger
 
 # 3 events a run: 1,000 runs are 3,000 of the broker's 10,000, so that three broadcasts fit beside each other.
 MAX_AHEAD = 1_000
+BESIDE_EACH_OTHER = 3
 POLL_SECONDS = 1.0
+LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing else
 # Runs that the server hasn't shown for this long, with nothing else coming in, were lost (a restart empties its queue).
 GIVE_UP_SECONDS = 60.0
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -24,6 +26,9 @@ _STOPPING = {"CANCELLING", "CANCELLED", "PAUSED"}
 
 class Recorder:
     """Counts the task runs that were started against those that the server shows as ended.
+
+    Attributes:
+        runs_beside: How many runs send at the moment, this one among them; beyond three they share the bound.
 
     Args:
         flow_run_id: The flow run whose task runs are counted.
@@ -36,6 +41,8 @@ class Recorder:
     ) -> None:
         self.started = self.recorded = self.lost = 0
         self._flow_run_id, self._max_ahead, self.on_stop = flow_run_id, max_ahead, on_stop
+        self.runs_beside: Callable[[], int] = lambda: 1
+        self._poll_seconds = POLL_SECONDS
         self._news = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._progressed_at = time.monotonic()
@@ -61,7 +68,7 @@ class Recorder:
 
     async def room(self) -> None:
         """Wait until one more run may start, and count it."""
-        while self.ahead >= self._max_ahead:
+        while self.ahead >= max(1, self._max_ahead * BESIDE_EACH_OTHER // max(self.runs_beside(), BESIDE_EACH_OTHER)):
             self._news.clear()
             await self._news.wait()
         self.started += 1
@@ -72,6 +79,7 @@ class Recorder:
         Returns:
             Whether it shows them all.
         """
+        self._poll_seconds = LAST_POLL_SECONDS
         while self.ahead > 0:
             self._news.clear()
             await self._news.wait()
@@ -80,7 +88,7 @@ class Recorder:
     async def _poll(self) -> None:
         async with get_client() as client:
             while True:
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(self._poll_seconds)
                 try:
                     shown = await self._count(client) - self._base
                     await self._look_for_a_stop(client)

@@ -1,7 +1,7 @@
 """A broadcast, step by step: plan, prepare, check, dispatch, report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,11 +20,12 @@ from prefect_whatsapp.flows.message import Message
 from prefect_whatsapp.flows.names import resolve_name
 from prefect_whatsapp.flows.recipients import RecipientList
 from prefect_whatsapp.flows.recorder import Recorder
+from prefect_whatsapp.flows.shards import Shards, part_of
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.pace import Pace
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
 from prefect_whatsapp.providers.dialect import AccountStatus
-from prefect_whatsapp.providers.errors import AccountError, BroadcastStoppedError, RecipientListError
+from prefect_whatsapp.providers.errors import AccountError, BroadcastStoppedError, InputError, RecipientListError
 
 APPROVAL_SECONDS = 7 * 86_400
 
@@ -48,6 +49,7 @@ class Settings:
     runs: Runs = "send"
     batch_size: int = 500
     shards: int = 0
+    shard_deployment: str = ""
 
 
 class Broadcast:
@@ -67,6 +69,8 @@ class Broadcast:
         self._board = Board(self._name, self._message.kind)
         self._list = RecipientList(settings.recipients, settings.storage, settings.default_region)
         self._planned = self._list.planned
+        self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
+        self._part_of = part_of()
 
     async def run(self) -> Report:
         """Go through the steps.
@@ -81,6 +85,8 @@ class Broadcast:
             BroadcastStoppedError: It stopped before its end; the report is in `report`.
         """
         settings, message = self._settings, self._message
+        if self._shards:
+            await self._shards.check()
         async with settings.ledger.open() as store:
             await message.load(store, self._dialect)
             for warning in message.warnings:
@@ -90,8 +96,9 @@ class Broadcast:
                 await self._list.read_through()
                 return await self._report_dry_run(account)
             record = await self._plan(store)
-            counts = await store.counts(record)
-            await self._board.plan(self._planned, message, account, counts, self._pace_seconds(counts))
+            if not self._part_of:
+                counts = await store.counts(record)
+                await self._board.plan(self._planned, message, account, counts, self._pace_seconds(counts))
             if settings.approve:
                 await self._approval()
             return await self._send(store, record)
@@ -116,6 +123,11 @@ class Broadcast:
         keep = isinstance(self._settings.recipients, str) and not self._settings.recipients.strip()
         if keep:
             record = await store.find_broadcast(self._name)
+            if self._part_of and (record is None or record.id != self._part_of):
+                raise InputError(
+                    f"the ledger at {store.address} isn't the one in which {self._name} was planned: give the broadcast "
+                    "a saved Ledger block with a PostgreSQL URL that all workers reach"
+                )
             if record is None or record.planned_at is None:
                 raise RecipientListError(
                     f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
@@ -171,6 +183,7 @@ class Broadcast:
             next(trial)  # what the service can't carry at all is refused here, once
             trial.close()
             async with AsyncExitStack() as stack:
+                max_messages = await self._start_shards(stack, store, record)
                 client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
                 spacing = settings.sender.random_spacing
                 rate = 2 / sum(spacing) if spacing else settings.sender.messages_per_second
@@ -194,18 +207,48 @@ class Broadcast:
                     in_flight=settings.in_flight,
                     runs=settings.runs,
                     batch_size=settings.batch_size,
-                    max_messages=settings.max_messages,
+                    max_messages=max_messages,
                     renew_media=(lambda: message.renew(store)) if self._dialect.carries_audio == "media id" else None,
                     on_batch=self._board.batch,
                 )
                 if recorder:
-                    recorder.on_stop = dispatcher.stop
-                await stack.enter_async_context(self._board.progress(store, record, dispatcher))
+                    recorder.on_stop = self._stopper(dispatcher)
+                    recorder.runs_beside = lambda: drain.company
+                if not self._part_of:
+                    shared = self._shards is not None
+                    await stack.enter_async_context(self._board.progress(store, record, dispatcher, shared=shared))
                 tally = await dispatcher.run()
                 stopped = tally.stopped
+                if self._shards and stopped:
+                    self._shards.call_off(stopped)
                 if recorder and not await recorder.caught_up():
                     self._log.warning("The Prefect server did not record %d task runs.", recorder.lost)
         return await self._report(store, record, stopped)
+
+    async def _start_shards(self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord) -> int:
+        """Start the child runs, if any are asked for; what this run itself may send at most."""
+        if self._shards is None:
+            return self._settings.max_messages
+        if store.on_one_machine:
+            self._log.warning(
+                "The ledger %s is a file: only workers on this machine that see this very file can help. For others, "
+                "give the broadcast a saved Ledger block with a PostgreSQL URL.",
+                store.address,
+            )
+        await stack.enter_async_context(self._shards)
+        return await self._shards.start(
+            record, max_messages=self._settings.max_messages, moving=lambda: store.counts(record)
+        )
+
+    def _stopper(self, dispatcher: Dispatcher) -> Callable[[str], None]:
+        """Stops this run's sends and its shards'."""
+
+        def stop(why: str) -> None:
+            dispatcher.stop(why)
+            if self._shards:
+                self._shards.call_off(why)
+
+        return stop
 
     # Report ---------------------------------------------------------------------------------------------------------
 
@@ -213,7 +256,8 @@ class Broadcast:
         counts = await store.counts(record)
         removed = self._planned.removed or record.removed
         report = self._made(counts, removed, stopped)
-        await self._board.report(report, store, record)
+        if not self._part_of:  # one report, the parent's
+            await self._board.report(report, store, record)
         if report.unknown:
             self._log.warning(
                 "%d sends have an unknown fate: they are held and named in the report; on_unknown='resend' sends them "
