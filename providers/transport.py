@@ -123,16 +123,27 @@ def _not_sent(failure: Exception) -> bool:
     return isinstance(failure, _BEFORE)
 
 
+def _trouble(failure: Exception) -> str:
+    """Name the trouble alike for both drivers: httpx and aiohttp have different names for the same one."""
+    original = failure if isinstance(failure, aiohttp.ClientError) else failure.__cause__
+    if isinstance(original, aiohttp.ClientError | TimeoutError):
+        return "timed out" if isinstance(original, TimeoutError) else "connection lost"
+    return "timed out" if isinstance(failure, httpx.TimeoutException) else "connection lost"
+
+
 def _translated(failure: Exception, dialect: Dialect, request: Request) -> Exception:
     """Say what a failed call means; the original's text is left out, because it may hold the whole URL."""
     call = f"{dialect.name}: {request.method} to {httpx.URL(dialect.base_url).host}"
-    name = type(failure).__name__
+    trouble = _trouble(failure)
     if _not_sent(failure):
-        return NotSentError(f"{call} was not sent ({name}); is base_url right and reachable?", provider=dialect.name)
+        why = "timed out" if trouble == "timed out" else "no connection"
+        return NotSentError(f"{call} was not sent ({why}); is base_url right and reachable?", provider=dialect.name)
     if request.repeatable:
-        return RetryLaterError(f"{call} got no answer ({name})", provider=dialect.name, code=name, kind="transient")
+        return RetryLaterError(
+            f"{call} got no answer ({trouble})", provider=dialect.name, code=trouble, kind="transient"
+        )
     return OutcomeUnknownError(
-        f"{call} got no answer ({name}): the message may have been accepted", provider=dialect.name
+        f"{call} got no answer ({trouble}): the message may have been accepted", provider=dialect.name
     )
 
 
