@@ -1,0 +1,83 @@
+"""The flows that send one message, and contact broadcasts, on each of the four services."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.flows import broadcast_contacts, send_audio_message, send_contact_message
+from prefect_whatsapp.models import Contact
+from prefect_whatsapp.providers.errors import InputError
+from prefect_whatsapp.sandbox.samples import sample_numbers
+from prefect_whatsapp.sandbox.s3 import bucket_block
+from prefect_whatsapp.sandbox.server import RunningSandbox
+from senders import PROVIDERS, sender_of
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
+CARD = Contact(name="Ada Byron", phone="+442079460000", organisation="Analytical Engines")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_one_voice_note_reaches_one_person(
+    sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str, provider: str
+) -> None:
+    storage: Any = bucket_block(s3_url, "single-messages") if provider == "wawp" else None
+    receipt = await send_audio_message(
+        to="+16505550123",
+        sender=sender_of(provider, sandbox.url),
+        audio=str(audio_samples / "speech_ru.m4a"),
+        storage=storage,
+        ledger=ledger,
+    )
+    assert (receipt.provider, receipt.recipient) == (provider, "+16505550123")
+    assert sandbox.truth()["accepted"] == {"16505550123": 1}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_one_card_reaches_one_person(sandbox: RunningSandbox, provider: str) -> None:
+    receipt = await send_contact_message(
+        to="650 555 0123", sender=sender_of(provider, sandbox.url), contacts=[CARD], default_region="US"
+    )
+    assert receipt.status in {"accepted", "queued"}
+    assert sandbox.truth()["accepted"] == {"16505550123": 1}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_cards_reach_everyone_once_and_resume_sends_none(
+    sandbox: RunningSandbox, ledger: Ledger, provider: str
+) -> None:
+    arguments: dict[str, Any] = {
+        "broadcast": f"cards-{provider}",
+        "sender": sender_of(provider, sandbox.url),
+        "contacts": [CARD],
+        "recipients": [*sample_numbers(6)],
+        "ledger": ledger,
+    }
+    first = await broadcast_contacts(**arguments)
+    again = await broadcast_contacts(**arguments)
+    assert first.accepted == again.accepted == sandbox.truth()["accepted_total"] == 6
+
+
+async def test_a_link_service_without_storage_is_told_so_before_any_send(
+    sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path
+) -> None:
+    with pytest.raises(InputError, match="wawp loads audio by link: pass storage"):
+        await send_audio_message(
+            to="+16505550123",
+            sender=sender_of("wawp", sandbox.url),
+            audio=str(audio_samples / "speech_voice.ogg"),
+            ledger=ledger,
+        )
+    assert sandbox.truth()["sends"] == 0
+
+
+async def test_no_cards_are_refused(sandbox: RunningSandbox, ledger: Ledger) -> None:
+    with pytest.raises(InputError, match="contacts is empty"):
+        await broadcast_contacts(
+            broadcast="none",
+            sender=sender_of("graph", sandbox.url),
+            contacts=[],
+            recipients=["+16505550123"],
+            ledger=ledger,
+        )
+    assert sandbox.truth()["sends"] == 0
