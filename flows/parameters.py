@@ -22,15 +22,23 @@ def _titled(title: str, **bounds: Any) -> Any:
     return Field(json_schema_extra={"title": title}, **bounds)
 
 
-AnySender = GraphCredentials | ChatApiCredentials | WawpCredentials | WahaCredentials
+AnySender = (
+    Annotated[GraphCredentials, Field(title="Meta Graph")]
+    | Annotated[ChatApiCredentials, Field(title="Chat-API")]
+    | Annotated[WawpCredentials, Field(title="Wawp")]
+    | Annotated[WahaCredentials, Field(title="WAHA")]
+)
 
 Broadcast = Annotated[str, _titled("Broadcast")]
 Sender = Annotated[AnySender, _titled("Sender")]
 AudioSource = Annotated[str, _titled("Audio")]
 Contacts = Annotated[list[Contact], _titled("Contact cards")]
-Recipients = Annotated[str | list[str | Recipient], _titled("Recipients")]
-Storage = Annotated[S3Bucket | None, _titled("Storage")]
-LedgerBlock = Annotated[Ledger | None, _titled("Ledger")]
+Recipients = Annotated[
+    Annotated[str, Field(title="A file")] | Annotated[list[str | Recipient], Field(title="Typed in")],
+    _titled("Recipients"),
+]
+Storage = Annotated[Annotated[S3Bucket, Field(title="S3 bucket")] | None, _titled("Storage")]
+LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _titled("Ledger")]
 Voice = Annotated[bool, _titled("Voice note")]
 Convert = Annotated[bool, _titled("Let the service convert")]
 InFlight = Annotated[int, _titled("Requests at once", ge=0, le=64)]
