@@ -164,8 +164,18 @@ class Broadcast:
         self._log.warning("Waiting for approval: look at the plan among the artifacts and press Resume.")
         await apause_flow_run(timeout=APPROVAL_SECONDS, key="approve")
 
+    def _check_link_life(self, counts: dict[SendState, int]) -> None:
+        """A link must outlive the broadcast, and the service's own queue after it."""
+        life, takes = self._settings.sender.link_life(), self._pace_seconds(counts)
+        if self._message.kind == "audio" and self._dialect.carries_audio == "link" and takes > life:
+            raise InputError(
+                f"the audio's link would live {life:,} s and the broadcast takes about {takes:,.0f} s at this pace: "
+                "raise link_seconds on the block, or send a part at a time with max_messages"
+            )
+
     def _pace_seconds(self, counts: dict[SendState, int]) -> float:
         queued = counts.get(SendState.QUEUED, 0)
+        queued = min(queued, self._settings.max_messages or queued)
         if spacing := self._settings.sender.random_spacing:
             return queued * sum(spacing) / 2
         rate = self._settings.sender.messages_per_second
@@ -178,6 +188,7 @@ class Broadcast:
         stopped = ""
         counts = await store.counts(record)
         if counts.get(SendState.QUEUED, 0) or counts.get(SendState.SENDING, 0):
+            self._check_link_life(counts)
             build = await message.bring(store)
             trial = build(Recipient(to="+16505550100"), callback="")
             next(trial)  # what the service can't carry at all is refused here, once

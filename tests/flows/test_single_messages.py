@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.flows import broadcast_contacts, send_audio_message, send_contact_message
+from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message
 from prefect_whatsapp.models import Contact
 from prefect_whatsapp.providers.errors import InputError
 from prefect_whatsapp.sandbox.samples import sample_numbers
@@ -66,6 +66,22 @@ async def test_a_link_service_without_storage_is_told_so_before_any_send(
             to="+16505550123",
             sender=sender_of("wawp", sandbox.url),
             audio=str(audio_samples / "speech_voice.ogg"),
+            ledger=ledger,
+        )
+    assert sandbox.truth()["sends"] == 0
+
+
+async def test_a_link_that_would_die_before_the_broadcast_ends_is_refused(
+    sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str
+) -> None:
+    sender = sender_of("wawp", sandbox.url, link_seconds=100, min_seconds_between=30, max_seconds_between=60)
+    with pytest.raises(InputError, match=r"live 100 s.*about 450 s.*link_seconds"):
+        await broadcast_audio(
+            broadcast="links",
+            sender=sender,
+            audio=str(audio_samples / "speech_voice.ogg"),
+            recipients=[*sample_numbers(10)],
+            storage=bucket_block(s3_url, "links"),
             ledger=ledger,
         )
     assert sandbox.truth()["sends"] == 0
