@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..models.recipient import Recipient
 from ..models.states import SendState
 from ..providers.errors import BroadcastMismatchError, LedgerError
-from . import media_ids, statuses
+from . import media_ids, plan, statuses
 from .database import Database, read_address
 from .drain import Drain, finish
 from .exclusive import exclusive
@@ -24,21 +24,7 @@ from .rows import as_broadcast, as_row
 from .schema import broadcasts, removed, sends
 from .writer import GroupWriter
 
-_PLAN_SQLITE = (
-    "INSERT INTO whatsapp_sends (broadcast, recipient, name, reply_to) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (broadcast, recipient) DO NOTHING"
-)
-_PLAN_POSTGRES = sa.text(
-    "INSERT INTO whatsapp_sends (broadcast, recipient, name, reply_to)"
-    " SELECT :broadcast, recipient, name, reply_to FROM unnest(:recipients, :names, :replies)"
-    " WITH ORDINALITY AS v(recipient, name, reply_to, place) ORDER BY place"
-    " ON CONFLICT (broadcast, recipient) DO NOTHING"
-).bindparams(
-    sa.bindparam("broadcast", type_=sa.BigInteger),
-    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text)) for name in ("recipients", "names", "replies")),
-)
 _NAME_CHARACTERS = 500
-_VALUE_CHARACTERS = 200
 
 
 class LedgerStore:
@@ -172,51 +158,12 @@ class LedgerStore:
         Returns:
             How many were new.
         """
-        if not rows:
-            return 0
-        cells = [
-            (row.to, storable(row.name, _NAME_CHARACTERS), storable(row.reply_to, _NAME_CHARACTERS)) for row in rows
-        ]
-
-        async def attempt() -> int:
-            async with self._database.writing() as connection:
-                if self._database.is_sqlite:
-                    result = await connection.exec_driver_sql(_PLAN_SQLITE, [(record.number, *cell) for cell in cells])
-                else:
-                    recipients, names, replies = (list(column) for column in zip(*cells, strict=True))
-                    result = await connection.execute(
-                        _PLAN_POSTGRES,
-                        {"broadcast": record.number, "recipients": recipients, "names": names, "replies": replies},
-                    )
-                return int(result.rowcount)
-
-        return await self._database.patiently("queue recipients", attempt)
+        return await plan.queue(self._database, record, rows) if rows else 0
 
     async def remove(self, record: BroadcastRecord, rows: Sequence[RemovedRow]) -> None:
         """Keep lines of the list that were not planned, with their reasons; a line that is told again is replaced."""
-        if not rows:
-            return
-        # One statement can't name a line twice on PostgreSQL; the last word counts.
-        values = {
-            row.line: {
-                "broadcast": record.number,
-                "line": row.line,
-                "value": storable(row.value, _VALUE_CHARACTERS),
-                "reason": storable(row.reason, _NAME_CHARACTERS),
-            }
-            for row in rows
-        }
-        insert = self._insert(removed)
-        upsert = insert.on_conflict_do_update(
-            index_elements=["broadcast", "line"],
-            set_={"value": insert.excluded.value, "reason": insert.excluded.reason},
-        )
-
-        async def attempt() -> None:
-            async with self._database.writing() as connection:
-                await connection.execute(upsert, list(values.values()))
-
-        await self._database.patiently("keep removed lines", attempt)
+        if rows:
+            await plan.keep_removed(self._database, record, rows)
 
     async def mark_planned(self, record: BroadcastRecord, *, removed: int) -> BroadcastRecord:
         """Say that the list was read to its end, and how many of its rows were not planned."""
@@ -406,7 +353,7 @@ class LedgerStore:
             beat_seconds=beat_seconds,
         )
         try:
-            await drain._enter()
+            await drain._presence.join()
             yield drain
         finally:
             await finish(drain._leave)

@@ -54,7 +54,8 @@ class Settlement:
 _CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
     attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
     task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL
-{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner} AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
+{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
+    AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
 _OPEN = "s.state IN ('sending', 'unknown', 'queued')"
 _SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{state}} ELSE s.state END,
     owner = CASE WHEN {{state}} = 'queued' THEN s.owner END,
@@ -222,6 +223,9 @@ class GroupWriter:
 
     database: Database
     _waiting: list[tuple[Claim | Settlement, asyncio.Future[bool]]] = field(default_factory=list)
+    _flushing: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
+    _submitted: int = 0
+    _done: int = 0
     _task: asyncio.Task[None] | None = None
     _broken: bool = False
 
@@ -240,14 +244,17 @@ class GroupWriter:
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
+        self._submitted += 1
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain(), name="ledger group commit")
         return future
 
     async def flush(self) -> None:
-        """Wait until nothing is waiting."""
-        while self._task is not None and not self._task.done():
-            await asyncio.wait([self._task])
+        """Wait until all that was handed in before is durable or has failed."""
+        if self._done < self._submitted:
+            reached = asyncio.get_running_loop().create_future()
+            self._flushing.append((self._submitted, reached))
+            await reached
 
     async def close(self) -> None:
         """Commit what waits, then give up the connection."""
@@ -282,3 +289,8 @@ class GroupWriter:
                 for entry, future in group:
                     if not future.done():
                         future.set_result(entry.token in matched)
+            self._done += len(group)
+            for reached in [entry for entry in self._flushing if entry[0] <= self._done]:
+                self._flushing.remove(reached)
+                if not reached[1].done():
+                    reached[1].set_result(None)

@@ -1,7 +1,5 @@
 """A ledger to test with, on each of the two databases."""
 
-import itertools
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,15 +7,13 @@ import pytest
 from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect_whatsapp.ledger import LedgerStore
 
-_numbers = itertools.count(1)
-
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for all tests of this folder; each test has a database of its own."""
+    """One PostgreSQL for all tests of this folder; each test finds its database empty."""
     if find_binaries() is None:
         pytest.skip(NOT_FOUND)
-    server = Postgres()
+    server = Postgres(settings=("fsync=off",))
     try:
         yield server.start()
     finally:
@@ -30,7 +26,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "book" / "ledger.db")
     server: Postgres = request.getfixturevalue("postgres")
-    return server.create_database(f"ledger_{os.getpid()}_{next(_numbers)}")
+    return server.empty_database()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def mortal() -> Iterator[Postgres]:
     """A server of this file's own, to be stopped."""
     if find_binaries() is None:
         pytest.skip(NOT_FOUND)
-    server = Postgres()
+    server = Postgres(settings=("fsync=off",))
     try:
         yield server.start()
     finally:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from books import begin, people
 from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, Row
-from prefect_whatsapp.ledger import drain as drain_module
+from prefect_whatsapp.ledger import presence as presence_module
 from prefect_whatsapp.ledger.schema import owners, sends
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.providers.errors import ClaimLostError, LedgerError
@@ -35,8 +35,8 @@ async def rows_of(store: LedgerStore, record: BroadcastRecord) -> dict[int, Row]
 async def be_declared_gone(store: LedgerStore, drain: Drain) -> None:
     """What another host's run does with one that it has not heard of for too long."""
     async with store._database.writing() as connection:
-        await drain_module._retire(
-            connection, drain._owner_id, drain.record.number, "its run is gone, before", {"share": 0.0}
+        await presence_module.retire(
+            connection, drain._presence.owner_id, drain.record.number, "its run is gone, before", {"share": 0.0}
         )
 
 
@@ -265,10 +265,10 @@ async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
 ) -> None:
     reserve, calls = drain._reserve, 0
 
-    async def committed_but_unheard(connection: object, wanted: int, doubtful: bool) -> object:
+    async def committed_but_unheard(connection: object, owner: int, wanted: int, doubtful: bool) -> object:
         nonlocal calls
         calls += 1
-        taken = await reserve(connection, wanted, doubtful)  # type: ignore[arg-type]
+        taken = await reserve(connection, owner, wanted, doubtful)  # type: ignore[arg-type]
         if calls == 1:
             await connection.commit()  # type: ignore[attr-defined]
             raise ConnectionResetError("the answer was lost")
@@ -294,7 +294,7 @@ async def test_an_unhealthy_owner_does_not_claim_until_the_ledger_hears_of_it(
 ) -> None:
     async with store.join(record, messages_per_second=0, lapse_seconds=0.6, beat_seconds=0.05) as drain:
         (row,) = await drain.take(1)
-        async with drain._beating:  # no heartbeat gets through
+        async with drain._presence.beating:  # no heartbeat gets through
             await asyncio.sleep(0.35)
             assert not drain.healthy
             claim = asyncio.create_task(drain.claim(row))
@@ -314,7 +314,7 @@ async def test_a_claim_whose_commit_outlasted_its_owner_is_not_sent(
 
         async def slow_commit(group: object) -> set[str]:
             matched = await commit(group)  # type: ignore[arg-type]
-            async with drain._beating:
+            async with drain._presence.beating:
                 await asyncio.sleep(0.3)
                 await be_declared_gone(store, drain)
             return matched

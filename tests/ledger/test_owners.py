@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 from books import begin
 from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.ledger import drain as drain_module
 from prefect_whatsapp.ledger import owners as owners_module
+from prefect_whatsapp.ledger import presence as presence_module
 from prefect_whatsapp.ledger.owners import (
     SETTLING_SECONDS,
     Owner,
@@ -281,7 +281,7 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
         (row,) = await slow.take(1)
         await slow.claim(row)
         shifted = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        monkeypatch.setattr(drain_module, "_now", lambda: shifted)
+        monkeypatch.setattr(presence_module, "_now", lambda: shifted)
         # Seen as from another host, where only the beat counts.
         monkeypatch.setattr(owners_module, "host_identity", lambda: "another/host")
         async with store.join(record, messages_per_second=0, beat_seconds=0.05, lapse_seconds=1) as other:
@@ -290,7 +290,7 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
                 await asyncio.sleep(0.05)
             assert (await other.outstanding()).held_by_others == 1
             # Its beat stands still: then it is gone, whatever the clocks say.
-            async with slow._beating:
+            async with slow._presence.beating:
                 await asyncio.sleep(0.1)
                 deadline = time.monotonic() + 10
                 while (await store.counts(record))[SendState.UNKNOWN] == 0:

@@ -40,7 +40,7 @@ class Postgres:
     """One server with a data folder of its own; `url` is for the ledger.
 
     Args:
-        settings: More settings, `name=value` each.
+        settings: More settings, `name=value` each. `fsync=off` is quicker and as good where only processes are killed.
     """
 
     settings: tuple[str, ...] = ()
@@ -133,12 +133,23 @@ class Postgres:
                 self._process.wait(20)
         self._process = None
 
+    def _ask(self, program: str, *arguments: str) -> None:
+        command = [str(self._binaries / program), "-h", "127.0.0.1", "-p", str(self.port), "-U", "pack", *arguments]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": self.password})
+
     def create_database(self, name: str) -> str:
         """Make an empty database; its URL."""
-        command = [str(self._binaries / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "pack", name]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": self.password})
+        self._ask("createdb", name)
         return self.url(name)
 
+    def empty_database(self) -> str:
+        """Empty the one database there is, in a hundredth of the time and space of another one; its URL."""
+        self._ask("psql", "-qc", "DROP SCHEMA public CASCADE; CREATE SCHEMA public", "postgres")
+        return self.url()
+
     def remove(self) -> None:
-        self.stop()
+        """Stop without a word to the disk, as its data goes too."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,292 @@
+"""One run's presence in the ledger: it is seen to live, sees to those that don't, and gets its part of the pace."""
+
+import asyncio
+import datetime
+import hashlib
+import logging
+import math
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..models.states import SendState
+from ..providers.errors import LedgerError
+from .database import Database, cause
+from .owners import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
+from .records import BroadcastRecord
+from .schema import owner_counts, owners, sends
+
+logger = logging.getLogger(__name__)
+
+_GONE = "its run is gone, before"
+_ENDED = "its run ended before"
+
+
+class Presence:
+    """An owner of rows, from joining a broadcast to leaving it.
+
+    Args:
+        database: The ledger's.
+        record: The broadcast.
+        flow_run_id: Prefect's run.
+        sender: Whose pace is shared.
+        messages_per_second: What the sender may send; 0 for no limit.
+        lapse_seconds: After how long without a heartbeat an owner on another host is gone.
+        beat_seconds: Between heartbeats.
+        after_beat: Called after each heartbeat, outside its transaction.
+
+    Attributes:
+        owner_id: Its number in the ledger; another one after it was taken for dead and joined anew.
+        company: How many runs of this sender or this broadcast live, this one among them.
+        last_claim: When a row was last claimed, by `owners.tick`.
+        ended: Whether it has left.
+        beating: Held during a heartbeat.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        record: BroadcastRecord,
+        *,
+        flow_run_id: str,
+        sender: str,
+        messages_per_second: float,
+        lapse_seconds: float,
+        beat_seconds: float,
+        after_beat: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.owner_id, self.company, self.last_claim, self.ended = 0, 1, -math.inf, False
+        self.beating = asyncio.Lock()
+        self._database, self._record = database, record
+        self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
+        self._lapse_seconds, self._beat_seconds = lapse_seconds, beat_seconds
+        self._after_beat = after_beat
+        self._watch, self._share = Watch(lapse_seconds), Share()
+        self._key, self._beat_at = "", 0.0
+        self._heart: asyncio.Task[None] | None = None
+
+    @property
+    def share(self) -> float:
+        """Messages a second that this owner keeps to now."""
+        return self._share.obeyed
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
+        return tick() - self._beat_at < self._lapse_seconds / 2
+
+    async def until_healthy(self) -> None:
+        """Wait until the ledger has heard of this owner lately: only then is it surely not taken for dead."""
+        deadline = tick() + self._database.patience_seconds
+        while not self.healthy:
+            if tick() > deadline:
+                raise LedgerError(
+                    f"the ledger at {self._database.address.shown} did not hear of this run for"
+                    f" {self._lapse_seconds / 2 + self._database.patience_seconds:.0f} s, so nothing more is sent"
+                )
+            await asyncio.sleep(min(0.05, self._beat_seconds))
+
+    async def join(self) -> None:
+        """Be written down, look after the owners that are gone, and begin to beat."""
+        await self._database.patiently("join the broadcast", self.beat)
+        self._heart = asyncio.create_task(self._keep_beating(), name="ledger heartbeat")
+
+    async def retire(self) -> None:
+        """Free what is reserved, hold as unknown what is being sent, and say goodbye."""
+        self.ended = True
+
+        async def attempt() -> None:
+            async with self._database.writing() as connection:
+                await retire(connection, self.owner_id, self._record.number, _ENDED, self._goodbye())
+
+        await self._database.patiently("leave the broadcast", attempt)
+
+    async def stop(self) -> None:
+        """Beat no more, and be no longer among those that live in this process."""
+        leave(self._key)
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.wait([self._heart])
+
+    def _goodbye(self) -> dict[str, Any]:
+        """What to write of the share: nothing where this owner claimed nothing lately, else the others wait a second."""
+        return {"left_tick": tick()} if tick() - self.last_claim < 2 else {"left_tick": tick(), "share": 0.0}
+
+    async def _keep_beating(self) -> None:
+        told = False
+        while True:
+            await asyncio.sleep(self._beat_seconds)
+            try:
+                async with asyncio.timeout(max(self._beat_seconds, self._lapse_seconds / 4)):
+                    await self.beat()
+                told = False
+            except Exception as failure:
+                if not told:
+                    logger.warning("The ledger did not take this run's heartbeat: %s", cause(failure))
+                told = True
+
+    async def beat(self) -> int:
+        """One heartbeat: see who lives, free what the gone had, share the pace, and be seen."""
+        async with self.beating:
+            began = tick()
+            async with self._database.writing() as connection:
+                if not self._database.is_sqlite:
+                    lock = sa.select(sa.func.pg_advisory_xact_lock(_lock_number(self._sender)))
+                    await connection.execute(lock)
+                listed = await self._listed_owners(connection)
+                mine = next((owner for owner in listed if owner.key == self._key and not owner.left), None)
+                if mine is None and self.ended:
+                    return 0
+                if mine is None:
+                    mine = await self._register(connection)
+                recovered, living = await self._look_after(connection, listed, mine)
+                written = await self._share_out(connection, listed, living, mine)
+                await connection.execute(
+                    sa.update(owners).where(owners.c.id == mine.id).values(beat=owners.c.beat + 1, share=written)
+                )
+            self.owner_id = mine.id
+            self._share.obey(written)
+            self._beat_at, self.company = began, len(living)
+        await self._after_beat()
+        return recovered
+
+    async def _listed_owners(self, connection: AsyncConnection) -> list[Owner]:
+        counting = sa.select(owners).where(owner_counts)
+        query = sa.union(
+            counting.where(owners.c.sender == self._sender),
+            counting.where(owners.c.broadcast == self._record.number),
+        )
+        return [
+            Owner(
+                id=entry.id,
+                key=entry.key,
+                broadcast=entry.broadcast,
+                sender=entry.sender,
+                host=entry.host,
+                process=entry.process,
+                beat=entry.beat,
+                rate=entry.rate or math.inf,
+                share=entry.share,
+                left=entry.left_at is not None,
+                left_tick=entry.left_tick,
+            )
+            for entry in await connection.execute(query)
+        ]
+
+    async def _register(self, connection: AsyncConnection) -> Owner:
+        """Join, or join anew after another run took this one for dead: what it had reserved is no longer its own."""
+        if self.owner_id:
+            logger.warning("This run was taken for dead and joins anew; rows it had reserved were freed.")
+            leave(self._key)
+        self._share = Share()
+        self._key = uuid.uuid4().hex
+        enter(self._key)
+        values = {
+            "key": self._key,
+            "broadcast": self._record.number,
+            "sender": self._sender,
+            "host": host_identity(),
+            "process": process_identity(),
+            "rate": self._rate,
+        }
+        insert = sa.insert(owners).values(**values, flow_run_id=self._flow_run_id, joined_at=_now())
+        key = (await connection.execute(insert)).inserted_primary_key
+        assert key is not None
+        facts = {**values, "rate": self._rate or math.inf}
+        return Owner(id=key.id, beat=0, share=0.0, left=False, left_tick=None, **facts)  # type: ignore[arg-type]
+
+    async def _look_after(
+        self, connection: AsyncConnection, listed: list[Owner], mine: Owner
+    ) -> tuple[int, list[Owner]]:
+        """Retire the owners that are gone; how many rows that freed or held, and who lives."""
+        now, recovered, living = tick(), 0, [mine]
+        for owner in listed:
+            if owner.left or owner.id == mine.id:
+                continue
+            if not self._watch.is_gone(owner, now):
+                living.append(owner)
+                continue
+            here = owner.host == host_identity() and bool(owner.host)
+            # From another host it stopped by itself long ago, its share with it.
+            goodbye = {"left_tick": now} if here else {"share": 0.0}
+            recovered += await retire(connection, owner.id, owner.broadcast, _GONE, goodbye, beat=owner.beat)
+        self._watch.forget({owner.id for owner in listed})
+        # What an owner reserved in the very moment in which it was retired.
+        left = (
+            sa.select(sends.c.owner)
+            .join(owners, owners.c.id == sends.c.owner)
+            .where(sends.c.broadcast == self._record.number, owners.c.left_at.is_not(None))
+        )
+        for number in (await connection.execute(left.distinct())).scalars().all():
+            recovered += await _free_rows(connection, number, self._record.number, _GONE)
+        return recovered, living
+
+    async def _share_out(
+        self, connection: AsyncConnection, listed: list[Owner], living: list[Owner], mine: Owner
+    ) -> float:
+        """The share to write for this owner, after the shares of those that left long enough ago are struck off."""
+        now, lingering = tick(), 0.0
+        for owner in listed:
+            if owner.sender == self._sender and owner not in living:
+                if owner.left and self._watch.has_settled(owner, now):
+                    await connection.execute(sa.update(owners).where(owners.c.id == owner.id).values(share=0.0))
+                else:
+                    lingering += owner.share
+        ours = [owner for owner in living if owner.sender == self._sender]
+        return self._share.next_written(
+            {owner.id: owner.rate for owner in ours},
+            mine.id,
+            written=mine.share,
+            lingering=lingering,
+            others=sum(owner.share for owner in ours if owner is not mine),
+            now=now,
+        )
+
+
+async def retire(
+    connection: AsyncConnection,
+    owner: int,
+    broadcast: int,
+    reason: str,
+    goodbye: dict[str, Any],
+    *,
+    beat: int | None = None,
+) -> int:
+    """Mark an owner as left and look after its rows; nothing where its beat has moved since it was looked at."""
+    leaving = sa.update(owners).where(owners.c.id == owner, owners.c.left_at.is_(None))
+    if beat is not None:
+        leaving = leaving.where(owners.c.beat == beat)
+    result = await connection.execute(leaving.values(left_at=_now(), **goodbye))
+    if beat is not None and not result.rowcount:
+        return 0
+    return await _free_rows(connection, owner, broadcast, reason)
+
+
+async def _free_rows(connection: AsyncConnection, owner: int, broadcast: int, reason: str) -> int:
+    theirs = (sends.c.broadcast == broadcast, sends.c.owner == owner)
+    sending = (*theirs, sends.c.state == SendState.SENDING)
+    query = sa.select(sends.c.id, sends.c.claimed_at).where(*sending).with_for_update()
+    in_doubt = (await connection.execute(query)).all()
+    for row_id, claimed_at in in_doubt:
+        text = f"claimed at {claimed_at:%H:%M:%S} UTC on {claimed_at:%d %b %Y}; {reason} an answer was recorded"
+        await connection.execute(
+            sa.update(sends)
+            .where(*sending, sends.c.id == row_id)
+            .values(state=SendState.UNKNOWN, owner=None, settled_at=_now(), error_text=text, error_kind="run gone")
+        )
+    freed = await connection.execute(
+        sa.update(sends).where(*theirs, sends.c.state != SendState.SENDING).values(owner=None)
+    )
+    return len(in_doubt) + freed.rowcount
+
+
+def _lock_number(sender: str) -> int:
+    digest = hashlib.sha256(f"prefect-whatsapp owners of {sender}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
