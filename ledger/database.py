@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ..models.masking import mask_numbers
 from ..providers.errors import LedgerError
 
 T = TypeVar("T")
@@ -35,6 +36,15 @@ _FAILURES: tuple[type[Exception], ...] = (
 )  # TimeoutError is an OSError
 
 logger = logging.getLogger(__name__)
+
+
+def _without_numbers(record: logging.LogRecord) -> bool:
+    record.msg, record.args = mask_numbers(record.getMessage()), ()
+    return True
+
+
+# At DEBUG aiosqlite logs each statement with its values, which here are recipients.
+logging.getLogger("aiosqlite").addFilter(_without_numbers)
 
 BUSY_SECONDS = 5.0
 CONNECT_SECONDS = 10.0

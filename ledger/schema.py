@@ -120,7 +120,7 @@ owners = sa.Table(
 )
 # Who lives, or left so lately that its share is not yet free: a few of all the runs that ever were. The literal must
 # be the same in the query, or neither database sees that the index serves it.
-owner_counts = sa.text("left_at IS NULL OR share <> 0")
+owner_counts = sa.text("(left_at IS NULL OR share <> 0)")
 for _name, _column in (("sender", owners.c.sender), ("broadcast", owners.c.broadcast)):
     sa.Index(f"whatsapp_owners_by_{_name}", _column, sqlite_where=owner_counts, postgresql_where=owner_counts)
 

@@ -334,3 +334,18 @@ async def test_each_owner_is_written_down_with_its_run(store: LedgerStore, recor
     async with store._database.reading() as connection:
         (entry,) = (await connection.execute(owners.select())).all()
         assert entry.left_at is not None
+
+
+async def test_owners_of_other_senders_are_left_alone(store: LedgerStore, record: BroadcastRecord) -> None:
+    other = await begin(store, 5, "other")
+    async with (
+        store.join(record, sender="graph:1", messages_per_second=0) as one,
+        store.join(other, sender="graph:2", messages_per_second=0) as two,
+    ):
+        await one.recover()
+        await two.recover()
+        assert (one.company, two.company) == (1, 1)
+        async with store.join(other, sender="graph:1", messages_per_second=0):
+            await one.recover()
+            await two.recover()
+            assert (one.company, two.company) == (2, 2)  # one for its pace, the other for its rows

@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("left_at", moment),
         sa.Column("left_tick", sa.Double),
     )
-    counts = sa.text("left_at IS NULL OR share <> 0")
+    counts = sa.text("(left_at IS NULL OR share <> 0)")
     for column in ("sender", "broadcast"):
         op.create_index(
             f"whatsapp_owners_by_{column}", "whatsapp_owners", [column], sqlite_where=counts, postgresql_where=counts

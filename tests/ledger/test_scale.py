@@ -1,0 +1,88 @@
+"""A hundred thousand recipients: planned in chunks, read in pages, and no send dearer for it."""
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from books import people
+from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome
+from prefect_whatsapp.models import SendState
+
+MANY = 100_000
+CHUNK = 2000
+MEGABYTE = 1 << 20
+
+
+async def plan(store: LedgerStore, count: int, name: str) -> BroadcastRecord:
+    record = await store.start_broadcast(name, kind="audio", provider="graph", account="1", content="aa")
+    for start in range(0, count, CHUNK):
+        assert await store.plan(record, people(CHUNK, start)) == CHUNK
+    return record
+
+
+@pytest.mark.slow
+async def test_memory_does_not_grow_with_the_list(store: LedgerStore) -> None:
+    await plan(store, CHUNK, "a first one, for what is loaded once")
+    tracemalloc.start()
+    try:
+        record = await plan(store, MANY, "many")
+        read = 0
+        async for _ in store.rows(record):
+            read += 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert read == MANY
+    assert peak < 12 * MEGABYTE
+
+
+@pytest.mark.slow
+async def test_a_send_costs_the_same_however_long_the_list_is(store: LedgerStore) -> None:
+    """Loosely: reading a table of this length even once a group would cost twenty times as much."""
+
+    async def seconds(record: BroadcastRecord, sends: int) -> float:
+        best = float("inf")
+        async with store.join(record, messages_per_second=0) as drain:
+            for _ in range(3):
+                began = time.perf_counter()
+                for _ in range(sends // 3):
+                    (row,) = await drain.take(1)
+                    await drain.claim(row)
+                    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id=f"wamid.{row.id}"))
+                best = min(best, time.perf_counter() - began)
+        return best
+
+    short = await seconds(await plan(store, CHUNK, "short"), 150)
+    assert await seconds(await plan(store, MANY, "long"), 150) < 4 * short
+
+
+async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
+    """What a broadcast does all the time never reads a whole table."""
+    async with LedgerStore.open(f"{tmp_path}/ledger.db") as store:
+        record = await plan(store, CHUNK, "indexed")
+        statements: list[tuple[str, object]] = []
+
+        def listen(_c: object, _cursor: object, statement: str, values: object, _x: object, many: bool) -> None:
+            if not many and statement.startswith(("SELECT", "UPDATE")):
+                statements.append((statement, values))
+
+        sa.event.listen(store._database.engine.sync_engine, "before_cursor_execute", listen)
+        async with store.join(record, messages_per_second=80) as drain:
+            rows = await drain.take(5)
+            await drain.claim(rows[0])
+            await drain.settle(rows[0], Outcome(SendState.ACCEPTED, message_id="wamid.1"))
+            await drain.give_back(rows[1:])
+            await drain.outstanding()
+            await drain.recover()
+            await store.counts(record)
+            await store.record_status("wamid.1", SendState.READ)
+            await store.record_status(rows[0].callback, SendState.READ)
+        sa.event.remove(store._database.engine.sync_engine, "before_cursor_execute", listen)
+        assert len(statements) > 10
+        async with store._database.reading() as connection:
+            for statement, values in statements:
+                plan_of = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)  # type: ignore[arg-type]
+                steps = [step[3] for step in plan_of]
+                assert not [step for step in steps if step.startswith("SCAN whatsapp_")], (statement, steps)
