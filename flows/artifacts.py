@@ -1,10 +1,12 @@
 """What a person sees in the Prefect UI: the plan, the progress, the report, and the events that automations listen to.
 
-Recipients are shown by their last four digits; the ledger and its export hold the numbers.
+Recipients are shown by their last four digits; the ledger and its export hold the numbers. The text of the pages is in
+`pages`, the pictures in `charts`.
 """
 
 import asyncio
 import re
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,21 +19,20 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
+from prefect_whatsapp.flows import pages
+from prefect_whatsapp.flows.charts import data_uri, outcome_png, sends_png
 from prefect_whatsapp.flows.dispatcher import BatchRows, Dispatcher
-from prefect_whatsapp.flows.message import Message
+from prefect_whatsapp.flows.message import AudioMessage, Message
 from prefect_whatsapp.flows.recipients import Planned
-from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
-from prefect_whatsapp.models import Report, SendState, mask, mask_numbers
+from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Row
+from prefect_whatsapp.media import waveform_png
+from prefect_whatsapp.models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
 from prefect_whatsapp.providers.dialect import AccountStatus
+from prefect_whatsapp.providers.errors import WhatsAppError
 
 PROGRESS_SECONDS = 3.0
 ROWS_SHOWN = 500
-_NEEDS_A_PERSON = (SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED)
-_NEXT_STEP = {
-    SendState.UNKNOWN: "Ask the recipient or wait for a delivery status; on_unknown='resend' sends it again.",
-    SendState.FAILED: "Mend what the service names, then run again with retry_failed=True.",
-    SendState.SKIPPED: "They must write first (or get a template); then a new broadcast reaches them.",
-}
+_NEEDS_A_PERSON = frozenset({SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED})
 
 
 class Board:
@@ -57,38 +58,19 @@ class Board:
     ) -> None:
         """Say, before anything is sent, what will be."""
         queued = counts.get(SendState.QUEUED, 0)
-        lines = [
-            f"# Plan of {mask_numbers(self._name)}",
-            "",
-            f"**{queued:,} messages** to send with {message.label}",
-            "",
-            *_table(
-                ("what", "value"),
-                [
-                    ("already settled", f"{sum(counts.values()) - queued:,}"),
-                    ("removed from the list", f"{planned.removed:,}"),
-                    ("account", f"{account.state} {account.detail}".strip()),
-                    ("estimated time", _duration(seconds) if seconds else "as fast as the service answers"),
-                    ("service messages it may cost", f"{queued:,} at most, one a recipient"),
-                ],
-            ),
-        ]
-        if planned.countries:
-            lines += [
-                "",
-                "## To whom",
-                "",
-                *_table(("country or kind", "recipients"), planned.countries.most_common(30)),
-            ]
-        if planned.reasons:
-            lines += ["", "## Removed", "", *_table(("reason", "rows"), planned.reasons.most_common(30))]
-        facts = message.facts()
-        if facts:
-            lines += ["", "## Message", "", *_table(("what", "value"), facts)]
-        lines += [f"\n> {warning}" for warning in message.warnings]
-        await acreate_markdown_artifact(
-            key=f"{self._key}-plan", markdown="\n".join(lines), description=f"Plan: {queued:,} to send"
+        page = pages.plan(
+            mask_numbers(self._name), planned, message, account, counts, seconds, picture=await self._waveform(message)
         )
+        await acreate_markdown_artifact(key=f"{self._key}-plan", markdown=page, description=f"Plan: {queued:,} to send")
+
+    async def _waveform(self, message: Message) -> str:
+        if not isinstance(message, AudioMessage) or message.audio is None:
+            return ""
+        try:
+            return data_uri(await asyncio.to_thread(waveform_png, message.audio))
+        except WhatsAppError as failure:  # a plan without a picture is a plan
+            get_run_logger().debug("The waveform could not be drawn: %s", failure)
+            return ""
 
     @asynccontextmanager
     async def progress(
@@ -152,82 +134,70 @@ class Board:
 
     async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord) -> None:
         """Say what became of it, name the rows that need a person, and tell the automations."""
-        needy = []
-        async for row in store.rows(record, states=_NEEDS_A_PERSON):
-            needy.append(
-                {
-                    "recipient": mask(row.recipient),
-                    "name": mask_numbers(row.name),
-                    "state": row.state.value,
-                    "when": row.settled_at.isoformat(timespec="seconds") if row.settled_at else "",
-                    "code": row.error_code,
-                    "why": mask_numbers(row.error_text),
-                    "next": _NEXT_STEP[row.state],
-                }
-            )
-            if len(needy) >= ROWS_SHOWN:
-                break
-        numbers = [(name, f"{getattr(report, name):,}") for name in _REPORTED]
-        lines = [
-            f"# Report of {mask_numbers(self._name)}",
-            "",
-            *([f"**Stopped:** {report.stopped}", ""] if report.stopped else []),
-            *_table(("what", "messages"), numbers),
-            "",
-            "Accepted is not delivered: it is the service's word that it took the message.",
-            "",
-            f"Every row with its number: `prefect-whatsapp export {_quoted(self._name)} --format csv`",
-        ]
+        by_second: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        reasons: Counter[pages.Reason] = Counter()
+        needy: list[Row] = []
+        async for row in store.rows(record):
+            if row.state in _OPEN:
+                continue
+            if row.settled_at:
+                by_second[int(row.settled_at.timestamp())][_outcome(row.state)] += 1
+            if row.state in _NEEDS_A_PERSON:
+                reasons[pages.Reason(row.state, row.error_code, mask_numbers(row.error_text))] += 1
+                if len(needy) < ROWS_SHOWN:
+                    needy.append(row)
+        outcomes = {name: getattr(report, name) for name in ("accepted", "failed", "skipped", "unknown", "pending")}
+        pictures = await asyncio.to_thread(lambda: (outcome_png(outcomes), sends_png(by_second)))
+        page = pages.report(
+            mask_numbers(self._name),
+            report,
+            reasons,
+            outcome=data_uri(pictures[0]) if report.planned else "",
+            over_time=data_uri(pictures[1]) if pictures[1] else "",
+            # A file is found by the command on the same machine; a database needs its address.
+            ledger="" if store.on_one_machine else store.address,
+        )
         await acreate_markdown_artifact(
             key=f"{self._key}-report",
-            markdown="\n".join(lines),
+            markdown=page,
             description=f"{report.accepted:,} of {report.planned:,} accepted",
         )
         if needy:
+            number = sum(reasons.values())
+            shown = f"the first {len(needy):,} of {number:,}" if number > len(needy) else f"{number:,}"
             await acreate_table_artifact(
-                key=f"{self._key}-attention", table=needy, description=f"{len(needy)} rows that need a person"
+                key=f"{self._key}-attention",
+                table=[pages.needy_row(row) for row in needy],
+                description=f"{shown} rows that need a person",
             )
-        self._tell(report)
-
-    def _tell(self, report: Report) -> None:
-        payload = report.model_dump(mode="json")
         names = ["stopped" if report.stopped else "completed"]
         if report.unknown or report.failed:
             names.append("needs-attention")
         for name in names:
-            emit_event(
-                event=f"prefect-whatsapp.broadcast.{name}",
-                resource={
-                    "prefect.resource.id": f"prefect-whatsapp.broadcast.{self._key}",
-                    "prefect.resource.name": mask_numbers(self._name),
-                    "prefect-whatsapp.kind": self._kind,
-                },
-                payload=payload,
-            )
+            self._tell(name, report.model_dump(mode="json"))
+
+    def stopped(self, why: str) -> None:
+        """Tell the automations that it stopped before there was anything to report."""
+        self._tell("stopped", {"broadcast": self._name, "stopped": why})
+
+    def _tell(self, name: str, payload: dict[str, Any]) -> None:
+        emit_event(
+            event=f"prefect-whatsapp.broadcast.{name}",
+            resource={
+                "prefect.resource.id": f"prefect-whatsapp.broadcast.{self._key}",
+                "prefect.resource.name": mask_numbers(self._name),
+                "prefect-whatsapp.kind": self._kind,
+            },
+            payload=payload,
+        )
 
 
-_OPEN = {SendState.QUEUED, SendState.SENDING}
-_REPORTED = ("planned", "accepted", "failed", "skipped", "unknown", "pending", "removed", "uploads", "transcodes")
+_OPEN = frozenset({SendState.QUEUED, SendState.SENDING})
+
+
+def _outcome(state: SendState) -> str:
+    return "accepted" if state in ACCEPTED_STATES else state.value
 
 
 def _percent(done: int, total: int) -> float:
     return min(100.0, 100.0 * done / total) if total else 100.0
-
-
-def _table(head: tuple[str, str], rows: Any) -> list[str]:
-    cells = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    return cells + [f"| {_cell(left)} | {_cell(right)} |" for left, right in rows]
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "0 s"
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"

@@ -25,7 +25,13 @@ from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.pace import Pace
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
 from prefect_whatsapp.providers.dialect import AccountStatus
-from prefect_whatsapp.providers.errors import AccountError, BroadcastStoppedError, InputError, RecipientListError
+from prefect_whatsapp.providers.errors import (
+    AccountError,
+    BroadcastStoppedError,
+    InputError,
+    RecipientListError,
+    WhatsAppError,
+)
 
 APPROVAL_SECONDS = 7 * 86_400
 
@@ -84,6 +90,16 @@ class Broadcast:
             BroadcastMismatchError: The name stands for other content.
             BroadcastStoppedError: It stopped before its end; the report is in `report`.
         """
+        try:
+            return await self._run()
+        except BroadcastStoppedError:
+            raise  # its report has told the automations
+        except WhatsAppError as failure:
+            if not self._part_of:
+                self._board.stopped(failure.message)
+            raise
+
+    async def _run(self) -> Report:
         settings, message = self._settings, self._message
         if self._shards:
             await self._shards.check()

@@ -1,0 +1,187 @@
+"""The text of the artifacts: the plan before anything is sent, the report at the end."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import phonenumbers
+from prefect_whatsapp.flows.message import Message
+from prefect_whatsapp.flows.recipients import Planned
+from prefect_whatsapp.ledger import Row
+from prefect_whatsapp.models import Report, SendState, mask, mask_numbers
+from prefect_whatsapp.providers.dialect import AccountStatus
+
+_SHOWN_AT_MOST = 30
+_NEXT_STEP = {
+    SendState.UNKNOWN: "Ask the recipient, or wait for a delivery status. on_unknown=resend sends it again.",
+    SendState.FAILED: "Mend what the service names, then run again with retry_failed on.",
+    SendState.SKIPPED: "They must write first (or get a template); a new broadcast then reaches them.",
+}
+
+
+class Reason(NamedTuple):
+    """Why a row needs a person.
+
+    Attributes:
+        state: What became of it.
+        code: The service's code; may be empty.
+        why: One sentence, numbers masked.
+    """
+
+    state: SendState
+    code: str
+    why: str
+
+
+def plan(
+    name: str,
+    planned: Planned,
+    message: Message,
+    account: AccountStatus,
+    counts: Mapping[SendState, int],
+    seconds: float,
+    *,
+    picture: str = "",
+) -> str:
+    """Write the plan.
+
+    Args:
+        name: The broadcast, numbers masked.
+        planned: What the list came to.
+        message: What is sent.
+        account: What the service says of the account.
+        counts: The ledger's rows by state.
+        seconds: How long it will take at the account's pace; 0 for no pace.
+        picture: Address of the audio's waveform.
+    """
+    queued = counts.get(SendState.QUEUED, 0)
+    settled = sum(counts.values()) - queued
+    lines = [
+        f"# Plan of {name}",
+        "",
+        f"**{queued:,} messages** to send with {message.label}.",
+        "",
+        *_table(
+            ("what", "value"),
+            [
+                ("messages to send", f"{queued:,}"),
+                ("settled by earlier runs", f"{settled:,}"),
+                ("removed from the list", f"{planned.removed:,}"),
+                ("account", f"{account.state} {account.detail}".strip()),
+                ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
+                ("may cost", f"{queued:,} of the service's messages at most, one a recipient"),
+            ],
+        ),
+    ]
+    facts = message.facts()
+    if facts:
+        lines += ["", "## Message", ""]
+        lines += [f"![Waveform]({picture})", ""] if picture else []
+        lines += _table(("what", "value"), facts)
+    lines += [f"\n> {warning}" for warning in message.warnings]
+    if planned.countries:
+        lines += ["", "## To whom", "", *_counted(("country or kind", "recipients"), planned.countries, _country)]
+    if planned.reasons:
+        lines += ["", "## Removed from the list", "", *_counted(("reason", "rows"), planned.reasons)]
+    return "\n".join(lines)
+
+
+def report(
+    name: str,
+    report: Report,
+    reasons: Counter[Reason],
+    *,
+    outcome: str = "",
+    over_time: str = "",
+    ledger: str = "",
+) -> str:
+    """Write the report.
+
+    Args:
+        name: The broadcast, numbers masked.
+        report: Its counts.
+        reasons: Rows that need a person, by why.
+        outcome: Address of the picture of the outcome.
+        over_time: Address of the picture of the sends over time.
+        ledger: Where the ledger is, without password, if the command line needs to be told.
+    """
+    lines = [f"# Report of {name}", ""]
+    lines += [f"**Stopped:** {_cell(report.stopped)}", ""] if report.stopped else []
+    lines += [f"![Outcome]({outcome})", ""] if outcome else []
+    lines += _table(("what", "messages"), [(each, f"{getattr(report, each):,}") for each in _REPORTED])
+    lines += [
+        "",
+        f"This run took {duration(report.seconds)}, with {_plural(report.uploads, 'upload')} and "
+        f"{_plural(report.transcodes, 'transcode')}. Accepted is not delivered: it is the service's word that it took "
+        "the message.",
+    ]
+    if over_time:
+        lines += ["", "## Over time", "", f"![Messages over time]({over_time})"]
+    if reasons:
+        lines += ["", "## What needs a person", "", "| messages | what | why | next step |", "|--:|---|---|---|"]
+        for reason, number in reasons.most_common(_SHOWN_AT_MOST):
+            what = f"{reason.state} {reason.code}".strip()
+            lines.append(f"| {number:,} | {what} | {_cell(reason.why)} | {_NEXT_STEP[reason.state]} |")
+        lines += _rest(len(reasons), "reasons")
+    quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
+    lines += ["", "## Every row, with its number", "", "```bash"]
+    lines += [f"export PREFECT_WHATSAPP_LEDGER=…  # {ledger}"] if ledger else []
+    lines += [f"prefect-whatsapp export {quoted} --format csv --output rows.csv"]
+    lines += [f"prefect-whatsapp export {quoted} --removed --output removed.csv"] if report.removed else []
+    return "\n".join([*lines, "```"])
+
+
+def needy_row(row: Row) -> dict[str, str]:
+    """What the table of rows that need a person says of one."""
+    return {
+        "recipient": mask(row.recipient),
+        "name": mask_numbers(row.name),
+        "state": row.state.value,
+        "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
+        "code": row.error_code,
+        "why": mask_numbers(row.error_text),
+        "next": _NEXT_STEP[row.state],
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write seconds in hours, minutes and seconds.
+
+    Example:
+        >>> duration(3_725)
+        '1 h 2 min 5 s'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "less than 1 s"
+
+
+_REPORTED = ("planned", "accepted", "failed", "skipped", "unknown", "pending", "removed")
+
+
+def _country(region: str) -> str:
+    code = phonenumbers.country_code_for_region(region) if len(region) == 2 else 0
+    return f"{region} (+{code})" if code else region
+
+
+def _counted(head: tuple[str, str], counts: Counter[str], label: Any = str) -> list[str]:
+    rows = [(label(each), f"{number:,}") for each, number in counts.most_common(_SHOWN_AT_MOST)]
+    return [*_table(head, rows), *_rest(len(counts), head[0])]
+
+
+def _rest(number: int, of_what: str) -> list[str]:
+    return ["", f"… and {number - _SHOWN_AT_MOST} more ({of_what})."] if number > _SHOWN_AT_MOST else []
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
+    cells = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return cells + [f"| {_cell(left)} | {_cell(right)} |" for left, right in rows]
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|").replace("\n", " ")
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
