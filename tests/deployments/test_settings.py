@@ -1,0 +1,168 @@
+"""The files of `deployments/`: each parses, and each setting in them is one that Prefect knows."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.settings import Settings
+from prefect_whatsapp.sandbox.prefect_server import SERVER_SETTINGS
+
+DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
+ENV_FILES = ["server.env", "postgresql.env", "replicas/replicas.env"]
+# Of prefect-redis, which is no dependency of the pack: its own settings, which Prefect itself doesn't read.
+REDIS = "PREFECT_REDIS_"
+
+
+def read_env(name: str) -> dict[str, str]:
+    """The assignments of an env file."""
+    lines = [line for line in (DEPLOYMENTS / name).read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*=[^\s'\"]*", line) for line in lines), "a shell and Docker read it alike"
+    return dict(line.split("=", 1) for line in lines)
+
+
+def understood(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Those of the settings that Prefect reads from the environment."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    unset = set(Settings().to_environment_variables(exclude_unset=True))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return set(Settings().to_environment_variables(exclude_unset=True)) - unset
+
+
+def composed() -> dict[str, Any]:
+    """The compose file."""
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOYMENTS / "replicas" / "compose.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture(autouse=True)
+def _no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "none.toml"))
+        yield
+
+
+def test_the_env_file_the_profile_and_the_sandbox_have_the_same_server_settings() -> None:
+    profiles = tomllib.loads((DEPLOYMENTS / "profiles.toml").read_text())["profiles"]
+    assert read_env("server.env") == dict(SERVER_SETTINGS) == profiles["whatsapp-server"]
+
+
+@pytest.mark.parametrize("name", ENV_FILES)
+def test_prefect_knows_each_setting_of_the_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {key: value for key, value in read_env(name).items() if not key.startswith(REDIS)}
+    assert understood(settings, monkeypatch) == set(settings)
+
+
+def test_prefect_knows_each_setting_of_the_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in tomllib.loads((DEPLOYMENTS / "profiles.toml").read_text())["profiles"].values():
+        with monkeypatch.context() as patch:
+            assert understood(settings, patch) == set(settings)
+
+
+def test_an_unknown_setting_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert understood({"PREFECT_SERVER_NO_SUCH_SETTING": "1"}, monkeypatch) == set()
+
+
+@pytest.mark.parametrize("name", ENV_FILES)
+def test_each_setting_has_a_comment_above_it(name: str) -> None:
+    lines = (DEPLOYMENTS / name).read_text().splitlines()
+    bare = [
+        line
+        for above, line in pairwise(lines)
+        if "=" in line and not line.startswith("#") and not above.startswith(("#", "PREFECT_REDIS"))
+    ]
+    assert not bare
+
+
+def test_the_profile_reaches_the_prefect_command(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    told = subprocess.run(
+        [sys.executable, "-m", "prefect", "--profile", "whatsapp-server", "config", "view", "--hide-sources"],
+        env={
+            **environment,
+            "PREFECT_HOME": str(tmp_path),
+            "PREFECT_PROFILES_PATH": str(DEPLOYMENTS / "profiles.toml"),
+            "COLUMNS": "200",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    for name, value in SERVER_SETTINGS.items():
+        assert re.search(rf"{name}='{value}(\.0)?'", told), name
+
+
+def test_a_shell_reads_the_env_files(tmp_path: Path) -> None:
+    script = "set -aeu; " + " ".join(f". {DEPLOYMENTS / name};" for name in ENV_FILES) + " env"
+    told = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
+    ).stdout
+    for name in ENV_FILES:
+        for key, value in read_env(name).items():
+            assert f"{key}={value}\n" in told
+
+
+def test_prefect_redis_is_what_the_replicas_share_and_no_dependency_of_the_pack() -> None:
+    settings = read_env("replicas/replicas.env")
+    assert {value.partition(".")[0] for key, value in settings.items() if "prefect_redis" in value} == {"prefect_redis"}
+    pyproject = tomllib.loads((DEPLOYMENTS.parent / "pyproject.toml").read_text())
+    assert "prefect-redis" not in str(pyproject["project"])
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("prefect_redis"), reason="prefect-redis is not installed")
+def test_the_modules_that_the_replicas_name_are_there() -> None:
+    for value in read_env("replicas/replicas.env").values():
+        if value.startswith("prefect_redis."):
+            assert importlib.util.find_spec(value)
+
+
+def test_the_compose_file_starts_what_the_env_files_speak_of() -> None:
+    services = composed()["services"]
+    assert set(services) == {"postgres", "redis", "migrate", "server", "proxy", "worker"}
+    for name, service in services.items():
+        for needed in service.get("depends_on", []):
+            assert needed in services, name
+        for file in service.get("env_file", []):
+            assert (DEPLOYMENTS / "replicas" / file).is_file(), name
+    build = composed()["services"]["server"]["build"]
+    context = (DEPLOYMENTS / "replicas" / build["context"]).resolve()
+    assert context == DEPLOYMENTS.parent
+    assert (context / build["dockerfile"]).is_file()
+
+
+def test_prefect_knows_each_setting_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in composed()["services"].values():
+        given = service.get("environment", {})
+        settings = {
+            key: value for key, value in given.items() if key.startswith("PREFECT_") and not key.startswith(REDIS)
+        }
+        with monkeypatch.context() as patch:
+            assert understood(settings, patch) == set(settings)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not on this machine")
+def test_the_script_of_the_replicas_parses_and_says_how_it_is_used() -> None:
+    script = DEPLOYMENTS / "replicas" / "replicas.sh"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    told = subprocess.run(["bash", script], capture_output=True, text=True)
+    assert told.returncode == 2
+    assert "usage" in told.stderr
+
+
+def test_the_proxy_passes_websockets() -> None:
+    for text in ((DEPLOYMENTS / "replicas" / "nginx.conf").read_text(), composed()["configs"]["proxy"]["content"]):
+        assert "proxy_set_header Upgrade" in text
+        assert "proxy_http_version 1.1" in text
