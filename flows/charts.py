@@ -39,7 +39,7 @@ def outcome_png(counts: Mapping[str, int]) -> bytes:
         counts: Messages by outcome, in the order of the bar; outcomes without messages are left out.
 
     Returns:
-        A PNG of 640 × 108 points, the same bytes for the same counts.
+        A PNG, 640 points wide, the same bytes for the same counts.
     """
     picture, pen = _sheet(108)
     total = sum(counts.values()) or 1
@@ -60,7 +60,7 @@ def outcome_png(counts: Mapping[str, int]) -> bytes:
         _box(pen, (x, y, x + 12, y + 12), COLOURS.get(name, _INK))
         _text(pen, (x + 18, y - 2), label)
         x += 18 + _length(pen, label) + 18
-    return _png(picture)
+    return _png(picture.crop((0, 0, _WIDTH * _SCALE, (y + 26) * _SCALE)))
 
 
 def sends_png(by_second: Mapping[int, Mapping[str, int]]) -> bytes:

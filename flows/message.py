@@ -111,12 +111,17 @@ class AudioMessage(Message):
         """Length, size and codec, and whether it will show a play button."""
         if self.audio is None:
             return []
-        audio = self.audio
-        return [
+        audio, earlier = self.audio, bool(self._media_id)
+        facts = [
             ("length", f"{audio.duration:.1f} s"),
             ("size", f"{audio.size:,} bytes"),
             ("codec", f"{audio.codec} in {audio.container}, {audio.channels} channel{'s' * (audio.channels != 1)}"),
             ("arrives as", "a voice note" if self._voice else "an audio file"),
+        ]
+        if earlier and self._voice and not audio.voice_ready:
+            return [*facts, ("at the service", "its voice note, from an earlier broadcast")]
+        return [
+            *facts,
             ("play button", "yes" if self._voice and audio.size <= PLAY_BUTTON_BYTES else "no, a download icon"),
         ]
 

@@ -119,10 +119,10 @@ def report(
     if over_time:
         lines += ["", "## Over time", "", f"![Messages over time]({over_time})"]
     if reasons:
-        lines += ["", "## What needs a person", "", "| messages | what | why | next step |", "|--:|---|---|---|"]
+        lines += ["", "## What needs a person", "", "| messages | what | next step | why |", "|--:|---|---|---|"]
         for reason, number in reasons.most_common(_SHOWN_AT_MOST):
             what = f"{reason.state} {reason.code}".strip()
-            lines.append(f"| {number:,} | {what} | {_cell(reason.why)} | {_NEXT_STEP[reason.state]} |")
+            lines.append(f"| {number:,} | {what} | {_NEXT_STEP[reason.state]} | {_cell(reason.why)} |")
         lines += _rest(len(reasons), "reasons")
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
     lines += ["", "## Every row, with its number", "", "```bash"]
@@ -138,10 +138,10 @@ def needy_row(row: Row) -> dict[str, str]:
         "recipient": mask(row.recipient),
         "name": mask_numbers(row.name),
         "state": row.state.value,
-        "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
-        "code": row.error_code,
+        "next step": _NEXT_STEP[row.state],
         "why": mask_numbers(row.error_text),
-        "next": _NEXT_STEP[row.state],
+        "code": row.error_code,
+        "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }
 
 
