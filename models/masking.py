@@ -3,6 +3,8 @@
 import re
 
 _DIGIT_RUN = re.compile(r"\+?\d(?:[\s().-]{0,2}\d){6,}")
+# What has as many digits and is none: a date, as broadcasts are named by, and the address of a host.
+_NO_NUMBER = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d|(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 
 
 def mask(recipient: str) -> str:
@@ -32,10 +34,15 @@ def mask_numbers(text: str) -> str:
         text: Free text, such as a service's answer or a message id that holds the recipient.
 
     Returns:
-        The text with `…0123` in place of `16505550123`; separators inside a number (`+1 650 555-0123`) count as part of it.
+        The text with `…0123` in place of `16505550123`; separators inside a number (`+1 650 555-0123`) count as part
+        of it. Dates and IPv4 addresses stay.
 
     Example:
         >>> mask_numbers("true_16505550123@c.us_3EB0 sent to +1 650 555 0123")
         'true_…0123@c.us_3EB0 sent to …0123'
     """
-    return _DIGIT_RUN.sub(lambda run: "…" + re.sub(r"\D", "", run[0])[-4:], text)
+    return _DIGIT_RUN.sub(_masked_run, text)
+
+
+def _masked_run(run: re.Match[str]) -> str:
+    return run[0] if _NO_NUMBER.fullmatch(run[0]) else "…" + re.sub(r"\D", "", run[0])[-4:]
