@@ -1,15 +1,21 @@
 """Broadcasts as processes, on the tests' own Prefect server and sandbox."""
 
+import asyncio
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kill_aftermath import Aftermath, aftermath
 from kill_processes import Runner
 from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
+
+_names = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -39,21 +45,36 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def arguments(sandbox: RunningSandbox, audio_samples: Path, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Arguments of a broadcast for `Runner.start`: to so many, at twenty milliseconds an answer."""
-    from prefect_whatsapp.sandbox.samples import sample_numbers
+def arguments(sandbox: RunningSandbox, audio_samples: Path) -> Callable[..., dict[str, Any]]:
+    """Arguments of a broadcast for `Runner.start`: to so many, at thirty milliseconds an answer."""
+    sandbox.faults(kind="latency", seconds=0.03)
 
-    sandbox.faults(kind="latency", seconds=0.02)
-
-    def make(ledger_url: str, count: int = 80, **others: Any) -> dict[str, Any]:
+    def make(ledger_url: str, count: int = 80, *, patience_seconds: float = 30, **others: Any) -> dict[str, Any]:
         return {
-            "broadcast": request.node.name[:60],
+            "broadcast": f"drill-{next(_names)}",
             "url": sandbox.url,
             "audio": str(audio_samples / "speech_voice.ogg"),
             "recipients": [*sample_numbers(count)],
-            "ledger": {"url": ledger_url, "patience_seconds": 20},
-            "in_flight": 8,
+            "ledger": {"url": ledger_url, "patience_seconds": patience_seconds},
+            "in_flight": 4,
             **others,
         }
 
     return make
+
+
+@pytest.fixture
+def accepted(sandbox: RunningSandbox) -> Callable[[], int]:
+    """How many messages the service has accepted so far."""
+    return lambda: int(sandbox.truth(brief=True)["accepted_total"])
+
+
+@pytest.fixture
+def after(sandbox: RunningSandbox) -> Callable[[dict[str, Any]], Aftermath]:
+    """What a broadcast with these arguments left behind."""
+
+    def look(arguments: dict[str, Any]) -> Aftermath:
+        url, name, people = arguments["ledger"]["url"], arguments["broadcast"], arguments["recipients"]
+        return asyncio.run(aftermath(url, name, people, sandbox.truth()["accepted"]))
+
+    return look

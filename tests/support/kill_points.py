@@ -12,7 +12,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -97,7 +98,7 @@ def install(stop: Stop) -> None:
         case "remember media":
             _wrap(LedgerStore, "remember_media", fuse)
         case "join":
-            _wrap(Drain, "_enter", fuse)
+            _wrap_join(fuse)
         case "request" | "upload":
             path = "/messages" if stop.at == "request" else "/media"
             _wrap(AsyncClient, "_call", fuse, lambda _, request: request.path.endswith(path))
@@ -124,6 +125,23 @@ def _wrap(owner: type, name: str, fuse: _Fuse, concerns: Callable[..., bool] = _
         return result
 
     setattr(owner, name, wrapped)
+
+
+def _wrap_join(fuse: _Fuse) -> None:
+    join = LedgerStore.join
+
+    @functools.wraps(join)
+    @asynccontextmanager
+    async def wrapped(*args: Any, **others: Any) -> AsyncIterator[Drain]:
+        burns = fuse.burns()
+        if burns:
+            fuse.begin()
+        async with join(*args, **others) as drain:
+            if burns:
+                fuse.end()
+            yield drain
+
+    LedgerStore.join = wrapped  # type: ignore[method-assign,assignment]
 
 
 def _wrap_commits(fuse: _Fuse, kind: type) -> None:

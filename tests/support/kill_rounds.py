@@ -24,16 +24,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kill_aftermath import aftermath
 from kill_processes import Runner, Running
 from postgres import Postgres
-from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
 DATABASES = ("sqlite", "postgresql")
 RECIPIENTS = 40
-LATENCY = (0.01, 0.06)
+LATENCY = (0.02, 0.12)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ KINDS = (
     Kind("claim: within the commit", "claim commit", "within", nth=8, delay=0.004, weight=2),
     Kind("claim: committed, not heard", "claim commit", "after", nth=8, weight=2),
     Kind("claim: heard, request not sent", "claim", "after", nth=32, weight=2),
-    Kind("request: on its way", "request", "within", nth=32, delay=0.06, weight=3),
+    Kind("request: on its way", "request", "within", nth=32, delay=0.12, weight=3),
     Kind("answer: heard, not handed in", "request", "after", nth=32, weight=2),
     Kind("settle: handed in, not committed", "settle commit", "before", nth=8, weight=2),
     Kind("settle: within the commit", "settle commit", "within", nth=8, delay=0.004, weight=2),
     Kind("settle: committed, not heard", "settle commit", "after", nth=8, weight=2),
-    Kind("plan: within a chunk", "plan", "within", nth=3, delay=0.006, fresh=True),
+    Kind("plan: within a chunk", "plan", "within", nth=2, delay=0.006, fresh=True),
     Kind("plan: between two chunks", "plan", "after", nth=2, fresh=True),
     Kind("plan: written, not marked", "mark planned", "before", fresh=True),
     Kind("upload: on its way", "upload", "within", delay=0.02, fresh=True),
@@ -97,10 +97,8 @@ class Round:
     accepted: int = 0
     unknown: int = 0
     answers_lost: int = 0
-    never_sent: int = 0
     twice: int = 0
     forgotten: int = 0
-    uploads: int = 0
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
 
@@ -192,8 +190,16 @@ class Rig:
         outcome = last.outcome()
         if outcome["error"]:
             found.violations.append(f"run again, it raised {outcome['error']}: {outcome['says']}")
-        states = asyncio.run(_states(url, name))
-        self._compare(found, people, states, outcome["report"], witnessed)
+        left = asyncio.run(aftermath(url, name, people, self._accepted()))
+        found.accepted, found.unknown = len(left.in_state(SendState.ACCEPTED)), len(left.unknown)
+        found.twice, found.forgotten = len(left.twice), len(left.forgotten)
+        found.answers_lost = len(left.answers_lost)
+        found.violations += left.broken(outcome["report"])
+        must, may = (set[str]().union(*some) for some in zip(*map(doubts, witnessed), strict=True))
+        if missing := must - left.unknown:
+            found.violations.append(f"claimed, not settled, and not unknown: {sorted(missing)}")
+        if excess := left.unknown - may:
+            found.violations.append(f"unknown though never claimed, or settled: {sorted(excess)}")
         found.seconds = round(time.monotonic() - began, 2)
         return found
 
@@ -206,53 +212,12 @@ class Rig:
         run = self._runner.start(arguments)
         if kind.at == "random":
             run.sending.wait(60)
-            time.sleep(dice.uniform(0, 0.4))
+            time.sleep(dice.uniform(0, 0.5))
         else:
             time.sleep(dice.uniform(0, 2.5))
         run.signal(signal.SIGKILL)
         run.wait()
         return run
-
-    def _compare(
-        self,
-        found: Round,
-        people: list[str],
-        states: dict[str, str],
-        report: dict[str, Any] | None,
-        witnessed: list[list[tuple[str, str]]],
-    ) -> None:
-        accepted = {person: self._accepted().get(person.removeprefix("+"), 0) for person in people}
-        is_unknown = {person for person, state in states.items() if state == SendState.UNKNOWN}
-        says_accepted = {person for person, state in states.items() if state == SendState.ACCEPTED}
-        found.accepted, found.unknown = len(says_accepted), len(is_unknown)
-        found.twice = sum(count > 1 for count in accepted.values())
-        found.answers_lost = sum(accepted[person] > 0 for person in is_unknown if person in accepted)
-        found.never_sent = sum(accepted[person] == 0 for person in is_unknown if person in accepted)
-        forgotten = [person for person in people if not accepted[person] and person not in is_unknown]
-        found.forgotten = len(forgotten)
-        must, may = set[str](), set[str]()
-        for run in witnessed:
-            certain, possible = doubts(run)
-            must, may = must | certain, may | possible
-        expected: list[tuple[str, set[str]]] = [
-            ("accepted twice", {person for person, count in accepted.items() if count > 1}),
-            ("never sent and not unknown", set(forgotten)),
-            ("not in the ledger", set(people) - set(states)),
-            ("in the ledger and not on the list", set(states) - set(people)),
-            ("neither accepted nor unknown at the end", set(states) - is_unknown - says_accepted),
-            ("accepted in the ledger, not by the service", {p for p in says_accepted if not accepted.get(p)}),
-            ("claimed, not settled, and not unknown", must - is_unknown),
-            ("unknown though never claimed or settled", is_unknown - may),
-        ]
-        found.violations += [f"{what}: {sorted(who)}" for what, who in expected if who]
-        if report is None:
-            found.violations.append("no report")
-            return
-        said = {name: report[name] for name in ("planned", "accepted", "unknown", "failed", "skipped", "pending")}
-        right = {"planned": len(people), "accepted": len(says_accepted), "unknown": len(is_unknown)}
-        if said != right | {"failed": 0, "skipped": 0, "pending": 0}:
-            found.violations.append(f"the report says {said}, the ledger {right}")
-        found.uploads = report["uploads"]
 
     def _accepted(self) -> dict[str, int]:
         with self._lock:
@@ -284,14 +249,6 @@ def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
             case "settle!" | "release!":
                 may.discard(person)
     return must, may
-
-
-async def _states(url: str, broadcast: str) -> dict[str, str]:
-    async with LedgerStore.open(url) as store:
-        record = await store.find_broadcast(broadcast)
-        if record is None:
-            return {}
-        return {row.recipient: str(row.state) async for row in store.rows(record)}
 
 
 def table(rounds: list[Round]) -> str:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import kill_points
+from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.ledger import recipient_list
 from prefect_whatsapp.providers.errors import BroadcastStoppedError
-from prefect_whatsapp.sandbox.s3 import bucket_block
+from prefect_whatsapp.sandbox.s3 import ACCESS_KEY, REGION, SECRET_KEY
+from pydantic import SecretStr
 from senders import sender_of
 
 # What a run imports on its way, half of its CPU time.
@@ -42,11 +44,10 @@ PLAN_CHUNK = 20  # rows: so that a plan of some dozens is several transactions
 def broadcast(job: dict[str, Any]) -> dict[str, Any]:
     """Run one broadcast to its end; what it reported or raised."""
     arguments = dict(job["arguments"])
-    arguments["sender"] = sender_of("graph", arguments.pop("url"))
-    ledger = arguments["ledger"]
-    arguments["ledger"] = Ledger(**ledger)
+    arguments["sender"] = sender_of("graph", arguments.pop("url"), **arguments.pop("fields", {}))
+    arguments["ledger"] = Ledger(**arguments["ledger"])
     if storage := arguments.pop("storage", None):
-        arguments["storage"] = bucket_block(**storage)
+        arguments["storage"] = bucket_of(**storage)
     try:
         report = asyncio.run(broadcast_audio(**arguments))
     except BroadcastStoppedError as stopped:
@@ -54,6 +55,17 @@ def broadcast(job: dict[str, Any]) -> dict[str, Any]:
     except BaseException as raised:
         return {"error": type(raised).__name__, "says": str(raised), "report": None}
     return {"error": "", "says": "", "report": _plain(report)}
+
+
+def bucket_of(url: str, bucket: str) -> S3Bucket:
+    """The block of a bucket that is there, or was."""
+    credentials = AwsCredentials(
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SecretStr(SECRET_KEY),
+        region_name=REGION,
+        aws_client_parameters=AwsClientParameters(endpoint_url=url),
+    )
+    return S3Bucket(bucket_name=bucket, credentials=credentials)
 
 
 def _plain(report: Any) -> Any:

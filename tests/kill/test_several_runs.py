@@ -1,0 +1,75 @@
+"""Several flow runs, each a process, that drain one broadcast at once."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kill_aftermath import Aftermath
+from kill_processes import Runner, wait_until
+from kill_rounds import doubts
+from prefect_whatsapp.sandbox.server import RunningSandbox
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+Arguments = Callable[..., dict[str, Any]]
+After = Callable[[dict[str, Any]], Aftermath]
+_OWN = ("seconds", "uploads", "transcodes")
+
+
+def _of_the_broadcast(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if name not in _OWN}
+
+
+def _settled(witnessed: list[tuple[str, str]]) -> int:
+    return sum(word == "settle!" for word, _ in witnessed)
+
+
+@pytest.mark.parametrize("runs", [2, 4])
+def test_runs_of_one_name_share_the_work_and_never_a_recipient(
+    sandbox: RunningSandbox, runner: Runner, ledger_url: str, arguments: Arguments, after: After, runs: int
+) -> None:
+    """Each sends a part, all report the same whole, and the audio goes up once."""
+    job = arguments(ledger_url, 600, fields={"messages_per_second": 120})
+    started = [runner.start(job) for _ in range(runs)]
+    reports = [each.report() for each in started]
+    left = after(job)
+    assert left.broken(reports[0]) == []
+    assert [_of_the_broadcast(each) for each in reports] == [_of_the_broadcast(reports[0])] * runs
+    parts = [_settled(each.witnessed()) for each in started]
+    assert sum(parts) == reports[0]["accepted"] == 600
+    assert min(parts) >= 600 / runs / 4, parts
+    assert sandbox.truth()["uploads"] == sum(each["uploads"] for each in reports) == 1
+
+
+def test_when_one_of_them_is_killed_the_others_send_what_it_had_reserved(
+    runner: Runner, ledger_url: str, arguments: Arguments, after: After, accepted: Callable[[], int]
+) -> None:
+    """Only what it was sending is unknown, and nobody has to start it again."""
+    job = arguments(ledger_url, 400, fields={"messages_per_second": 120})
+    doomed, *others = (runner.start(job) for _ in range(3))
+    wait_until(lambda: _settled(doomed.witnessed()) >= 10, "ten sends of the one to be killed")
+    assert doomed.signal(signal.SIGKILL)
+    reports = [each.report() for each in others]
+    left = after(job)
+    must, may = doubts(doomed.witnessed())
+    assert must <= left.unknown <= may
+    assert left.broken(reports[0]) == []
+    assert _of_the_broadcast(reports[0]) == _of_the_broadcast(reports[1])
+
+
+@pytest.mark.parametrize("runs", ["send", "batch"])
+def test_a_cancelled_run_settles_what_is_in_flight_and_leaves_the_rest_queued(
+    runner: Runner, ledger_url: str, arguments: Arguments, after: After, accepted: Callable[[], int], runs: str
+) -> None:
+    """SIGTERM, by which Prefect cancels: nothing is unknown, and run again everyone is reached."""
+    job = arguments(ledger_url, 150, runs=runs)
+    run = runner.start(job)
+    wait_until(lambda: accepted() >= 20, "20 accepted")
+    assert run.signal(signal.SIGTERM)
+    run.wait(30)
+    left = after(job)
+    assert {*left.states.values()} == {"accepted", "queued"}
+    assert sum(state == "accepted" for state in left.states.values()) == accepted() < 150
+    again = runner.start(job).report()
+    assert after(job).broken(again) == []
+    assert (again["accepted"], again["unknown"]) == (150, 0)
