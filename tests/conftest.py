@@ -70,4 +70,3 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A local S3."""
     with local_s3(tmp_path_factory.mktemp("s3")) as s3:
         yield s3.url
-
