@@ -256,10 +256,13 @@ class Delivery:
             return  # another row has renewed it since this one was built
         if self._renewal is None:
             self._renewal = asyncio.ensure_future(self._renew_media())
+        renewal = self._renewal
         try:
-            self._build = await asyncio.shield(self._renewal)
+            self._build = await asyncio.shield(renewal)
         except WhatsAppError as failure:
             self.stop(f"the media could not be uploaded again: {failure.message}")
+        if self._renewal is renewal:
+            self._renewal = None  # the service may disown the new id too, later in a long broadcast
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -270,12 +270,12 @@ def table(rounds: list[Round]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rounds: list[Round], **more: Any) -> str:
+def as_json(played: list[Round], **more: Any) -> str:
     """The figures for a file: the sums by kind and database, and every violation."""
     groups: dict[str, Counter[str]] = {}
-    for each in rounds:
+    for each in played:
         sums = groups.setdefault(f"{each.kind} / {each.database}", Counter())
         sums.update({"rounds": 1})
         sums.update({key: value for key, value in asdict(each).items() if isinstance(value, int)})
-    violations = [f"{each.kind} / {each.database}: {what}" for each in rounds for what in each.violations]
+    violations = [f"{each.kind} / {each.database}: {what}" for each in played for what in each.violations]
     return json.dumps({**more, "kinds": groups, "violations": violations}, indent=1) + "\n"
