@@ -46,9 +46,8 @@ async def test_a_media_id_that_graph_no_longer_has_is_brought_again_exactly_once
         graph = sender_of("graph", sandbox.url)
         await broadcast_audio(**broadcast_arguments(3, sender=graph))
         media = sandbox.messages()[0]["media"]
-        deleted = httpx.delete(
-            f"{sandbox.graph_url}/v25.0/{media}", headers={"Authorization": "Bearer sandbox-token"}, trust_env=False
-        )
+        async with httpx.AsyncClient(trust_env=False, headers={"Authorization": "Bearer sandbox-token"}) as http:
+            deleted = await http.delete(f"{sandbox.graph_url}/v25.0/{media}")
         assert deleted.json() == {"success": True}
         second = await broadcast_audio(**broadcast_arguments(20, sender=graph))
         assert (second.accepted, second.uploads) == (20, 1)

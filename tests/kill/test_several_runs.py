@@ -2,8 +2,10 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from kill_aftermath import Aftermath
 from kill_processes import Runner, wait_until
@@ -73,3 +75,28 @@ def test_a_cancelled_run_settles_what_is_in_flight_and_leaves_the_rest_queued(
     again = runner.start(job).report()
     assert after(job).broken(again) == []
     assert (again["accepted"], again["unknown"]) == (150, 0)
+
+
+@pytest.mark.parametrize("word", ["CANCELLING", "PAUSED"])
+def test_a_run_that_is_stopped_at_the_prefect_server_settles_what_is_in_flight_and_leaves_the_rest_queued(
+    runner: Runner,
+    tmp_path: Path,
+    arguments: Arguments,
+    after: After,
+    accepted: Callable[[], int],
+    prefect_api: str,
+    word: str,
+) -> None:
+    """Whoever presses Cancel or Pause on a run without a worker to signal it is heard too."""
+    job = arguments(str(tmp_path / "ledger.db"), 600)
+    run = runner.start(job)
+    wait_until(lambda: accepted() >= 20, "20 accepted")
+    with httpx.Client(base_url=prefect_api, trust_env=False, timeout=30) as http:
+        wanted = {"flow_runs": {"name": {"any_": [job["broadcast"]]}}}
+        (found,) = http.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+        change = {"state": {"type": word}, "force": True}
+        http.post(f"/flow_runs/{found['id']}/set_state", json=change).raise_for_status()
+    run.wait(60)
+    left = after(job)
+    assert {*left.states.values()} == {"accepted", "queued"}
+    assert sum(state == "accepted" for state in left.states.values()) == accepted() < 600
