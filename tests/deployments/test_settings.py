@@ -166,3 +166,13 @@ def test_the_proxy_passes_websockets() -> None:
     for text in ((DEPLOYMENTS / "replicas" / "nginx.conf").read_text(), composed()["configs"]["proxy"]["content"]):
         assert "proxy_set_header Upgrade" in text
         assert "proxy_http_version 1.1" in text
+
+
+def test_the_readme_names_every_file_and_every_file_that_it_names_is_there() -> None:
+    text = (DEPLOYMENTS / "README.md").read_text()
+    files = {path.name for path in DEPLOYMENTS.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    named = set(re.findall(r"`(?:replicas/)?([\w.]+\.(?:env|toml|sh|conf|yaml|py))`|`(Dockerfile)`", text))
+    names = {name for pair in named for name in pair if name}
+    assert names <= files
+    ours = [*DEPLOYMENTS.glob("*.env"), *DEPLOYMENTS.glob("*.toml"), *(DEPLOYMENTS / "replicas").iterdir()]
+    assert {path.name for path in ours} <= names

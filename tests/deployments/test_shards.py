@@ -1,5 +1,6 @@
 """`shards=N`: what the child runs are given, what is refused, and what becomes of them where no worker takes them."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow_async
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
+from prefect_whatsapp.flows.recorder import Recorder
 from prefect_whatsapp.flows.shards import Shards, part_of, split_evenly
 from prefect_whatsapp.models import Contact, Report
 from prefect_whatsapp.providers.errors import InputError
@@ -203,3 +205,14 @@ def test_a_run_of_its_own_is_nobodys_shard() -> None:
 @pytest.mark.parametrize(("number", "parts", "split"), [(10, 4, [3, 3, 2, 2]), (2, 3, [1, 1, 0]), (0, 2, [0, 0])])
 def test_a_number_is_divided_without_loss(number: int, parts: int, split: list[int]) -> None:
     assert split_evenly(number, parts) == split
+
+
+@pytest.mark.parametrize(("beside", "bound"), [(1, 12), (3, 12), (4, 9), (12, 3), (100, 1)])
+async def test_many_runs_share_the_bound_on_how_far_they_are_ahead_of_the_record(beside: int, bound: int) -> None:
+    recorder = Recorder(uuid.uuid4(), max_ahead=12)
+    recorder.runs_beside = lambda: beside
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            while True:
+                await recorder.room()
+    assert recorder.ahead == bound
