@@ -57,10 +57,20 @@ PY
 }
 
 stop() {
-    local file
+    local file pid tries
     for file in "$state"/*.pid; do
         [ -e "$file" ] || continue
         kill -- "-$(cat "$file")" 2>/dev/null || true
+    done
+    for file in "$state"/*.pid; do
+        [ -e "$file" ] || continue
+        pid="$(cat "$file")"
+        # A server whose Redis is gone waits for it for ever.
+        for ((tries = 0; tries < 75; tries++)); do
+            kill -0 -- "-$pid" 2>/dev/null || break
+            sleep 0.2
+        done
+        kill -KILL -- "-$pid" 2>/dev/null || true
         rm -f "$file"
     done
 }
