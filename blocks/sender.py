@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
@@ -60,6 +60,15 @@ class Sender(Referable, CredentialsBlock):
             if "%" in url.host or any(c.isspace() for c in value):
                 raise ValueError("base_url holds a character that no address has")
         return value.rstrip("/")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Describe the block, for its form: what the account is stands before how it sends."""
+        schema = super().model_json_schema(*args, **kwargs)
+        declared = (name for kind in cls.__mro__ for name in vars(kind).get("__annotations__", ()))
+        for position, name in enumerate(dict.fromkeys(name for name in declared if name in schema["properties"])):
+            schema["properties"][name]["position"] = position
+        return schema
 
     @abstractmethod
     def dialect(self) -> Dialect:
