@@ -1,17 +1,21 @@
 """The commands and what they share. Each imports what it needs when it runs, so that `--help` is quick."""
 
+import os
 import sys
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
-from ..providers.errors import WhatsAppError
+from ..providers.errors import InputError, WhatsAppError
 
 app = App(
     name="prefect-whatsapp",
     help="Broadcast WhatsApp voice notes and contact cards with Prefect: rehearse, send, report.",
     version_flags=["--version"],
 )
+
+_SANDBOX_NEEDS = {"uvicorn", "starlette", "python_multipart", "moto"}
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
 LedgerUrl = Annotated[
@@ -29,7 +33,7 @@ def demo(
     *,
     provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
     kind: Literal["audio", "contacts"] = "audio",
-    recipients: int = 200,
+    recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_800))] = 200,
     runs: Literal["send", "batch"] = "send",
     as_json: AsJson = False,
 ) -> int:
@@ -38,7 +42,7 @@ def demo(
     Args:
         provider: The service that is simulated.
         kind: Voice notes or contact cards.
-        recipients: How many people are on the list.
+        recipients: How many people are on the list; there are 77,800 numbers for fiction.
         runs: A task run for each send, or for each batch.
         as_json: Print the report and the simulator's own truth as JSON.
 
@@ -51,8 +55,15 @@ def demo(
 
 
 @app.command
-def sandbox(*, host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1", port: int = 8090) -> None:
-    """Run the simulators of the four services until Ctrl-C.
+def sandbox(
+    *,
+    host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8090,
+) -> None:
+    """Run the simulators of the four services until Ctrl-C, to rehearse against.
+
+    A block's base_url is the printed address and /graph, /chat-api, /wawp or /waha; the token is sandbox-token. What
+    arrived is at /_sandbox/truth, and faults are told to /_sandbox/faults.
 
     Args:
         host: Loopback address to listen on.
@@ -60,7 +71,10 @@ def sandbox(*, host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1", por
     """
     from ..sandbox.server import serve
 
-    serve(host=host, port=port)
+    try:
+        serve(host=host, port=port)
+    except OSError as error:
+        raise InputError(f"port {port} on {host} can't be used: {error.strerror or error}") from None
 
 
 @app.command
@@ -99,7 +113,7 @@ def export(
     removed: bool = False,
     ledger: LedgerUrl = "",
 ) -> int:
-    """Write every row of a broadcast, with whole numbers: that is its purpose.
+    """Write every row of a broadcast with its whole number: to whom, what became of it, when and why.
 
     Args:
         broadcast: Its name.
@@ -120,6 +134,18 @@ def main() -> None:
     except WhatsAppError as error:
         print(f"prefect-whatsapp: {error}", file=sys.stderr)
         status = 1
+    except ModuleNotFoundError as error:
+        if error.name not in _SANDBOX_NEEDS:
+            raise
+        print(
+            f"prefect-whatsapp: {error.name} is missing: install prefect-whatsapp with its sandbox extra, "
+            "prefect-whatsapp[sandbox]",
+            file=sys.stderr,
+        )
+        status = 1
+    except BrokenPipeError:  # `… | head` has read enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)

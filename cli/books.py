@@ -4,13 +4,14 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
+from ..ledger.database import read_address
 from ..ledger.export import export_removed, export_rows
 from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
 from ..providers.errors import InputError
@@ -35,9 +36,17 @@ def write_export(
     return asyncio.run(_export(broadcast, ledger, form, output, removed))
 
 
+def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
+    """Open a ledger to read it: a path that is mistyped must not become an empty ledger."""
+    address = read_address(ledger)
+    if address.path and not address.path.exists():
+        raise InputError(f"there is no ledger at {address.shown}; a broadcast makes it, --ledger names another")
+    return LedgerStore.open(ledger)
+
+
 @asynccontextmanager
 async def _opened(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStore, BroadcastRecord]]:
-    async with LedgerStore.open(ledger) as store:
+    async with _existing(ledger) as store:
         record = await store.find_broadcast(broadcast)
         if record is None:
             raise InputError(
@@ -85,7 +94,7 @@ def _next_step(counts: dict[str, int]) -> str:
 
 
 async def _broadcasts(ledger: str, as_json: bool) -> int:
-    async with LedgerStore.open(ledger) as store:
+    async with _existing(ledger) as store:
         listed = [(entry.record, _summed(entry.counts)) for entry in await store.broadcasts()]
     if as_json:
         print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
@@ -107,10 +116,15 @@ async def _export(
         raise InputError("parquet is binary: name a file with --output")
     target: Any = sys.stdout.buffer if output == "-" else output
     async with _opened(broadcast, ledger) as (store, record):
-        if removed:
-            written = await export_removed(store.removed_rows(record), target, form)
-        else:
-            written = await export_rows(store.rows(record), target, form)
+        try:
+            if removed:
+                written = await export_removed(store.removed_rows(record), target, form)
+            else:
+                written = await export_rows(store.rows(record), target, form)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"{output} can't be written: {error.strerror or error}") from None
     print(f"{written:,} rows written", file=sys.stderr)
     return 0
 

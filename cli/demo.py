@@ -6,7 +6,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..providers.errors import InputError
 from ..sandbox.prefect_server import QUIET, prefect_server
 from ..sandbox.s3 import bucket_block, local_s3
 from ..sandbox.samples import write_recipients, write_sample_mp3
@@ -42,9 +44,12 @@ def run_demo(
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prefect-whatsapp-demo-")))
         console.print("Starting a local S3, the sandbox and a Prefect server …")
-        s3 = stack.enter_context(local_s3(home / "s3"))
-        sandbox = stack.enter_context(RunningSandbox(SandboxSettings(fetch_links=True)))
-        server = stack.enter_context(prefect_server(home / "prefect"))
+        s3, sandbox, server = _started(
+            stack,
+            local_s3(home / "s3"),
+            RunningSandbox(SandboxSettings(fetch_links=True)),
+            prefect_server(home / "prefect"),
+        )
         os.environ.update(
             QUIET,
             PREFECT_HOME=str(home / "prefect"),
@@ -62,6 +67,21 @@ def run_demo(
         _print(result, console, as_json=as_json)
         console.print("Stopping what was started.")
     return 0 if result["agree"] else 1
+
+
+def _started(stack: ExitStack, *services: AbstractContextManager[Any]) -> list[Any]:
+    """Start services at the same time; what has started is stopped with the stack, also where another failed."""
+    with ThreadPoolExecutor(len(services)) as pool:
+        starting = [pool.submit(service.__enter__) for service in services]
+    for service, start in zip(services, starting, strict=True):
+        if not start.exception():
+            stack.push(service)
+    try:
+        return [start.result() for start in starting]
+    except RuntimeError as error:
+        first, *log = str(error).splitlines()
+        why = f"{first.partition('): ')[0]}): {log[-1]}" if log else first
+        raise InputError(f"the demo can't start: {why}") from None
 
 
 async def _broadcast(
