@@ -130,7 +130,8 @@ class Dispatcher:
         finally:
             await _all(running)
             opening.cancel()
-            if self._buffer:
+            # A ledger that failed is not asked once more: leaving it frees what is reserved, now or by the next run.
+            if self._buffer and not self._failure:
                 await self._drain.give_back([*self._buffer])
         if self._failure:
             raise self._failure
@@ -155,6 +156,9 @@ class Dispatcher:
         sent = self._sending.pop(row)
         try:
             outcome = await self._delivery.deliver(sent, str(task_run.id or ""))
+        except Exception as failure:
+            self._fail(failure)  # here, as Prefect keeps it in the run's state
+            raise
         finally:
             self._slots.release()
         match outcome.state:
@@ -202,12 +206,19 @@ class Dispatcher:
         try:
             count = 0
             while count < self._batch_size and await self._take_slot():
-                row = await self._next_row()
+                row = None
+                try:
+                    row = await self._next_row()
+                finally:
+                    if row is None:
+                        self._slots.release()
                 if row is None:
-                    self._slots.release()
                     break
                 count += 1
                 self._spawn(sending, one(row))
+        except Exception as failure:
+            self._fail(failure)
+            raise
         finally:
             taken.event.set()
             await _all(sending)
@@ -297,12 +308,12 @@ class Dispatcher:
         return one
 
     def _note(self, done: asyncio.Task[Any]) -> None:
+        if not done.cancelled() and (error := done.exception()):
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         """A send that raised: the ledger failed, or we did. Nothing more is sent."""
-        error = None if done.cancelled() else done.exception()
-        state = None if done.cancelled() or error else done.result()
-        if isinstance(state, State) and state.is_failed() and isinstance(state.data, BaseException):
-            error = state.data
-        if error is None or isinstance(error, ClaimLostError):
+        if isinstance(error, ClaimLostError):
             return
         self._failure = self._failure or error
         self.stop(error.message if isinstance(error, WhatsAppError) else f"unexpected {type(error).__name__}")

@@ -113,15 +113,20 @@ def test_a_database_that_is_down_for_ten_seconds_holds_the_sends_up_and_nothing_
     assert (report["accepted"], report["unknown"]) == (200, 0)
 
 
+@pytest.mark.parametrize("runs", ["send", "batch"])
 def test_a_database_that_stays_down_stops_the_run_and_the_next_one_finishes(
-    own_postgres: Postgres, runner: Runner, arguments: Arguments, after: After, accepted: Accepted
+    own_postgres: Postgres, runner: Runner, arguments: Arguments, after: After, accepted: Accepted, runs: str
 ) -> None:
     """What had left and could not be settled is unknown; the rest is sent once it is back."""
-    job = arguments(own_postgres.create_database("drill"), 200, patience_seconds=2)
+    job = arguments(own_postgres.create_database("drill"), 300, patience_seconds=2, runs=runs)
     run = runner.start(job)
     wait_until(lambda: accepted() >= 20, "20 accepted")
     own_postgres.stop()
+    began, before = time.monotonic(), len(run.witnessed())
     assert run.outcome()["error"] == "LedgerError"
+    assert time.monotonic() - began < 60
+    claims = [word for word, _ in run.witnessed()[before:] if word == "claim?"]
+    assert len(claims) <= 8, "one failed claim stops the run; it does not go on to fail with every row"
     own_postgres.start()
     again = runner.start(job).report()
     left = after(job)
