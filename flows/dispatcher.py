@@ -14,6 +14,7 @@ from typing import Any, Literal
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.logging import get_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect_whatsapp.flows.delivery import Build, Delivery, Tally
@@ -29,6 +30,11 @@ MAX_IN_FLIGHT = 64
 UNPACED_IN_FLIGHT = 32
 PARKED_AT_MOST = 256
 WINDOW_AT_MOST = 256
+
+# Together longer than a server's restart.
+SHOWING_PAUSES = (1.0, 5.0, 15.0, None)
+
+_logger = get_logger("prefect_whatsapp.dispatcher")
 
 Runs = Literal["send", "batch"]
 BatchRows = list[tuple[Row, Outcome]]
@@ -222,13 +228,29 @@ class Dispatcher:
         finally:
             taken.event.set()
             await _all(sending)
-        if self._on_batch and rows:
-            await self._on_batch(number, rows)
+        await self._tell(number, rows)
         counts = {state: sum(outcome.state is state for _, outcome in rows) for state in SendState}
         said = ", ".join(f"{n} {'not sent' if s is SendState.QUEUED else s}" for s, n in counts.items() if n)
         if counts[SendState.UNKNOWN]:
             return Failed(name="Unknown", message=said)
         return Completed(message=said)
+
+    async def _tell(self, number: int, rows: BatchRows) -> None:
+        """Show a batch's rows in Prefect: its server may be away for a while, and that must not fail the batch."""
+        for pause in SHOWING_PAUSES:
+            try:
+                if self._on_batch and rows:
+                    await self._on_batch(number, rows)
+            except Exception as failure:
+                if pause is None:
+                    name = type(failure).__name__
+                    _logger.warning(
+                        "The rows of batch %d are not shown in Prefect (%s); the ledger has them.", number, name
+                    )
+                    return
+                await asyncio.sleep(pause)
+            else:
+                return
 
     # Rows and slots -------------------------------------------------------------------------------------------------
 

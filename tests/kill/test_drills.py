@@ -47,15 +47,16 @@ def test_a_provider_that_drops_connections_after_accepting_leaves_these_unknown_
     assert (again["unknown"], again["accepted"]) == (12, 68)
 
 
+@pytest.mark.parametrize("runs", ["send", "batch"])
 def test_the_prefect_server_restarted_in_mid_run_costs_no_send(
-    tmp_path: Path, arguments: Arguments, after: After, accepted: Accepted
+    tmp_path: Path, arguments: Arguments, after: After, accepted: Accepted, runs: str
 ) -> None:
     """The sends go on while it is away, and the flow run ends as usual once it is back."""
     server = start_prefect_server(tmp_path / "server")
     port = int(server.url.rpartition(":")[2])
     try:
         with Runner(tmp_path / "runs", f"{server.url}/api") as runner:
-            job = arguments(str(tmp_path / "ledger.db"), 200)
+            job = arguments(str(tmp_path / "ledger.db"), 200, runs=runs, batch_size=25)
             run = runner.start(job)
             wait_until(lambda: accepted() >= 20, "20 accepted")
             server.stop()
