@@ -1,0 +1,91 @@
+"""Every Python and console block of the documents at the root, run in order as a reader would, on the sandbox."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.s3 import CREDENTIALS, bucket_block
+from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
+from prefect_whatsapp.sandbox.server import RunningSandbox
+from pydantic import SecretStr
+from senders import sender_of
+from snippets import RUN, SHOWN, Runner, Snippet, read_snippets
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "ADDING_A_PROVIDER.md", "CONTRIBUTING.md")
+SNIPPETS = [snippet for name in DOCUMENTS for snippet in read_snippets(ROOT / name)]
+
+SENT = "sent"
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+async def faults_found(
+    _server: Process, _sandbox: RunningSandbox, s3_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What is wrong with each snippet; they run once, in order, because a later one may use what an earlier one did."""
+    folder = tmp_path_factory.mktemp("reader")
+    api = f"{_server.url}/api"
+    storage = bucket_block(s3_url, "broadcasts")
+    await storage.aupload_from_path(write_sample_mp3(folder / "weekly.mp3"), "weekly.mp3")
+    await storage.aupload_from_path(write_recipients(folder / "list.csv", 20), "list.csv")
+    _sandbox.reset()
+    with temporary_settings({PREFECT_API_URL: api}):
+        await sender_of("graph", _sandbox.url).asave("weekly", overwrite=True)
+        await Secret(value=SecretStr("+16505550123")).asave("my-phone", overwrite=True)
+    environment = {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": s3_url,
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(folder / "home"),
+    }
+    runner = Runner(folder, ROOT, environment)
+    found = {str(snippet): runner.run(snippet) for snippet in SNIPPETS if snippet.language in RUN}
+    kinds = Counter(message["kind"] for message in _sandbox.messages())
+    return found | {SENT: ", ".join(f"{count} {kind}" for kind, count in kinds.items())}
+
+
+@pytest.mark.parametrize("snippet", [each for each in SNIPPETS if each.language in RUN], ids=str)
+def test_a_snippet_runs(faults_found: dict[str, str], snippet: Snippet) -> None:
+    assert not faults_found[str(snippet)]
+
+
+def test_the_snippets_sent_what_they_say(faults_found: dict[str, str]) -> None:
+    """The first screen's flow sends one voice note, the broadcast one to each of the list."""
+    assert faults_found[SENT] == "21 audio"
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+def test_a_snippets_language_says_whether_it_is_run(snippet: Snippet) -> None:
+    assert snippet.language in RUN | SHOWN
+
+
+def test_the_first_screen_has_the_two_commands_and_a_flow_of_ten_lines() -> None:
+    commands, flow = read_snippets(ROOT / "README.md")[:2]
+    assert commands.commands == ["make demo", "make test"]
+    imports_aside = [line for line in flow.text.splitlines() if line and not line.startswith(("from ", "import "))]
+    assert "@flow" in flow.text
+    assert "send_audio" in flow.text
+    assert len(imports_aside) <= 10
+    assert len([line for line in flow.text.splitlines() if line]) <= 11
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[A-Z_]+\.md|[\w-]+\.(?:txt|toml|yaml|env))`", text)
+    missing = [path for path in named if not (ROOT / path).exists() and not path.startswith("/")]
+    assert not missing
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {
+        t for name in DOCUMENTS for t in re.findall(r"`make ([a-z-]+)`", (ROOT / name).read_text(encoding="utf-8"))
+    }
+    assert named <= targets

@@ -1,0 +1,123 @@
+"""The fenced code blocks of a document, and how each kind is run."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^( *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
+RUN = {"python", "console"}
+SHOWN = {"text", "yaml", "toml", "json", "csv", "env"}  # what isn't run
+SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A fenced block.
+
+    Attributes:
+        document: Name of the file.
+        line: Where it begins.
+        language: What it is.
+        text: What stands in it.
+    """
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line} {self.language}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines of a console block that are typed."""
+        return [line.removeprefix("$ ") for line in self.text.splitlines() if line.startswith("$ ")]
+
+
+def read_snippets(document: Path) -> list[Snippet]:
+    """List a document's fenced blocks in order."""
+    text = document.read_text(encoding="utf-8")
+    return [
+        Snippet(document.name, text.count("\n", 0, found.start()) + 1, found["language"], found["text"])
+        for found in _FENCE.finditer(text)
+    ]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs snippets one after the other in one folder, as a reader would.
+
+    Attributes:
+        folder: Where the reader is.
+        root: The checkout.
+        environment: Where the Prefect server, S3 and the home are.
+    """
+
+    folder: Path
+    root: Path
+    environment: Mapping[str, str]
+
+    def run(self, snippet: Snippet) -> str:
+        """Run one snippet; what is wrong with it, or nothing."""
+        if snippet.language == "python":
+            script = self.folder / f"snippet_{snippet.line}.py"
+            script.write_text(snippet.text, encoding="utf-8")
+            return self._done([sys.executable, str(script)])
+        if not snippet.commands:
+            return "a console block without a line that begins with `$ `"
+        return "\n".join(filter(None, map(self._command, snippet.commands)))
+
+    def _command(self, line: str) -> str:
+        words = shlex.split(line)
+        match words[:2]:
+            case ["make", *_]:  # the tests are one of its targets: only whether there is such a target
+                return self._done(["make", "--dry-run", *words[1:]], cwd=self.root)
+            case ["pip", "install"]:
+                pip = [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--dry-run",
+                    "--no-deps",
+                    "--no-build-isolation",
+                ]
+                return self._done([*pip, *words[2:]], cwd=self.root)
+            case ["prefect-whatsapp", "sandbox"]:
+                return self._until_it_speaks(["prefect-whatsapp", "sandbox", "--port", "0"])
+            case _:
+                return self._done(["bash", "-c", line])
+
+    def _done(self, command: list[str], cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.folder,
+            env=self._whole(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        return f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}" if done.returncode else ""
+
+    def _until_it_speaks(self, command: list[str]) -> str:
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self._whole(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as running:
+            assert running.stdout is not None
+            spoke = running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            said = spoke + running.stdout.read()
+        return "" if spoke.startswith("http://127.0.0.1:") and "Traceback" not in said else said
+
+    def _whole(self) -> dict[str, str]:
+        scripts = str(Path(sys.executable).parent)
+        path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
+        return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120", **self.environment}
