@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect_whatsapp import blocks
 
 pytestmark = [pytest.mark.wheel, pytest.mark.slow]
 
@@ -135,11 +136,11 @@ def test_prefect_finds_the_blocks_by_the_collection_entry_point(installed: Insta
         "print(json.dumps([module.__name__, module.__all__]))"
     )
     assert loaded[0] == "prefect_whatsapp.blocks"
-    assert set(loaded[1]) == BLOCKS
+    assert set(loaded[1]) == set(blocks.__all__) >= BLOCKS
 
 
 @pytest.mark.server
-def test_prefect_block_register_shows_the_five_blocks_to_a_server(installed: Installed, prefect_api: str) -> None:
+def test_prefect_block_register_shows_the_blocks_to_a_server(installed: Installed, prefect_api: str) -> None:
     installed.run("python", "-c", _REGISTER, prefect_api)
     answer = httpx.post(f"{prefect_api}/block_types/filter", json={"limit": 200}, trust_env=False).raise_for_status()
     assert {
