@@ -1,5 +1,6 @@
 """What is uploaded is used by every later broadcast, and brought again once where it is gone."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.media import cache_directory
 from prefect_whatsapp.sandbox.server import RunningSandbox, SandboxSettings
 from senders import sender_of
 
@@ -18,6 +20,7 @@ Arguments = Callable[..., dict[str, Any]]
 async def test_the_next_broadcast_of_the_same_audio_uploads_and_transcodes_nothing(
     sandbox: RunningSandbox, broadcast_arguments: Arguments
 ) -> None:
+    shutil.rmtree(cache_directory(), ignore_errors=True)  # an earlier test may have made this very note
     first = await broadcast_audio(**broadcast_arguments(4))
     second = await broadcast_audio(**broadcast_arguments(4))
     assert (first.uploads, first.transcodes) == (1, 1)
