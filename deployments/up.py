@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,18 @@ from prefect_whatsapp.sandbox.settings import SandboxSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFERRED_PORTS = {"prefect": 4200, "sandbox": 8090, "s3": 5000}
+PREFECT = [sys.executable, "-m", "prefect"]
 POOL, BUCKET = "whatsapp", "broadcasts"
-PROVIDERS = ("graph", "chat-api", "wawp", "waha")
 STOP_SECONDS = 15.0
 
 
-def up(state: Path, *, recipients: int = 200) -> dict[str, Any]:
+def up(state: Path, *, recipients: int = 200, ports: Mapping[str, int] = PREFERRED_PORTS) -> dict[str, Any]:
     """Start what a broadcast needs, save the blocks and deploy the flows.
 
     Args:
         state: Folder of what is kept.
         recipients: People on the sample list.
+        ports: Ports to take if they are free and an earlier `up` took no others; 0 for any.
 
     Returns:
         The addresses and process ids, as written to `state/up.json`.
@@ -54,36 +57,35 @@ def up(state: Path, *, recipients: int = 200) -> dict[str, Any]:
         return known
     stop(state)
     state.mkdir(parents=True, exist_ok=True)
-    ports = {name: _port(known.get("ports", {}).get(name, wished)) for name, wished in PREFERRED_PORTS.items()}
-    environment = {
-        **QUIET,
-        "PREFECT_HOME": str(state / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{ports['prefect']}/api",
+    ports = {name: _port(known.get("ports", {}).get(name, wished)) for name, wished in ports.items()}
+    api = f"http://127.0.0.1:{ports['prefect']}/api"
+    environment = {"PREFECT_HOME": str(state / "prefect"), "PREFECT_API_URL": api, "PREFECT_PROFILE": "ephemeral"}
+    starts: dict[str, Callable[[], Process]] = {
+        "s3": lambda: start_s3(state / "s3", port=ports["s3"]),
+        "sandbox": lambda: _sandbox(state, ports["sandbox"]),
+        "prefect": lambda: start_prefect_server(state / "prefect", port=ports["prefect"]),
     }
     started: dict[str, Process] = {}
     try:
-        started["s3"] = start_s3(state / "s3", port=ports["s3"])
-        started["sandbox"] = start_process(
-            "the sandbox",
-            [sys.executable, "-m", "prefect_whatsapp.sandbox", "--port", str(ports["sandbox"]),
-             "--settings", SandboxSettings(fetch_links=True).model_dump_json()],
-            url=f"http://127.0.0.1:{ports['sandbox']}",
-            ready="/_sandbox/truth",
-            log=state / "sandbox.log",
-        )  # fmt: skip
-        started["prefect"] = start_prefect_server(state / "prefect", port=ports["prefect"])
-        os.environ.update(environment)
-        asyncio.run(_fill(state, started["s3"].url, started["sandbox"].url, recipients))
-        _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
-        _run([*PREFECT, "--no-prompt", "deploy", "--all"])
-        started["worker"] = _worker(state)
+        with ThreadPoolExecutor() as pool:
+            starting = {name: pool.submit(start) for name, start in starts.items()}
+        for name, future in starting.items():
+            if not future.exception():
+                started[name] = future.result()
+        for future in starting.values():
+            future.result()
+        fill = [str(recipients), started["s3"].url, started["sandbox"].url]
+        _run([sys.executable, __file__, "fill", "--state", str(state), "--with", *fill], environment)
+        _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+        _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
+        started["worker"] = _worker(state, environment)
     except BaseException:
         for process in reversed(started.values()):
             process.stop()
         raise
     told = {
         "url": started["prefect"].url,
-        "api": environment["PREFECT_API_URL"],
+        "api": api,
         "sandbox": started["sandbox"].url,
         "s3": started["s3"].url,
         "ports": ports,
@@ -111,10 +113,7 @@ def stop(state: Path) -> list[str]:
     return ended
 
 
-PREFECT = [sys.executable, "-m", "prefect"]
-
-
-async def _fill(state: Path, s3: str, sandbox: str, recipients: int) -> None:
+async def _fill(state: Path, recipients: int, s3: str, sandbox: str) -> None:
     """Put a sample broadcast into S3 and save the blocks that the forms and the weekly deployment name."""
     from prefect_whatsapp.blocks import Ledger
     from prefect_whatsapp.cli.demo import sandbox_sender
@@ -126,12 +125,23 @@ async def _fill(state: Path, s3: str, sandbox: str, recipients: int) -> None:
     for name in ("sandbox", "weekly"):
         await bucket.asave(name, overwrite=True)
         await graph.asave(name, overwrite=True)
-    for provider in PROVIDERS[1:]:
+    for provider in ("chat-api", "wawp", "waha"):
         await sandbox_sender(provider, sandbox).asave("sandbox", overwrite=True)
     await Ledger().asave("embedded", overwrite=True)
 
 
-def _worker(state: Path) -> Process:
+def _sandbox(state: Path, port: int) -> Process:
+    settings = SandboxSettings(fetch_links=True).model_dump_json()
+    return start_process(
+        "the sandbox",
+        [sys.executable, "-m", "prefect_whatsapp.sandbox", "--port", str(port), "--settings", settings],
+        url=f"http://127.0.0.1:{port}",
+        ready="/_sandbox/truth",
+        log=state / "sandbox.log",
+    )
+
+
+def _worker(state: Path, environment: Mapping[str, str]) -> Process:
     port = free_port()
     return start_process(
         "the worker",
@@ -139,24 +149,29 @@ def _worker(state: Path) -> Process:
         url=f"http://127.0.0.1:{port}",
         ready="/health",
         log=state / "worker.log",
-        environment={"PREFECT_WORKER_WEBSERVER_PORT": str(port), "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1"},
+        environment={
+            **environment,
+            "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        },
     )
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+def _run(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(  # noqa: S603  # our own command line
+        command, cwd=ROOT, env={**os.environ, **QUIET, **environment}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise ServiceError(f"{' '.join(command[2:])} failed: {(done.stdout + done.stderr).strip()}")
+        raise ServiceError(f"{' '.join(command[1:4])} … failed: {(done.stdout + done.stderr)[-2_000:].strip()}")
 
 
 def _port(wished: int) -> int:
-    import socket
-
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", wished))
-            return wished
+            return int(listener.getsockname()[1])
     return free_port()
 
 
@@ -198,22 +213,30 @@ def _wait(done: Callable[[], bool], seconds: float) -> bool:
 def main() -> None:
     """Run `up` or `down`."""
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("what", choices=("up", "down"))
+    parser.add_argument("what", choices=("up", "down", "fill"))
     parser.add_argument("--state", type=Path, default=ROOT / ".up")
     parser.add_argument("--recipients", type=int, default=200)
+    parser.add_argument("--any-ports", action="store_true", help="leave the usual ports to others")
+    parser.add_argument("--with", nargs=3, dest="services", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.what == "fill":  # `up` itself, in a process whose Prefect has the right settings
+        people, s3, sandbox = given.services
+        asyncio.run(_fill(given.state, int(people), s3, sandbox))
+        return
     if given.what == "down":
         print(f"Stopped: {', '.join(stop(given.state)) or 'nothing was running'}.")
         return
     try:
-        told = up(given.state, recipients=given.recipients)
+        ports = dict.fromkeys(PREFERRED_PORTS, 0) if given.any_ports else PREFERRED_PORTS
+        told = up(given.state.resolve(), recipients=given.recipients, ports=ports)
     except ServiceError as failure:
         sys.exit(f"make up: {failure}")
     print(
         f"Prefect UI     {told['url']}\n"
         f"sandbox        {told['sandbox']}  (what was sent: {told['sandbox']}/_sandbox/messages)\n"
         f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
-        "In the UI: Deployments → on-demand of broadcast-audio → Run. `make down` ends it all.\n"
+        "In the UI: Deployments → voice-note-to-a-list → Run; the block is sandbox, the files weekly.mp3 and list.csv.\n"
+        "`make down` ends it all.\n"
         f"In a shell: export PREFECT_API_URL={told['api']}"
     )
 

@@ -5,6 +5,7 @@ Descriptions come from the flows' docstrings, the order from their signatures.
 
 from typing import Annotated, Any, Literal
 
+from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import (
     ChatApiCredentials,
@@ -14,12 +15,26 @@ from prefect_whatsapp.blocks import (
     WawpCredentials,
 )
 from prefect_whatsapp.models import Contact, Recipient
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 
 def _titled(title: str, **bounds: Any) -> Any:
     # Prefect gives every parameter its name as the title; what stands in the extra is put on after that.
     return Field(json_schema_extra={"title": title}, **bounds)
+
+
+def _block(*kinds: type[Block]) -> BeforeValidator:
+    """Refuse a block of another kind in one sentence; pydantic would say one for each kind."""
+
+    def refuse_others(value: Any) -> Any:
+        if isinstance(value, Block) and not isinstance(value, kinds):
+            wanted = ", ".join(str(kind._block_type_name) for kind in kinds)
+            raise ValueError(
+                f"a block of type {value.get_block_type_slug()} does not fit here; choose one of: {wanted}"
+            )
+        return value
+
+    return BeforeValidator(refuse_others)
 
 
 AnySender = (
@@ -30,15 +45,19 @@ AnySender = (
 )
 
 Broadcast = Annotated[str, _titled("Broadcast")]
-Sender = Annotated[AnySender, _titled("Sender")]
+Sender = Annotated[
+    AnySender,
+    _block(GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials),
+    _titled("Sender"),
+]
 AudioSource = Annotated[str, _titled("Audio")]
 Contacts = Annotated[list[Contact], _titled("Contact cards")]
 Recipients = Annotated[
     Annotated[str, Field(title="A file")] | Annotated[list[str | Recipient], Field(title="Typed in")],
     _titled("Recipients"),
 ]
-Storage = Annotated[Annotated[S3Bucket, Field(title="S3 bucket")] | None, _titled("Storage")]
-LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _titled("Ledger")]
+Storage = Annotated[Annotated[S3Bucket, Field(title="S3 bucket")] | None, _block(S3Bucket), _titled("Storage")]
+LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _block(Ledger), _titled("Ledger")]
 Voice = Annotated[bool, _titled("Voice note")]
 Convert = Annotated[bool, _titled("Let the service convert")]
 InFlight = Annotated[int, _titled("Requests at once", ge=0, le=64)]

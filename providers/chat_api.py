@@ -194,6 +194,10 @@ class ChatApi(Gateway):
             self.refuse("contacts", "sendContact needs a WhatsApp number on each card")
         return self._send("sendContact", {"contactId": ids[0] if len(ids) == 1 else ids}, to)
 
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text by `sendMessage`."""
+        return self._send("sendMessage", {"body": self.take_text(text)}, to)
+
     def accepts_unconverted(self, audio: Audio) -> bool:
         """Whether basic audio may go as it is: AAC, AMR, MP3, MP4 or OGG."""
         return bare_type(audio.mime_type) in _BASIC_AUDIO

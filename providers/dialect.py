@@ -17,6 +17,7 @@ from .errors import VERDICT_ERRORS, OutcomeUnknownError, UnsupportedError, Verdi
 from .wire import Credential, Exchange, Response
 
 AudioForm = Literal["media id", "inline", "link"]
+MAX_TEXT = 4096  # characters, on each of the services
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,25 @@ class Dialect(ABC):
     @abstractmethod
     def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
         """Send one or more contact cards in one message; arguments and errors as for `send_audio`."""
+
+    @abstractmethod
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text, as a notification to a person of one's own; errors as for `send_audio`.
+
+        Args:
+            text: 1 to 4,096 characters.
+            to: Recipient, with the message to quote.
+        """
+
+    def take_text(self, text: str) -> str:
+        """Refuse a text that WhatsApp carries nowhere.
+
+        Raises:
+            UnsupportedError: It is empty or too long.
+        """
+        if not text.strip() or len(text) > MAX_TEXT:
+            self.refuse("text", f"a text has 1 to {MAX_TEXT:,} characters, not {len(text):,}")
+        return text
 
     def upload(self, audio: Audio, content: bytes) -> Exchange[str]:
         """Upload media and return its id, where the service keeps media.

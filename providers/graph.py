@@ -159,6 +159,15 @@ class Graph(Dialect):
         body["contacts"] = [self._card(contact) for contact in contacts]
         return self._send(body, to)
 
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text; like other free-form messages it reaches only those who wrote within 24 hours.
+
+        Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/text-messages
+        """
+        body = self._envelope("text", to, "", "", "")
+        body["text"] = {"body": self.take_text(text), "preview_url": False}
+        return self._send(body, to)
+
     def upload(self, audio: Audio, content: bytes, *, ttl_minutes: int = 0) -> Exchange[str]:
         """Upload media; its id lives 30 days and belongs to this number.
 

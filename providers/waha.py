@@ -115,6 +115,10 @@ class Waha(WahaLike):
             self.refuse("contacts", "a message needs at least one card")
         return self._message("sendContactVcard", {"contacts": [self._card(contact) for contact in contacts]}, to)
 
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text by `sendText`."""
+        return self._message("sendText", {"text": self.take_text(text)}, to)
+
     def _card(self, contact: Contact) -> dict[str, str]:
         if not (contact.formatted_name and contact.all_phones):
             self.refuse("contacts", "each card needs a name and a phone number")

@@ -101,6 +101,13 @@ class Wawp(WahaLike):
                 )
         return self._message("contact", {"contacts": [contact.gateway_object() for contact in contacts]}, to)
 
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text.
+
+        Source: https://api.wawp.net/en/docs/v2/send/text
+        """
+        return self._message("text", {"message": self.take_text(text)}, to)
+
     @property
     def _query(self) -> dict[str, str]:
         return {"instance_id": self.instance_id}

@@ -17,11 +17,15 @@ _PATH = re.compile(r"/(?:instance)?([\w-]+)/(\w+)/?")
 _DATA = re.compile(r"data:(audio/[\w.+-]+)(?:;\s*codecs=opus)?;base64,")
 _ADDRESS = {"phone", "chatId", "quotedMsgId"}
 _FIELDS = {
+    "sendMessage": _ADDRESS | {"body", "mentionedPhones"},
     "sendPTT": _ADDRESS | {"audio"},
     "sendFile": _ADDRESS | {"body", "filename", "caption", "cached", "mentionedPhones", "voice"},
     "sendContact": _ADDRESS | {"contactId", "contacts"},
     "sendVCard": {"phone", "chatId", "vcard"},
 }
+_KINDS = {"sendMessage": "text", "sendPTT": "audio", "sendFile": "audio"} | dict.fromkeys(
+    ("sendContact", "sendVCard"), "contacts"
+)
 _READS = ("status", "showMessagesQueue", "clearMessagesQueue")
 _HELD = "Status of the account not equals authenticated. Message will be sent after authorization."
 _WRONG_PHONE = "Wrong phone format: it should contain only numbers, country code first, 9-14 characters long"
@@ -127,11 +131,15 @@ class ChatApiService(Service):
         message = Message(
             service=self.name,
             recipient=_recipient(body),
-            kind="audio" if method in ("sendPTT", "sendFile") else "contacts",
+            kind=_KINDS[method],
             reply_to=str(body.get("quotedMsgId", "")),
             body={key: value for key, value in body.items() if key not in ("audio", "body")},
         )
-        if method == "sendPTT":
+        if method == "sendMessage":
+            if not (isinstance(body.get("body"), str) and 0 < len(body["body"]) <= 4096):
+                raise _Refused("body is required: 1 to 4096 characters")
+            message.body = body
+        elif method == "sendPTT":
             message.voice = True
             await self._audio(body.get("audio"), message)
         elif method == "sendFile":

@@ -29,6 +29,8 @@ _ENVELOPE: dict[str, Any] = {
 }
 _AUDIO = _ENVELOPE | {"audio": {"id": _TEXT, "link": _TEXT, "voice": _FLAG}}
 _CONTACTS = _ENVELOPE | {"contacts": [_CARD]}
+_TEXTS = _ENVELOPE | {"text": {"body": _TEXT, "preview_url": _FLAG}}
+_SHAPES = {"audio": _AUDIO, "contacts": _CONTACTS, "text": _TEXTS}
 _USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[0-9A-Za-z]{1,128}")
 _SEPARATORS = str.maketrans("", "", " -()")
 
@@ -61,9 +63,9 @@ def read_message(body: Any, own_digits: str) -> Message:
     if body.get("messaging_product") != "whatsapp":
         raise BodyFault(100, "The parameter messaging_product is required.")
     kind = body.get("type", "text")
-    if kind not in ("audio", "contacts"):
-        raise BodyFault(131051, f"Message type {kind!r} is not supported here; audio and contacts are.")
-    _closed(body, _AUDIO if kind == "audio" else _CONTACTS, "")
+    if not isinstance(kind, str) or kind not in _SHAPES:
+        raise BodyFault(131051, f"Message type {kind!r} is not supported here; audio, contacts and text are.")
+    _closed(body, _SHAPES[kind], "")
     callback = body.get("biz_opaque_callback_data", "")
     if len(callback) > 512:
         raise BodyFault(100, "Param biz_opaque_callback_data must be at most 512 characters long.")
@@ -80,8 +82,10 @@ def read_message(body: Any, own_digits: str) -> Message:
     )
     if kind == "audio":
         _audio(body, message)
-    else:
+    elif kind == "contacts":
         _contacts(body, message)
+    elif not 0 < len((body.get("text") or {}).get("body", "")) <= 4096:
+        raise BodyFault(100, "Param text['body'] must be at least 1 and at most 4096 characters long.")
     return message
 
 

@@ -23,7 +23,7 @@ class Message:
     Attributes:
         service: `graph`, `chat-api`, `wawp` or `waha`.
         recipient: E.164 digits of a person, or the group's, newsletter's or user's id.
-        kind: `audio` or `contacts`.
+        kind: `audio`, `contacts` or `text`.
         message_id: The id that was given.
         voice: Whether it was to be a voice note.
         media: Media id, link, or `sha256:` of inline bytes.

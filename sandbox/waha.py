@@ -13,9 +13,11 @@ from .truth import Action, Message
 
 _SESSION = re.compile(r"/api/sessions/([^/]+)/?")
 _FIELDS = {
+    "/api/sendText": {"session", "chatId", "text", "reply_to", "linkPreview", "linkPreviewHighQuality"},
     "/api/sendVoice": {"session", "chatId", "file", "convert", "reply_to"},
     "/api/sendContactVcard": {"session", "chatId", "contacts", "reply_to"},
 }
+_KINDS = {"/api/sendText": "text", "/api/sendVoice": "audio", "/api/sendContactVcard": "contacts"}
 _FILE_FIELDS = ("mimetype", "filename", "url", "data")
 
 
@@ -91,11 +93,17 @@ class WahaService(Service):
         message = Message(
             service=self.name,
             recipient=recipient,
-            kind="audio" if call.path == "/api/sendVoice" else "contacts",
+            kind=_KINDS[call.path],
             reply_to=str(body.get("reply_to") or ""),
             body={key: value for key, value in body.items() if key != "file"},
         )
-        fault = await self._voice(body, message) if message.kind == "audio" else _cards(body.get("contacts"), message)
+        if message.kind == "audio":
+            fault = await self._voice(body, message)
+        elif message.kind == "contacts":
+            fault = _cards(body.get("contacts"), message)
+        else:
+            written = isinstance(body.get("text"), str) and 0 < len(body["text"]) <= 4096
+            fault = "" if written else "text must be longer than or equal to 1 characters"
         return self._bad_request(fault) if fault else await self.send(message)
 
     async def _voice(self, body: dict[str, Any], message: Message) -> str:

@@ -10,14 +10,17 @@ from .gateway import chat_key, contact_fault
 from .service import Answer, Call, Service, throttle_headers
 from .truth import Action, Message
 
-_ACTIONS = {"/v2/send/voice": Action.SEND, "/v2/send/contact": Action.SEND, "/v2/session/info": Action.CHECK}
+_KINDS = {"/v2/send/voice": "audio", "/v2/send/contact": "contacts", "/v2/send/text": "text"}
+_ACTIONS = dict.fromkeys(_KINDS, Action.SEND) | {"/v2/session/info": Action.CHECK}
 _CREDENTIAL = {"instance_id", "access_token"}
 _FIELDS = {
+    "/v2/send/text": {"chatId", "message", "reply_to"},
     "/v2/send/voice": {"chatId", "file[url]", "file[filename]", "file[mimetype]", "convert", "reply_to"},
     "/v2/send/contact": {"chatId", "contacts", "reply_to"},
     "/v2/session/info": set[str](),
 }
 _REQUIRED = {
+    "/v2/send/text": ("chatId", "message"),
     "/v2/send/voice": ("chatId", "file[url]", "file[filename]", "file[mimetype]", "convert"),
     "/v2/send/contact": ("chatId", "contacts"),
     "/v2/session/info": (),
@@ -104,11 +107,16 @@ class WawpService(Service):
         message = Message(
             service=self.name,
             recipient=recipient,
-            kind="audio" if path.endswith("voice") else "contacts",
+            kind=_KINDS[path],
             reply_to=str(given.get("reply_to") or ""),
             body={name: value for name, value in given.items() if name not in _CREDENTIAL},
         )
-        fault = await self._voice(given, message) if message.kind == "audio" else _cards(given["contacts"], message)
+        if message.kind == "audio":
+            fault = await self._voice(given, message)
+        elif message.kind == "contacts":
+            fault = _cards(given["contacts"], message)
+        else:
+            fault = "" if 0 < len(str(given["message"])) <= 4096 else "message must have 1 to 4096 characters"
         return self._error(400, "invalid_param", fault) if fault else await self.send(message)
 
     async def _voice(self, given: dict[str, Any], message: Message) -> str:

@@ -37,4 +37,4 @@ def test_the_form_masks_every_secret(block: type[Any]) -> None:
 
 def test_each_class_is_exported_and_has_a_name_of_its_own() -> None:
     slugs = [getattr(blocks, name)._block_type_slug for name in blocks.__all__]
-    assert len(set(slugs)) == len(blocks.__all__) == 5
+    assert len(set(slugs)) == len(blocks.__all__) == 6

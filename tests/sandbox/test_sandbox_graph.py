@@ -50,8 +50,8 @@ def audio(**members: Any) -> dict[str, Any]:
         (without("messaging_product"), 100),
         (without("to"), 131008),
         (without("contacts"), 131008),
-        (without("type"), 131051),
-        (BODY | {"type": "text", "text": {"body": "Hello"}}, 131051),
+        (without("type"), 100),  # it is then a text
+        (BODY | {"type": "sticker", "sticker": {"id": "1"}}, 131051),
         (BODY | {"chatId": "16505550123@c.us"}, 100),
         (BODY | {"audio": {"id": "1"}}, 100),
         (BODY | {"to": None}, 100),
