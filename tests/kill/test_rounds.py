@@ -26,7 +26,7 @@ def test_killed_anywhere_and_run_again_nobody_gets_it_twice_and_nobody_is_forgot
     played = [*rig.play_all(len(KINDS), workers=4)]
     assert {each.kind for each in played} == {kind.name for kind in KINDS}
     assert [(each.kind, each.database, what) for each in played for what in each.violations] == []
-    assert sum(each.killed for each in played) >= len(played)
+    assert [each.kind for each in played if not each.killed] == []
     assert sum(each.unknown for each in played) > 0
     assert sum(each.twice + each.forgotten for each in played) == 0
 

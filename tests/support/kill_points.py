@@ -17,12 +17,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
-from prefect_whatsapp.ledger import Drain, LedgerStore, Outcome, Row
-from prefect_whatsapp.ledger import drain as ledger_drain
+from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, Row
 from prefect_whatsapp.ledger import writer as ledger_writer
-from prefect_whatsapp.ledger.schema import sends
 from prefect_whatsapp.ledger.writer import Claim, PostgresCommits, SqliteCommits
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.providers.transport import AsyncClient
@@ -230,12 +227,16 @@ class Witness:
 
 def forget_doubts() -> None:
     """Break the pack's promise: whatever a gone run was sending is queued again. The kill test must see it."""
+    join = LedgerStore.join
 
-    async def free(connection: Any, owner: int, broadcast: int, reason: str) -> int:
-        theirs = sa.update(sends).where(sends.c.broadcast == broadcast, sends.c.owner == owner)
-        return int((await connection.execute(theirs.values(owner=None, state=SendState.QUEUED))).rowcount)
+    @functools.wraps(join)
+    @asynccontextmanager
+    async def forgetful(store: LedgerStore, record: BroadcastRecord, **others: Any) -> AsyncIterator[Drain]:
+        async with join(store, record, **others) as drain:
+            await store.requeue(record, SendState.UNKNOWN)
+            yield drain
 
-    ledger_drain._free_rows = free
+    LedgerStore.join = forgetful  # type: ignore[method-assign,assignment]
 
 
 def after_sends(count: int, act: Callable[[], None]) -> None:
