@@ -177,7 +177,9 @@ class Broadcast:
 
     async def _approval(self) -> None:
         """Wait for a person; what the ledger holds now is what goes, the list isn't read again."""
-        self._log.warning("Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu.")
+        self._log.warning(
+            "Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu."
+        )
         await apause_flow_run(timeout=APPROVAL_SECONDS, poll_interval=3, key="approve")
 
     def _check_link_life(self, counts: dict[SendState, int]) -> None:
