@@ -1,0 +1,141 @@
+"""What `make up` brings, for the tests of what a person sees and an engineer deploys."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+# The scheduler looks each minute and the worker 10 s ahead, which a test would wait for.
+SETTINGS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _run_up(what: str, state: Path) -> str:
+    command = [sys.executable, str(ROOT / "deployments" / "up.py"), what, "--state", str(state), "--any-ports"]
+    done = subprocess.run(
+        [*command, "--recipients", "40"], env={**os.environ, **SETTINGS}, capture_output=True, text=True, timeout=240
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is up.
+
+    Attributes:
+        url: Prefect's UI.
+        api: Prefect's API.
+        sandbox: The simulated services.
+        state: The folder of `up`.
+    """
+
+    url: str
+    api: str
+    sandbox: str
+    state: Path
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask Prefect's API."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            answer = client.request(method, self.api + path, json=body).raise_for_status()
+            return answer.json() if answer.content else None
+
+    def start(self, deployment: str, parameters: dict[str, Any] | None = None, *, at: str | None = None) -> str:
+        """Ask for a run of a deployment, as the UI does; its id.
+
+        Args:
+            deployment: As flow/name.
+            parameters: Beyond the deployment's own.
+            at: When it is due; now, unless it is said.
+        """
+        where = self.ask("GET", f"/deployments/name/{deployment}")["id"]
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}} if at else {"type": "SCHEDULED"}
+        body = {"parameters": parameters or {}, "state": state}
+        return str(self.ask("POST", f"/deployments/{where}/create_flow_run", body)["id"])
+
+    def reached(self, run: str, *states: str, seconds: float = 90.0) -> dict[str, Any]:
+        """Wait until a flow run is in one of the states."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            shown: dict[str, Any] = self.ask("GET", f"/flow_runs/{run}")
+            if shown["state_type"] in states:
+                return shown
+            time.sleep(0.3)
+        raise AssertionError(f"flow run {shown['name']} is still {shown['state_name']}: {self.worker_log()}")
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Wait until a flow run has ended."""
+        return self.reached(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+    def find_run(self, name: str, *, seconds: float = 90.0) -> str:
+        """Wait for a flow run of this name; its id."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := self.ask("POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}):
+                return str(found[0]["id"])
+            time.sleep(0.3)
+        raise AssertionError(f"no flow run is named {name}: {self.worker_log()}")
+
+    def worker_log(self) -> str:
+        """The end of what the worker said."""
+        return (self.state / "worker.log").read_text(errors="replace")[-2_000:]
+
+    def run(self, deployment: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run a deployment to its end."""
+        return self.ended(self.start(deployment, parameters))
+
+    def block(self, slug: str, name: str = "sandbox") -> dict[str, Any]:
+        """A saved block as the form refers to it."""
+        found = self.ask("GET", f"/block_types/slug/{slug}/block_documents/name/{name}")
+        return {"$ref": {"block_document_id": found["id"]}}
+
+    def truth(self) -> dict[str, Any]:
+        """What the simulated services know."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            told: dict[str, Any] = client.get(f"{self.sandbox}/_sandbox/truth").json()
+            return told
+
+    def messages(self, recipient: str) -> list[dict[str, Any]]:
+        """The messages that a recipient got."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            told: list[dict[str, Any]] = client.get(f"{self.sandbox}/_sandbox/messages?recipient={recipient}").json()
+            return told
+
+    def forget(self) -> None:
+        """Empty the truth and stop all faults."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            for what in ("faults", "truth"):
+                client.delete(f"{self.sandbox}/_sandbox/{what}").raise_for_status()
+
+    def fault(self, **fault: Any) -> None:
+        """Let a fault happen from now on."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            client.post(f"{self.sandbox}/_sandbox/faults", json=fault).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    state = tmp_path_factory.mktemp("up")
+    said = _run_up("up", state)
+    try:
+        told = json.loads((state / "up.json").read_text())
+        assert told["url"] in said
+        yield Stack(told["url"], told["api"], told["sandbox"], state)
+    finally:
+        assert "worker, prefect, sandbox, s3" in _run_up("down", state)
+
+
+@pytest.fixture
+def stack(_stack: Stack) -> Stack:
+    """All that `make up` starts, with an empty truth."""
+    _stack.forget()
+    return _stack

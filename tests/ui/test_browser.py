@@ -1,0 +1,123 @@
+"""A person's way through Prefect's real UI, by headless Chromium; its pictures are those of docs/."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
+]
+# `make docs-images` sets it; a test run leaves the tracked pictures alone.
+IMAGES = os.environ.get("PREFECT_WHATSAPP_DOCS_IMAGES", "")
+
+
+@pytest.fixture(scope="module")
+def _browser(_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(_stack.url, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(_browser: Browser, stack: Any) -> Browser:
+    """A tab on the UI of a server with nothing sent yet."""
+    return _browser
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Where pictures of pages go."""
+    return Path(IMAGES or tmp_path)
+
+
+def test_a_person_fills_the_form_approves_the_plan_and_watches_the_broadcast(
+    stack: Any, browser: Browser, images: Path
+) -> None:
+    browser.open("/v2/deployments")
+    browser.follow("voice-note-to-a-list")
+    browser.click("Run")
+    browser.press("menuitem", "Custom run")
+    browser.write("Broadcast", "spring-greeting")
+    browser.choose_tab("Sender", "Meta Graph")
+    browser.choose_block("Sender", "sandbox")
+    browser.write("Audio", "weekly.mp3")
+    browser.write("Recipients", "list.csv")
+    browser.choose_tab("Storage", "S3 bucket")
+    browser.choose_block("Storage", "sandbox")
+    browser.switch("Wait for approval")
+    browser.top()
+    browser.shoot(images / "form.png", height=1000)
+    browser.click("Submit")
+    browser.click("View run")
+    browser.see("Paused", seconds=60)
+    browser.press("tab", "Artifacts")
+    browser.see("Plan: 40 to send")
+    browser.top()
+    browser.shoot(images / "approval.png", height=700)
+    assert stack.truth()["sends"] == 0
+    browser.menu("Resume")
+    browser.click("Resume")  # the dialog asks once more
+    browser.see("Flow run resumed")
+    browser.see("Completed", seconds=60)
+    assert stack.truth()["accepted_total"] == 40
+    run = browser.address
+    browser.press("tab", "Artifacts")
+    browser.follow("whatsapp-spring-greeting-plan")
+    browser.follow_to("/artifacts/artifact/")
+    browser.see("play button")
+    assert [width for width, _ in browser.pictures()] == [640], "the plan shows the waveform"
+    browser.shoot(images / "plan.png", height=1000)
+    browser.open(run.removeprefix(stack.url))
+    browser.press("tab", "Artifacts")
+    browser.follow("whatsapp-spring-greeting-report")
+    browser.follow_to("/artifacts/artifact/")
+    browser.see("Report of spring-greeting")
+    assert [width for width, _ in browser.pictures()] == [1280, 1280], "the outcome, and the sends over time"
+    browser.shoot(images / "report.png", height=1000)
+
+
+def test_each_send_is_a_task_run_with_a_masked_name_and_its_state(stack: Any, browser: Browser, images: Path) -> None:
+    stack.fault(kind="window", recipients=["+12015550107"])
+    stack.fault(kind="drop", accepted=True, on="send", recipients=["+12015550109"])
+    run = stack.run("broadcast-audio/weekly-voice-note", {"broadcast": "masked"})
+    browser.open(f"/v2/runs/flow-run/{run['id']}")
+    browser.press("tab", "Task Runs")
+    browser.see("send-audio …01")
+    browser.search("Search by run name", "…0107")
+    browser.see("Skipped")
+    browser.search("Search by run name", "…0109")
+    browser.see("Unknown")
+    browser.follow("send-audio …0109")
+    browser.see("send-audio …0109")
+    assert "20155501" not in browser.text()
+    browser.open(f"/v2/runs/flow-run/{run['id']}?tab=Artifacts")
+    browser.follow("whatsapp-masked-attention")
+    browser.follow_to("/artifacts/artifact/")
+    browser.see("next step")
+    browser.see("skipped")
+    assert "20155501" not in browser.text()
+    browser.shoot(images / "attention.png", height=500)
+
+
+def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser, images: Path) -> None:
+    browser.open("/v2/deployments")
+    browser.follow("cards-to-a-list")
+    browser.click("Run")
+    browser.press("menuitem", "Custom run")
+    assert browser.options("Unknown sends") == ["hold", "resend"]
+    assert browser.options("A task run for each") == ["send", "batch"]
+    for service in ("Chat-API", "Wawp", "WAHA", "Meta Graph"):
+        browser.choose_tab("Sender", service)
+        browser.choose_block("Sender", "sandbox")
+    browser.open("/v2/blocks/catalog/whatsapp-graph-credentials/create")
+    browser.see("developers.facebook.com")
+    assert browser.kind_of("Access token") == "password"
+    browser.shoot(images / "block.png", height=1000)
