@@ -1,6 +1,5 @@
 """A hundred thousand recipients: planned in chunks, read in pages, and no send dearer for it."""
 
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -36,26 +35,6 @@ async def test_memory_does_not_grow_with_the_list(store: LedgerStore) -> None:
         tracemalloc.stop()
     assert read == MANY
     assert peak < 12 * MEGABYTE
-
-
-@pytest.mark.slow
-async def test_a_send_costs_the_same_however_long_the_list_is(store: LedgerStore) -> None:
-    """Loosely: reading a table of this length even once a group would cost twenty times as much."""
-
-    async def seconds(record: BroadcastRecord, sends: int) -> float:
-        best = float("inf")
-        async with store.join(record, messages_per_second=0) as drain:
-            for _ in range(3):
-                began = time.perf_counter()
-                for _ in range(sends // 3):
-                    (row,) = await drain.take(1)
-                    await drain.claim(row)
-                    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id=f"wamid.{row.id}"))
-                best = min(best, time.perf_counter() - began)
-        return best
-
-    short = await seconds(await plan(store, CHUNK, "short"), 150)
-    assert await seconds(await plan(store, MANY, "long"), 150) < 4 * short
 
 
 async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
