@@ -105,13 +105,13 @@ def test_a_dry_run_asks_the_account_and_nothing_else(stack: Any, form: Form) -> 
 
 
 def test_an_approved_plan_is_frozen_what_was_approved_is_what_goes(stack: Any, form: Form) -> None:
-    filled = form(approve=True, recipients=["+16505550100", "+12015550101"])
+    filled = form(approve=True, recipients=["+12015550100", "+12015550101"])
     run = stack.start(AUDIO, filled)
     stack.reached(run, "PAUSED")
     assert stack.truth()["sends"] == 0
     stack.ask("POST", f"/flow_runs/{run}/resume")
     assert stack.ended(run)["state_type"] == "COMPLETED"
-    assert sorted(stack.truth()["accepted"]) == ["16505550100", "12015550101"]
+    assert sorted(stack.truth()["accepted"]) == ["12015550100", "12015550101"]
 
 
 @pytest.mark.parametrize(
