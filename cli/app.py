@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -75,6 +75,82 @@ def sandbox(
         serve(host=host, port=port)
     except OSError as error:
         raise InputError(f"port {port} on {host} can't be used: {error.strerror or error}") from None
+
+
+@app.command
+def broadcast(
+    name: str,
+    *,
+    sender: str,
+    audio: str = "",
+    contacts: str = "",
+    recipients: tuple[str, ...] = (),
+    storage: str = "",
+    default_region: str = "",
+    voice: bool = True,
+    convert: bool = False,
+    dry_run: bool = False,
+    approve: bool = False,
+    max_messages: int = 0,
+    on_unknown: Literal["hold", "resend"] = "hold",
+    retry_failed: bool = False,
+    runs: Literal["send", "batch"] = "send",
+    batch_size: int = 500,
+    in_flight: int = 0,
+    ledger: LedgerUrl = "",
+    as_json: AsJson = False,
+) -> int:
+    """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats.
+
+    Args:
+        name: Name of the broadcast; {:%G-W%V} in it becomes the date.
+        sender: The account: the service and a saved block, such as graph/weekly, chat-api/…, wawp/… or waha/….
+        audio: Audio file as s3://bucket/key, a key in storage, an https link or a path.
+        contacts: JSON file of contact cards, in place of audio.
+        recipients: The list as s3://bucket/key, a key in storage or a path; or phone numbers and chat ids, repeated.
+        storage: Name of a saved S3 bucket block.
+        default_region: Two-letter country for numbers without a country code.
+        voice: Send a voice note; --no-voice sends basic audio.
+        convert: Let the service transcode (Wawp and WAHA).
+        dry_run: Check and plan, send nothing.
+        approve: Wait after the plan until someone resumes the run in Prefect's UI.
+        max_messages: Messages of this run at most; 0 sends all.
+        on_unknown: Hold sends whose fate is unknown, or send them again.
+        retry_failed: Try again what the service refused in an earlier run.
+        runs: A task run for each send, or for each batch.
+        batch_size: Sends a batch, at most.
+        in_flight: Requests at once; 0 chooses.
+        ledger: Where the ledger is.
+        as_json: Print the report as JSON.
+
+    Returns:
+        0 where nobody is pending or in doubt.
+    """
+    from .broadcast import Asked, run_broadcast
+
+    options: dict[str, Any] = {
+        "default_region": default_region,
+        "dry_run": dry_run,
+        "approve": approve,
+        "max_messages": max_messages,
+        "on_unknown": on_unknown,
+        "retry_failed": retry_failed,
+        "runs": runs,
+        "batch_size": batch_size,
+        "in_flight": in_flight,
+        **({"voice": voice, "convert": convert} if audio else {}),
+    }
+    asked = Asked(
+        name=name,
+        sender=sender,
+        audio=audio,
+        contacts=contacts,
+        recipients=recipients,
+        storage=storage,
+        ledger=ledger,
+        options=options,
+    )
+    return run_broadcast(asked, as_json=as_json)
 
 
 @app.command

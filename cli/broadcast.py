@@ -1,0 +1,205 @@
+"""`prefect-whatsapp broadcast`: run a broadcast from a shell, with a bar that follows the ledger."""
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ..ledger import LedgerStore
+from ..models import ACCEPTED_STATES, Contact, Report, SendState
+from ..providers.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
+FOLLOW_SECONDS = 0.5
+_OPEN = (SendState.QUEUED, SendState.SENDING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line said; `options` are the flows' parameters of the same name.
+
+    Attributes:
+        name: Name of the broadcast, or a pattern.
+        sender: Kind and name of a saved block: `graph/weekly`.
+        audio: The audio, empty for contact cards.
+        contacts: Path of a JSON file of contact cards, empty for audio.
+        recipients: Where the list is, or the one phone number or chat id.
+        storage: Name of a saved S3 bucket block; empty for none.
+        ledger: Where the ledger is.
+        options: More parameters.
+    """
+
+    name: str
+    sender: str
+    audio: str = ""
+    contacts: str = ""
+    recipients: tuple[str, ...] = ()
+    storage: str = ""
+    ledger: str = ""
+    options: Mapping[str, Any]
+
+
+def run_broadcast(asked: Asked, *, as_json: bool) -> int:
+    """Run the broadcast and print its report.
+
+    Returns:
+        0 where nobody is pending or in doubt, else 1.
+
+    Raises:
+        WhatsAppError: It stopped, or nothing could be sent.
+    """
+    # Before Prefect is imported. It writes a line an event and a traceback a failure; the bar and one sentence say the
+    # same here, and the run's own log keeps them.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    from ..flows.names import resolve_name
+    from .books import print_report
+
+    if bool(asked.audio) == bool(asked.contacts):
+        raise InputError("say what to send: either --audio or --contacts")
+    name = resolve_name(asked.name, datetime.datetime.now(datetime.UTC))
+    report = asyncio.run(_run(asked, name, Console(stderr=as_json)))
+    if as_json:
+        print(report.model_dump_json())
+    elif asked.options.get("dry_run"):
+        print(f"Dry run: {report.planned:,} would be sent, {report.removed:,} rows removed.")
+        return 0
+    else:
+        print_report(name, asked.ledger, as_json=False)
+    return 0 if report.complete or asked.options.get("dry_run") else 1
+
+
+async def _run(asked: Asked, name: str, console: Console) -> Report:
+    from ..blocks import Ledger
+    from ..flows import broadcast_audio, broadcast_contacts
+
+    what = (
+        {"contacts": await asyncio.to_thread(_cards, Path(asked.contacts))}
+        if asked.contacts
+        else {"audio": asked.audio}
+    )
+    parameters: dict[str, Any] = {
+        **what,
+        "broadcast": name,
+        "sender": await load_sender(asked.sender),
+        "recipients": _recipients(asked.recipients),
+        "storage": await _storage(asked.storage),
+        "ledger": Ledger.model_validate({"url": asked.ledger}),
+        **asked.options,
+    }
+    ended = asyncio.Event()
+    with _bar(console) as show:
+        following = asyncio.create_task(_follow(name, asked.ledger, show, ended))
+        try:
+            flow: Any = broadcast_contacts if asked.contacts else broadcast_audio
+            state = await flow(**parameters, return_state=True)
+            report: Report = await state.aresult()
+        finally:
+            ended.set()
+            await asyncio.gather(following, return_exceptions=True)
+        show(report.planned, report.planned - report.pending, report.unknown + report.failed)
+    return report
+
+
+async def load_sender(named: str) -> Any:
+    """Load a saved account.
+
+    Args:
+        named: `graph/weekly`: `graph`, `chat-api`, `wawp` or `waha`, and the block's name.
+
+    Raises:
+        InputError: There is no such kind or no such block.
+    """
+    from prefect.blocks.core import Block
+
+    from ..blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
+
+    kinds: Mapping[str, type[Block]] = {
+        "graph": GraphCredentials,
+        "chat-api": ChatApiCredentials,
+        "wawp": WawpCredentials,
+        "waha": WahaCredentials,
+    }
+    kind, _, block = named.partition("/")
+    if kind not in kinds or not block:
+        raise InputError(f"{named!r} names no sender: say the service and a saved block, such as graph/weekly")
+    return await _load(kinds[kind], block)
+
+
+async def _load(kind: "type[Block]", name: str) -> Any:
+    try:
+        return await kind.aload(name)
+    except ValueError:
+        raise InputError(
+            f"there is no saved block {name!r} of the type {kind._block_type_name}: save it in Prefect's UI under Blocks, "
+            "or by its save() in Python"
+        ) from None
+
+
+async def _storage(name: str) -> Any:
+    from prefect_aws import S3Bucket
+
+    return await _load(S3Bucket, name) if name else None
+
+
+def _recipients(given: tuple[str, ...]) -> str | list[str]:
+    """A place if it is one word that is no phone number or chat id; otherwise the people themselves."""
+    if len(given) > 1 or (given and (given[0].startswith("+") or "@" in given[0].rpartition("/")[2])):
+        return list(given)
+    return given[0] if given else ""
+
+
+def _cards(file: Path) -> list[Contact]:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise InputError(f"the cards can't be read from {file}: {type(failure).__name__}") from None
+    try:
+        return [Contact.model_validate(card) for card in (told if isinstance(told, list) else [told])]
+    except ValidationError as wrong:
+        first = wrong.errors(include_input=False)[0]
+        raise InputError(f"a card in {file} can't be used: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+
+
+async def _follow(name: str, ledger: str, show: Any, ended: asyncio.Event) -> None:
+    async with LedgerStore.open(ledger) as store:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), FOLLOW_SECONDS)
+            record = await store.find_broadcast(name)
+            if record is None or record.planned_at is None:
+                continue
+            counts = await store.counts(record)
+            accepted = sum(counts.get(state, 0) for state in ACCEPTED_STATES)
+            settled = sum(number for state, number in counts.items() if state not in _OPEN)
+            show(sum(counts.values()), settled, settled - accepted - counts.get(SendState.SKIPPED, 0))
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Any]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[trouble]}"),
+    )
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+        bar: TaskID = progress.add_task("preparing", total=None, trouble="")
+
+        def show(total: int, settled: int, trouble: int) -> None:
+            told = f"[red]{trouble:,} need a person" if trouble else ""
+            progress.update(bar, description="sending", total=total, completed=settled, trouble=told)
+
+        yield show
