@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
+from prefect_whatsapp.sandbox.s3 import CREDENTIALS
 
 # The scheduler looks each minute and the worker 10 s ahead, which a test would wait for.
 SETTINGS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
@@ -35,12 +37,14 @@ class Stack:
         url: Prefect's UI.
         api: Prefect's API.
         sandbox: The simulated services.
+        s3: The local S3.
         state: The folder of `up`.
     """
 
     url: str
     api: str
     sandbox: str
+    s3: str
     state: Path
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -104,6 +108,17 @@ class Stack:
             told: dict[str, Any] = client.get(f"{self.sandbox}/_sandbox/truth").json()
             return told
 
+    def put(self, key: str, text: str) -> None:
+        """Put a file into the bucket."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.s3,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+        )
+        client.put_object(Bucket="broadcasts", Key=key, Body=text.encode())
+
     def messages(self, recipient: str) -> list[dict[str, Any]]:
         """The messages that a recipient got."""
         with httpx.Client(trust_env=False, timeout=30) as client:
@@ -129,7 +144,7 @@ def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         told = json.loads((state / "up.json").read_text())
         assert told["url"] in said
-        yield Stack(told["url"], told["api"], told["sandbox"], state)
+        yield Stack(told["url"], told["api"], told["sandbox"], told["s3"], state)
     finally:
         assert "worker, prefect, sandbox, s3" in _run_up("down", state)
 

@@ -5,15 +5,23 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 AUTOMATIONS = Path(__file__).resolve().parents[2] / "deployments" / "automations"
 AUDIO = "broadcast-audio/voice-note-to-a-list"
+
+
+@pytest.fixture(autouse=True)
+def _gone_afterwards(stack: Any) -> Iterator[None]:
+    yield
+    for automation in stack.ask("POST", "/automations/filter", {}):
+        stack.ask("DELETE", f"/automations/{automation['id']}")
 
 
 def _apply(stack: Any, *files: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 Form = Callable[..., dict[str, Any]]
 AUDIO = "broadcast-audio/voice-note-to-a-list"
 WEEKLY = "broadcast-audio/weekly-voice-note"
@@ -54,15 +54,6 @@ def test_the_weekly_schedule_waits_for_a_person_and_never_overlaps_itself(stack:
     assert weekly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
 
-def test_a_run_by_a_worker_ends_like_the_demo(stack: Any, form: Form) -> None:
-    ended = stack.run(AUDIO, form())
-    assert (ended["name"], ended["state_type"]) == (form()["broadcast"], "COMPLETED")
-    truth = stack.truth()
-    assert (truth["accepted_total"], truth["duplicates_total"]) == (40, 0)
-    count = {"flow_runs": {"id": {"any_": [ended["id"]]}}, "task_runs": {"name": {"like_": "send-"}}}
-    assert stack.ask("POST", "/task_runs/count", count) == 40
-
-
 def test_each_week_is_a_broadcast_of_its_own_and_a_rerun_resumes_it(stack: Any) -> None:
     now = datetime.datetime.now(datetime.UTC)
     last, this = (when.strftime("weekly-%G-W%V") for when in (now - datetime.timedelta(days=7), now))
@@ -72,6 +63,8 @@ def test_each_week_is_a_broadcast_of_its_own_and_a_rerun_resumes_it(stack: Any) 
     later = stack.run(WEEKLY)
     assert (later["name"], later["state_type"]) == (this, "COMPLETED")
     assert stack.truth()["accepted_total"] == 80, "next week's is another broadcast"
+    count = {"flow_runs": {"id": {"any_": [later["id"]]}}, "task_runs": {"name": {"like_": "send-"}}}
+    assert stack.ask("POST", "/task_runs/count", count) == 40, "each send is a task run, as in the demo"
     due = {"type": "SCHEDULED", "name": "AwaitingRetry", "state_details": {"scheduled_time": now.isoformat()}}
     stack.ask("POST", f"/flow_runs/{earlier['id']}/set_state", {"state": due, "force": True})
     again = stack.ended(earlier["id"])
@@ -104,38 +97,21 @@ def test_a_dry_run_asks_the_account_and_nothing_else(stack: Any, form: Form) -> 
     assert (truth["checks"], truth["calls"]) == (1, 1)
 
 
-def test_an_approved_plan_is_frozen_what_was_approved_is_what_goes(stack: Any, form: Form) -> None:
-    filled = form(approve=True, recipients=["+12015550100", "+12015550101"])
-    run = stack.start(AUDIO, filled)
-    stack.reached(run, "PAUSED")
-    assert stack.truth()["sends"] == 0
-    stack.ask("POST", f"/flow_runs/{run}/resume")
-    assert stack.ended(run)["state_type"] == "COMPLETED"
-    assert sorted(stack.truth()["accepted"]) == ["12015550100", "12015550101"]
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"default_region": "ZZ", "recipients": ["6505550100"]}, "ZZ"),
+        ({"default_region": "ZZ", "recipients": ["2015550100"]}, "ZZ"),
         ({"audio": "nowhere.mp3"}, "nowhere.mp3"),
-        ({"recipients": "nowhere.csv"}, "nowhere.csv"),
         ({"recipients": []}, "empty"),
-        ({"broadcast": "weekly-{:%"}, "weekly-{:%"),
-        ({"sender": "waha"}, "session"),
-        ({"sender": "s3-bucket"}, "sender"),
+        ({"sender": "s3-bucket"}, "s3-bucket"),
     ],
-    ids=["unknown region", "missing audio", "missing list", "empty list", "name", "account", "wrong kind of block"],
+    ids=["unknown region", "missing file", "empty list", "wrong kind of block"],
 )
 def test_wrong_input_gets_one_sentence_in_the_runs_state_and_nothing_is_sent(
     stack: Any, form: Form, change: dict[str, Any], says: str
 ) -> None:
-    if change.get("sender") == "waha":
-        stack.fault(kind="session_down", service="waha")
-        change = {"sender": stack.block("whatsapp-waha-credentials")}
-    elif change.get("sender") == "s3-bucket":
-        change = {"sender": stack.block("s3-bucket")}
-    ended = stack.run(AUDIO, form(**change))
+    blocks = {key: stack.block(value) for key, value in change.items() if key == "sender"}
+    ended = stack.run(AUDIO, form(**{**change, **blocks}))
     assert ended["state_type"] == "FAILED"
     # Prefect's own "… invalid parameters:" stands on a line before what is wrong with a parameter.
     message = ended["state"]["message"].rpartition("invalid parameters:\n - ")[2].strip()
