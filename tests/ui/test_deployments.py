@@ -100,7 +100,7 @@ def test_a_dry_run_asks_the_account_and_nothing_else(stack: Any, form: Form) -> 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"default_region": "ZZ", "recipients": ["2015550100"]}, "ZZ"),
+        ({"default_region": "ZZ", "recipients": ["6505550100"]}, "ZZ"),
         ({"audio": "nowhere.mp3"}, "nowhere.mp3"),
         ({"recipients": []}, "empty"),
         ({"sender": "s3-bucket"}, "s3-bucket"),
