@@ -9,10 +9,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ui lint types wheel server up down kill-test bench docs clean
+.PHONY: help install demo test test-ui lint types wheel server up down docs docs-images kill-test bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Install the package and the development tools into .venv
 
@@ -49,6 +49,19 @@ bench: $(STAMP) ## Measure against the floor and what one would use instead; abo
 
 server: $(STAMP) ## Start a Prefect server with the settings of deployments/server.env
 	set -a; . deployments/server.env; set +a; $(BIN)/prefect server start
+
+up: $(STAMP) ## Start a Prefect server, a worker, simulated services and a local S3, with blocks and deployments there
+	@$(BIN)/python deployments/up.py up
+
+down: $(STAMP) ## Stop what `make up` started; its ledger and runs are kept
+	@$(BIN)/python deployments/up.py down
+
+docs: $(STAMP) ## Write docs/reference from the docstrings
+	$(BIN)/python docs/make_reference.py
+
+docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the real UI
+	mkdir -p docs/images
+	PREFECT_WHATSAPP_DOCS_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/ui/test_browser.py
 
 kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (240 rounds)
 	$(BIN)/python tests/kill/rounds.py --rounds 240 --figures docs/figures

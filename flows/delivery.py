@@ -1,4 +1,4 @@
-"""One row: pace → claim → request → settle, and what each answer means.
+"""One row: pace → claim → gate → request → settle, and what each answer means.
 
 The claim is durable before the request leaves, the outcome after the answer; whatever happens between leaves a claim
 without an outcome, which the ledger names `unknown`. This is the one owner of every retry: only what surely was not
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from prefect_whatsapp.flows.slots import Slots
 from prefect_whatsapp.ledger import Drain, Outcome, Row
 from prefect_whatsapp.ledger.pace import Pace, pair_backoff
 from prefect_whatsapp.models import Receipt, Recipient, SendState
@@ -36,6 +37,9 @@ UNREACHABLE_TRIES = 5
 THROTTLED_AT_MOST_SECONDS = 900.0
 # So many refusals of the request in a row and nothing accepted between: the fault is not in the rows.
 SAME_REFUSALS = 5
+
+
+Wait = Callable[[], Awaitable[None]]
 
 
 class Build(Protocol):
@@ -90,7 +94,9 @@ class Delivery:
         pace: This process's part of the sender's rate.
         renew_media: Uploads the media once more when the service disowns its id; returns the new way to build. None
             where the service keeps no media.
-        parked: Entered while one recipient alone must wait, so that others go on.
+        park: Waits while one recipient alone must, so that others go on.
+        gate: Holds the requests in flight to a number. Claims and settlements are made outside of it, so that it is
+            never idle while the ledger commits; None lets all pass.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Delivery:
         pace: Pace,
         renew_media: Callable[[], Awaitable[Build]] | None = None,
         park: Callable[[float], Awaitable[None]] | None = None,
+        gate: Slots | None = None,
     ) -> None:
         self.tally = Tally()
         self.stopping = asyncio.Event()
@@ -109,7 +116,7 @@ class Delivery:
         self._drain, self._client, self._build, self._pace = drain, client, build, pace
         self._renew_media = renew_media
         self._renewal: asyncio.Task[Build] | None = None
-        self._park = park or self._pause
+        self._park, self._gate = park or self._pause, gate
         self._refusals: tuple[str, int] = ("", 0)
         self._throttled_since: float | None = None
 
@@ -145,7 +152,6 @@ class Delivery:
                 if self.stopping.is_set():
                     break
                 await self._drain.claim(row, task_run_id=task_run_id)
-                await self._pace.departure()
                 outcome = await self._attempt(row, tries)
         except (Stop, ClaimLostError):
             outcome = Outcome(SendState.QUEUED)
@@ -154,8 +160,27 @@ class Delivery:
 
     async def _attempt(self, row: Row, tries: dict[str, int]) -> Outcome:
         """One claimed request; settles it, waits where it is to be sent again."""
+        if self._gate:
+            await self._gate.acquire()
+        try:
+            outcome, wait = await self._request(row, tries)
+        finally:
+            if self._gate:
+                self._gate.release()
+        await self._drain.settle(row, outcome)
+        if outcome.state is SendState.QUEUED and wait:
+            await wait()
+        if outcome.state is SendState.QUEUED and self.stopping.is_set():
+            raise Stop
+        return outcome
+
+    async def _request(self, row: Row, tries: dict[str, int]) -> tuple[Outcome, Wait | None]:
+        """The request itself, unless the broadcast was stopped while this row waited for its turn."""
+        await self._pace.departure()
+        if self.stopping.is_set():
+            return Outcome(SendState.QUEUED), None
         build, sent_at = self._build, time.monotonic()
-        wait: Callable[[], Awaitable[None]] | None = None
+        wait: Wait | None = None
         try:
             to = Recipient(to=row.recipient, name=row.name, reply_to=row.reply_to)
             receipt = await self._client.run(build(to, callback=row.callback))
@@ -164,14 +189,9 @@ class Delivery:
         else:
             self._accepted(sent_at)
             outcome = Outcome(SendState.ACCEPTED, message_id=receipt.message_id, status_text=receipt.status_text)
-        await self._drain.settle(row, outcome)
         if outcome.state is not SendState.QUEUED:
             self.first_answer.set()
-        elif wait:
-            await wait()
-        if outcome.state is SendState.QUEUED and self.stopping.is_set():
-            raise Stop
-        return outcome
+        return outcome, wait
 
     def _accepted(self, sent_at: float) -> None:
         took = time.monotonic() - sent_at
@@ -181,7 +201,7 @@ class Delivery:
 
     def _read(
         self, refusal: WhatsAppError, tries: dict[str, int], sent_at: float, build: Build
-    ) -> tuple[Outcome, Callable[[], Awaitable[None]] | None]:
+    ) -> tuple[Outcome, Wait | None]:
         """What a refusal means for this row, and how long to wait where it is sent again."""
         match refusal:
             case OutcomeUnknownError():
@@ -222,7 +242,7 @@ class Delivery:
         kind: str,
         bound: int,
         backoff: Callable[[int], float],
-    ) -> tuple[Outcome, Callable[[], Awaitable[None]] | None]:
+    ) -> tuple[Outcome, Wait | None]:
         failures = tries.get(kind, 0)
         tries[kind] = failures + 1
         if tries[kind] >= bound:
@@ -230,9 +250,7 @@ class Delivery:
         seconds = max(backoff(failures), getattr(refusal, "retry_after", None) or 0.0)
         return _outcome(SendState.QUEUED, refusal), lambda: self._park(seconds)
 
-    def _throttled(
-        self, refusal: RetryLaterError, sent_at: float
-    ) -> tuple[Outcome, Callable[[], Awaitable[None]] | None]:
+    def _throttled(self, refusal: RetryLaterError, sent_at: float) -> tuple[Outcome, Wait | None]:
         now = time.monotonic()
         self.tally.throttles += 1
         self._throttled_since = self._throttled_since or now

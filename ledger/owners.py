@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 
 SETTLING_SECONDS = 1.1
+# Who waits for its part of the rate looks this often, but not for ever: the others may never have any to give.
+HURRIED_BEAT_SECONDS, HURRY_SECONDS = 0.1, 5.0
 _SILENT_STEP = 3.0
 _DESERTED = 10
 
@@ -192,6 +194,20 @@ class Share:
     obeyed: float = 0.0
     written: float = 0.0
     _shrunk_at: float = 0.0
+    _wanting_since: float | None = None
+
+    def seconds_to_next_beat(self, regular: float, now: float) -> float:
+        """When to look again: soon while a share is to change hands, so that little of the rate lies idle meanwhile.
+
+        Args:
+            regular: Seconds between two heartbeats otherwise.
+            now: By this process's clock.
+        """
+        if self.obeyed < self.written:
+            return min(regular, max(self._shrunk_at + SETTLING_SECONDS - now, 0.01))
+        if self._wanting_since is not None and now - self._wanting_since < HURRY_SECONDS:
+            return min(regular, HURRIED_BEAT_SECONDS)
+        return regular
 
     def next_written(
         self, rates: dict[int, float], mine: int, *, written: float, lingering: float, others: float, now: float
@@ -218,7 +234,10 @@ class Share:
             self.obeyed = min(target, written)
         if target > written:
             free = rate if math.isinf(rate) else rate - others - lingering
-            return max(written, min(target, free))
+            granted = max(written, min(target, free))
+            self._wanting_since = None if granted >= target else self._wanting_since or now
+            return granted
+        self._wanting_since = None
         if self.obeyed < written and now - self._shrunk_at >= SETTLING_SECONDS:
             return self.obeyed
         return written

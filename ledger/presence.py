@@ -118,7 +118,7 @@ class Presence:
     async def _keep_beating(self) -> None:
         told = False
         while True:
-            await asyncio.sleep(self._beat_seconds)
+            await asyncio.sleep(self._share.seconds_to_next_beat(self._beat_seconds, tick()))
             try:
                 async with asyncio.timeout(max(self._beat_seconds, self._lapse_seconds / 4)):
                     await self.beat()

@@ -73,6 +73,8 @@ class Dialect(ABC):
         carries_audio: How audio reaches the service.
         max_audio_bytes: Largest file it takes.
         media_id_days: How long an upload's id lives; 0 where the service keeps no media.
+        pair_limit: Messages that one recipient may get at once, and seconds between two of them on average; None
+            where the service sets no such limit.
         base_url: Where the service answers, without trailing slash.
         account: The account's public id, part of receipts and of the ledger's keys.
         credential: What the driver puts on each request.
@@ -82,6 +84,7 @@ class Dialect(ABC):
     carries_audio: ClassVar[AudioForm]
     max_audio_bytes: ClassVar[int] = 16 * 1024 * 1024
     media_id_days: ClassVar[int] = 0
+    pair_limit: ClassVar[tuple[int, float] | None] = None
 
     base_url: str
     account: str

@@ -74,6 +74,7 @@ class Graph(Dialect):
     name: ClassVar[str] = "graph"
     carries_audio: ClassVar[AudioForm] = "media id"
     media_id_days: ClassVar[int] = MEDIA_ID_DAYS
+    pair_limit: ClassVar[tuple[int, float] | None] = (45, 6.0)
 
     base_url: str = "https://graph.facebook.com"
     account: str = field(init=False, default="")

@@ -4,6 +4,7 @@ None has Prefect's cache or retries: neither can tell a message that was refused
 """
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..blocks.sender import Sender
 from ..media import VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
 from .attachments import attachment
+from .pair_pace import pair_wait
 
 MAX_SOURCE_BYTES = 200 * 1024 * 1024
 
@@ -193,6 +195,7 @@ def send_audio(
     """
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = attachment(audio, dialect, voice=voice, convert=convert)
+    time.sleep(pair_wait(dialect, recipient))
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_audio(message, recipient))
 
@@ -210,5 +213,6 @@ async def asend_audio(
     """Send one voice note, or basic audio, to one recipient; as `send_audio`, without blocking the loop."""
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = await asyncio.to_thread(attachment, audio, dialect, voice=voice, convert=convert)
+    await asyncio.sleep(pair_wait(dialect, recipient))
     async with sender.get_async_client(connections=1) as client:
         return await client.run(dialect.send_audio(message, recipient))

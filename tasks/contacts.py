@@ -1,5 +1,7 @@
 """Tasks for contact cards, sync and async."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 
 from prefect import task
@@ -8,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks.sender import Sender
 from ..models import Contact, Receipt, Recipient
 from .audio import recipient_of, send_run_name
+from .pair_pace import pair_wait
 
 
 @task(name="send-contacts", task_run_name=send_run_name("contacts"), cache_policy=NO_CACHE, persist_result=False)
@@ -34,9 +37,10 @@ def send_contacts(contacts: Sequence[Contact], to: Recipient | str, sender: Send
         receipt = send_contacts([Contact(name="Ada Byron", phone="+442079460000")], "+16505550123", sender)
         ```
     """
-    dialect = sender.dialect()
+    dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    time.sleep(pair_wait(dialect, recipient))
     with sender.get_client(connections=1) as client:
-        return client.run(dialect.send_contacts(contacts, recipient_of(to, reply_to)))
+        return client.run(dialect.send_contacts(contacts, recipient))
 
 
 @task(name="send-contacts", task_run_name=send_run_name("contacts"), cache_policy=NO_CACHE, persist_result=False)
@@ -44,6 +48,7 @@ async def asend_contacts(
     contacts: Sequence[Contact], to: Recipient | str, sender: Sender, *, reply_to: str = ""
 ) -> Receipt:
     """Send contact cards to one recipient, in one message; as `send_contacts`, without blocking the loop."""
-    dialect = sender.dialect()
+    dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    await asyncio.sleep(pair_wait(dialect, recipient))
     async with sender.get_async_client(connections=1) as client:
-        return await client.run(dialect.send_contacts(contacts, recipient_of(to, reply_to)))
+        return await client.run(dialect.send_contacts(contacts, recipient))

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect_whatsapp.sandbox.prefect_server import Process, free_port, prefect_server
@@ -48,6 +49,7 @@ class Measured:
     memory_mb: float
     seconds: float
     peak_per_second: int
+    refused_after_10_s: float
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,14 @@ def _measure(case: Case, contender: str) -> Measured:
             memory_mb=max(o["memory"] for o in outputs) / 1e6,
             seconds=ended - min(float(o["began"]) for o in outputs),
             peak_per_second=truth["peak_per_second"],
+            refused_after_10_s=_refused_after_10_s(truth),
         )
+
+
+def _refused_after_10_s(truth: dict[str, Any]) -> float:
+    """Part of the sends that were refused as too fast, after the first ten seconds."""
+    later = [each for each in truth["by_second"] if each["second"] - truth["by_second"][0]["second"] >= 10]
+    return sum(each["throttled"] for each in later) / max(sum(each["sends"] for each in later), 1)
 
 
 def _start(
@@ -282,10 +291,19 @@ def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
     if small and large:
         said.append(f"- memory at {large[0].recipients:,} / at {small[0].recipients:,} = "
                     f"{large[0].memory_mb / statistics.median(m.memory_mb for m in small):.2f}")  # fmt: skip
+        said.append(f"- CPU a send at {large[0].recipients:,} / at {small[0].recipients:,} = "
+                    f"{large[0].cpu_ms_per_send / statistics.median(m.cpu_ms_per_send for m in small):.2f}")  # fmt: skip
+    for (case, _), group in groups.items():
+        if case.startswith("rate-"):
+            said.append(f"- {case}: {group[0].sends_per_second / 80:.1%} of 80 a second, "
+                        f"at most {group[0].peak_per_second} in any second")  # fmt: skip
+        if case.startswith("bucket-"):
+            said.append(f"- {case}: {group[0].accepted:,} of {group[0].recipients:,} accepted, "
+                        f"{group[0].refused_after_10_s:.1%} of the calls refused after the first 10 s")  # fmt: skip
     return said
 
 
-_NONE = Measured("", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+_NONE = Measured("", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _spread(values: list[float]) -> str:
@@ -296,26 +314,35 @@ def _spread(values: list[float]) -> str:
 
 
 def _plot(results: list[Measured], path: Path) -> None:
-    """Horizontal bars of sends a second, a group a case."""
+    """Horizontal bars, a group a case: recorded runs a second where each send is one, else sends a second."""
     from PIL import Image, ImageDraw, ImageFont
 
+    shown = {"tracked": "task runs recorded", "sends-0ms": "sends, where the service answers at once",
+             "sends-50ms": "sends, where the service answers in 50 ms"}  # fmt: skip
     groups: dict[tuple[str, str], list[float]] = {}
     for m in results:
-        groups.setdefault((m.case, m.contender), []).append(m.recorded_per_second or m.sends_per_second)
-    bars = [(case, contender, statistics.median(v), min(v), max(v)) for (case, contender), v in groups.items()]
-    row, left, width = 26, 330, 1000
-    image = Image.new("RGB", (width, row * (len(bars) + 2)), "white")
+        if m.case == "tracked-default-server":
+            groups.setdefault(("tracked", f"{m.contender}, default server"), []).append(m.recorded_per_second)
+        elif m.case in shown:
+            value = m.recorded_per_second if m.case == "tracked" else m.sends_per_second
+            groups.setdefault((m.case, m.contender), []).append(value)
+    row, left, width = 26, 190, 860
+    image = Image.new("RGB", (width, row * (len(groups) + len({case for case, _ in groups})) + 16), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
-    most = max((high for *_, high in bars), default=1.0)
-    draw.text((left, 6), "sends (or recorded task runs) a second: median, and the spread", "black", font)
-    for number, (case, contender, middle, low, high) in enumerate(bars, 1):
-        top, scale = number * row + 4, (width - left - 90) / most
+    top, before = 8, ""
+    for (case, contender), values in groups.items():
+        if case != before:
+            draw.text((8, top), f"{shown[case]}, a second (median and spread)", "#555555", font)
+            top, before = top + row, case
+        scale = (width - left - 80) / max(max(v) for (other, _), v in groups.items() if other == case)
+        middle = statistics.median(values)
         colour = "#128c7e" if contender.startswith("ours") else "#9aa5ab"
-        draw.text((8, top), f"{case}: {contender}", "black", font)
+        draw.text((24, top), contender, "black", font)
         draw.rectangle((left, top, left + middle * scale, top + row - 9), fill=colour)
-        draw.line((left + low * scale, top + 9, left + high * scale, top + 9), fill="black", width=2)
-        draw.text((left + high * scale + 6, top), f"{middle:,.0f}", "black", font)
-    image.save(path)
+        draw.line((left + min(values) * scale, top + 9, left + max(values) * scale, top + 9), fill="black", width=2)
+        draw.text((left + max(values) * scale + 6, top), f"{middle:,.0f}", "black", font)
+        top += row
+    image.save(path, optimize=True)
 
 
 if __name__ == "__main__":

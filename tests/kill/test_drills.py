@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 Arguments = Callable[..., dict[str, Any]]
 After = Callable[[dict[str, Any]], Aftermath]
 Accepted = Callable[[], int]
+# Rows at work with 4 requests in flight: one more is being claimed or settled meanwhile.
+AT_ONCE = 5
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_a_disk_that_stays_full_stops_the_run_and_the_next_one_finishes(
     again = runner.start(job).report()
     left = after(job)
     assert left.broken(again) == []
-    assert 0 < len(left.unknown) <= 4
+    assert 0 < len(left.unknown) <= AT_ONCE
     assert left.unknown == left.answers_lost
 
 
@@ -107,7 +109,7 @@ def test_a_database_that_is_down_for_ten_seconds_holds_the_sends_up_and_nothing_
     own_postgres.stop()
     before = accepted()
     time.sleep(10)
-    assert accepted() - before <= 4
+    assert accepted() - before <= AT_ONCE
     own_postgres.start()
     report = run.report()
     assert after(job).broken(report) == []
@@ -132,7 +134,7 @@ def test_a_database_that_stays_down_stops_the_run_and_the_next_one_finishes(
     again = runner.start(job).report()
     left = after(job)
     assert left.broken(again) == []
-    assert len(left.unknown) <= 4
+    assert len(left.unknown) <= AT_ONCE
     assert left.unknown == left.answers_lost
 
 
@@ -182,4 +184,4 @@ def test_a_clock_set_back_in_mid_run_changes_nothing(
     report = runner.start(job, after_sends=[10, "clock back", 86400]).report()
     left = after(job)
     assert left.broken(report) == []
-    assert 0 < len(left.unknown) <= 4
+    assert 0 < len(left.unknown) <= AT_ONCE

@@ -32,7 +32,10 @@ def test_runs_of_one_name_share_the_work_and_never_a_recipient(
 ) -> None:
     """Each sends a part, all report the same whole, and the audio goes up once."""
     job = arguments(ledger_url, 600, fields={"messages_per_second": 120})
+    sandbox.faults(kind="latency", seconds=1.0, on="send")  # so that the first isn't done before the last has begun
     started = [runner.start(job) for _ in range(runs)]
+    wait_until(lambda: all(_settled(each.witnessed()) for each in started), "a send of each")
+    sandbox.behave()
     reports = [each.report() for each in started]
     left = after(job)
     assert left.broken(reports[0]) == []

@@ -17,6 +17,8 @@ from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger import owners as owners_module
 from prefect_whatsapp.ledger import presence as presence_module
 from prefect_whatsapp.ledger.owners import (
+    HURRIED_BEAT_SECONDS,
+    HURRY_SECONDS,
     SETTLING_SECONDS,
     Owner,
     Share,
@@ -298,3 +300,20 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
                     await other.recover()  # or its own heartbeat was quicker
                     await asyncio.sleep(0.05)
     assert (await store.counts(record))[SendState.UNKNOWN] == 1
+
+
+def test_a_share_that_is_to_change_hands_is_looked_after_soon_and_not_for_ever() -> None:
+    """Half of a rate that lies idle for a regular beat or two is what a minute's 97 % hangs on."""
+    giving, getting = Share(), Share()
+    giving.obey(giving.next_written({1: 80.0}, 1, written=0.0, lingering=0, others=0, now=0.0))
+    assert giving.seconds_to_next_beat(1.0, 0.0) == 1.0
+    rates = {1: 80.0, 2: 80.0}
+    giving.obey(giving.next_written(rates, 1, written=80.0, lingering=0, others=0, now=10.0))
+    assert giving.seconds_to_next_beat(5.0, 10.3) == pytest.approx(SETTLING_SECONDS - 0.3)
+    getting.obey(getting.next_written(rates, 2, written=0.0, lingering=0, others=80.0, now=10.0))
+    assert getting.seconds_to_next_beat(1.0, 10.1) == HURRIED_BEAT_SECONDS
+    assert getting.seconds_to_next_beat(1.0, 10.0 + HURRY_SECONDS) == 1.0
+    getting.obey(getting.next_written(rates, 2, written=0.0, lingering=0, others=40.0, now=11.2))
+    assert getting.obeyed == 40
+    getting.obey(getting.next_written(rates, 2, written=40.0, lingering=0, others=40.0, now=11.3))
+    assert getting.seconds_to_next_beat(1.0, 11.4) == 1.0

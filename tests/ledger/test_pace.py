@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_whatsapp.ledger.pace import Departures, Pace, PairPace, pair_backoff
+from prefect_whatsapp.ledger.pace import EVEN_SECONDS, Departures, Pace, pair_backoff
 from prefect_whatsapp.ledger.retreat import Retreat
 from virtual_time import clock, run
 
@@ -55,13 +55,13 @@ def test_no_second_holds_more_than_the_rate_and_97_percent_of_it_is_reached(rate
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_by_the_receivers_clock_too_whatever_the_way_there_takes(processes: int) -> None:
-    """Each send arrives up to 15 ms later than another; the processes' shares are whole and add up to 80."""
+    """Each send arrives up to 10 ms later than another; the processes' shares are whole and add up to 80."""
 
     async def main() -> list[float]:
         dice, shares = random.Random(4829), [80 // processes + (place < 80 % processes) for place in range(processes)]
         paces = [Pace(lambda share=share: share, clock=clock, sleep=late_sleep) for share in shares]  # type: ignore[misc]
         sent = await asyncio.gather(*(keep_sending(pace, clock() + 60) for pace in paces for _ in range(8)))
-        return [moment + dice.uniform(0.001, 0.016 / processes) for sender in sent for moment in sender]
+        return [moment + dice.uniform(0.001, 0.001 + 0.010 / processes) for sender in sent for moment in sender]
 
     arrived = run(main())
     assert fullest_second(arrived) <= 80
@@ -123,8 +123,8 @@ def test_sends_go_evenly_not_in_bursts() -> None:
         return await keep_sending(Pace(lambda: 10.0, clock=clock), clock() + 10)
 
     gaps = [later - earlier for earlier, later in pairwise(run(main()))]
-    assert min(gaps) == pytest.approx(0.102)
-    assert max(gaps) == pytest.approx(0.102)
+    assert min(gaps) == pytest.approx(EVEN_SECONDS / 10)
+    assert max(gaps) == pytest.approx(EVEN_SECONDS / 10)
 
 
 def test_after_idleness_nothing_is_owed() -> None:
@@ -135,7 +135,7 @@ def test_after_idleness_nothing_is_owed() -> None:
         return await keep_sending(pace, clock() + 2)
 
     gaps = [later - earlier for earlier, later in pairwise(run(main()))]
-    assert min(gaps) == pytest.approx(0.102)
+    assert min(gaps) == pytest.approx(EVEN_SECONDS / 10)
 
 
 @pytest.mark.parametrize(("share", "seconds"), [(0.5, 2.0), (0.1, 10.0), (1.0, 1.0)])
@@ -167,7 +167,7 @@ def test_a_share_that_changes_is_followed_at_once() -> None:
 
     times, start = run(main())
     by_phase = [sum(int(moment - start) // 10 == phase for moment in times) for phase in range(4)]
-    assert by_phase == [785, 392, 0, pytest.approx(765, abs=25)]
+    assert by_phase == [790, 392, 0, pytest.approx(770, abs=25)]
     assert fullest_second(times) <= 80
 
 
@@ -250,7 +250,7 @@ def test_a_cancelled_waiter_leaves_its_slot_to_the_next() -> None:
         await waiting[4]
         return clock() - start
 
-    assert run(main()) == pytest.approx(1.02)
+    assert run(main()) == pytest.approx(EVEN_SECONDS)
 
 
 # --- spacing
@@ -426,51 +426,6 @@ def test_a_sender_is_never_slowed_to_a_standstill() -> None:
 
 
 # --- per recipient
-
-
-def test_a_recipient_gets_45_at_once_and_then_one_in_six_seconds() -> None:
-    async def main() -> list[float]:
-        pair, start = PairPace(clock=clock, sleep=asyncio.sleep), clock()
-        times = []
-        for _ in range(50):
-            await pair.turn("+16505550123")
-            times.append(clock() - start)
-        assert pair.delay("+16505550124") == 0
-        return times
-
-    times = run(main())
-    assert times[:45] == [0.0] * 45
-    assert times[45:] == pytest.approx([6.0, 12.0, 18.0, 24.0, 30.0])
-
-
-def test_a_refused_pair_waits_4_to_the_x_and_others_go_on() -> None:
-    async def main() -> None:
-        pair = PairPace(clock=clock, sleep=asyncio.sleep)
-        assert [pair.refused("ada") for _ in range(5)] == [1, 4, 16, 64, 256]
-        assert (pair.delay("ada"), pair.delay("bob")) == (256, 0)
-        start = clock()
-        await pair.turn("ada")
-        assert clock() - start == 256
-        pair.accepted("ada")
-        assert pair.refused("ada") == 1
-
-    run(main())
-
-
-def test_what_is_remembered_of_recipients_is_bounded_and_forgotten_when_it_binds_nobody() -> None:
-    now = [0.0]
-
-    async def main(recipients: int, seconds: float, remembered: int = 100_000) -> int:
-        pair = PairPace(clock=lambda: now[0], remembered=remembered)
-        for number in range(recipients):
-            await pair.turn(f"recipient {number}")
-            now[0] += seconds
-        for number in range(200):
-            pair.refused(f"recipient {number}")
-        return len(pair)
-
-    assert run(main(5_000, 0.0, remembered=100)) <= 200
-    assert run(main(5_000, 0.1)) <= 200 + 70
 
 
 @pytest.mark.parametrize(

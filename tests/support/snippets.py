@@ -64,11 +64,16 @@ class Runner:
     root: Path
     environment: Mapping[str, str]
 
-    def run(self, snippet: Snippet) -> str:
-        """Run one snippet; what is wrong with it, or nothing."""
+    def run(self, snippet: Snippet, *, prelude: str = "") -> str:
+        """Run one snippet; what is wrong with it, or nothing.
+
+        Args:
+            snippet: Which.
+            prelude: What a Python snippet of the reference takes for granted; such a one may await at its top level.
+        """
         if snippet.language == "python":
             script = self.folder / f"snippet_{snippet.line}.py"
-            script.write_text(snippet.text, encoding="utf-8")
+            script.write_text(_awaitable(prelude, snippet.text) if prelude else snippet.text, encoding="utf-8")
             return self._done([sys.executable, str(script)])
         if not snippet.commands:
             return "a console block without a line that begins with `$ `"
@@ -92,7 +97,9 @@ class Runner:
                 ]
                 return self._done([*pip, *words[2:]], cwd=self.root)
             case ["prefect-whatsapp", "sandbox"]:
-                return self._until_it_speaks(["prefect-whatsapp", "sandbox", "--port", "0"])
+                return self._until_it_says("http://127.0.0.1:", ["prefect-whatsapp", "sandbox", "--port", "0"])
+            case ["prefect", "worker"]:
+                return self._until_it_says("started!", words)
             case _:
                 return self._done(["bash", "-c", line])
 
@@ -107,17 +114,27 @@ class Runner:
         )
         return f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}" if done.returncode else ""
 
-    def _until_it_speaks(self, command: list[str]) -> str:
+    def _until_it_says(self, wanted: str, command: list[str]) -> str:
+        said = ""
         with subprocess.Popen(
             command, cwd=self.folder, env=self._whole(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as running:
             assert running.stdout is not None
-            spoke = running.stdout.readline()
+            while wanted not in said and (line := running.stdout.readline()):
+                said += line
             running.send_signal(signal.SIGINT)
-            said = spoke + running.stdout.read()
-        return "" if spoke.startswith("http://127.0.0.1:") and "Traceback" not in said else said
+            said += running.stdout.read()
+        return "" if wanted in said and "Traceback" not in said else said
 
     def _whole(self) -> dict[str, str]:
         scripts = str(Path(sys.executable).parent)
         path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
         return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120", **self.environment}
+
+
+def _awaitable(prelude: str, text: str) -> str:
+    return (
+        f"import ast, asyncio, inspect\n{prelude}\n"
+        f"code = compile({text!r}, 'snippet', 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)\n"
+        "if inspect.CO_COROUTINE & code.co_flags:\n    asyncio.run(eval(code))\nelse:\n    exec(code)\n"
+    )

@@ -1,0 +1,40 @@
+"""The reference is made from the docstrings, and whole."""
+
+import doctest
+import importlib.util
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+import prefect_whatsapp
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+# The migrations run within alembic alone, and the package of the command line runs when it is imported as __main__.
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(prefect_whatsapp.__path__, "prefect_whatsapp.")
+    if not {"migrations", "tests", "docs", "deployments", "build", "__main__"} & set(module.name.split("."))
+]
+
+
+def _maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_docstrings_say_now() -> None:
+    """Where this fails, run `make docs` and commit what it wrote."""
+    written = {page.name: page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")}
+    assert written == _maker().pages()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_interpreter_sessions_in_docstrings_are_what_the_interpreter_says(name: str) -> None:
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert not found.failed
