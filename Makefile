@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ui lint types wheel server up down docs docs-images kill-test bench clean
+.PHONY: help install demo test lint types wheel server up down docs docs-images kill-test bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,6 @@ demo: $(STAMP) ## Run a whole broadcast on this machine and compare what every s
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-
-test-ui: $(STAMP) ## Run the tests of deployments, automations and the UI in Chromium
-	$(BIN)/python -m pytest tests/ui -m ui
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def demo(
     *,
     provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
     kind: Literal["audio", "contacts"] = "audio",
-    recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_800))] = 200,
+    recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_100))] = 200,
     runs: Literal["send", "batch"] = "send",
     as_json: AsJson = False,
 ) -> int:
@@ -42,7 +42,7 @@ def demo(
     Args:
         provider: The service that is simulated.
         kind: Voice notes or contact cards.
-        recipients: How many people are on the list; there are 77,800 numbers for fiction.
+        recipients: How many people are on the list; there are 77,100 numbers for fiction.
         runs: A task run for each send, or for each batch.
         as_json: Print the report and the simulator's own truth as JSON.
 

@@ -121,7 +121,7 @@ async def _fill(state: Path, recipients: int, s3: str, sandbox: str) -> None:
     bucket = await asyncio.to_thread(bucket_block, s3, BUCKET)
     await bucket.aupload_from_path(write_sample_mp3(state / "weekly.mp3"), "weekly.mp3")
     await bucket.aupload_from_path(write_recipients(state / "list.csv", recipients), "list.csv")
-    graph = sandbox_sender("graph", sandbox)
+    graph = sandbox_sender("graph", sandbox).model_copy(update={"messages_per_second": 80.0})
     for name in ("sandbox", "weekly"):
         await bucket.asave(name, overwrite=True)
         await graph.asave(name, overwrite=True)

@@ -299,9 +299,9 @@ class Dispatcher:
         return self.stopping or self._left <= 0 or not self._buffer
 
     def _window(self) -> int:
-        """Rows to hold at a time: a second of work, so that at the end no run idles long while another still sends."""
+        """Rows to hold at a time: half a second's, so that at the end no run idles long while another still sends."""
         rate = self._pace.rate
-        return WINDOW_AT_MOST if math.isinf(rate) else max(4, min(WINDOW_AT_MOST, int(rate)))
+        return WINDOW_AT_MOST if math.isinf(rate) else max(4, min(WINDOW_AT_MOST, int(rate / 2)))
 
     async def _open_the_window(self) -> None:
         """After the first answer, follow what the pace needs: rate × answer time, with room for slow answers."""

@@ -166,7 +166,7 @@ def split(rate: float, owners: int) -> list[float]:
 
     Example:
         >>> split(80, 3)
-        [27, 27, 26]
+        [27.0, 27.0, 26.0]
         >>> split(0.5, 2)
         [0.5, 0.0]
     """

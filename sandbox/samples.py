@@ -13,7 +13,7 @@ _AREA_CODES = [code for code in range(201, 990) if code % 100 != 11 and not 370 
 
 
 def sample_numbers(count: int) -> Iterator[str]:
-    """Give that many different E.164 numbers of the range set aside for fiction (at most 77,800)."""
+    """Give that many different E.164 numbers of the range set aside for fiction (at most 77,100)."""
     if count > len(_AREA_CODES) * 100:
         raise ValueError(f"there are {len(_AREA_CODES) * 100} numbers for fiction, not {count}")
     for n in range(count):

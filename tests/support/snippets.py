@@ -1,12 +1,13 @@
 """The fenced code blocks of a document, and how each kind is run."""
 
+import json
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,20 +65,30 @@ class Runner:
     root: Path
     environment: Mapping[str, str]
 
-    def run(self, snippet: Snippet, *, prelude: str = "") -> str:
-        """Run one snippet; what is wrong with it, or nothing.
-
-        Args:
-            snippet: Which.
-            prelude: What a Python snippet of the reference takes for granted; such a one may await at its top level.
-        """
+    def run(self, snippet: Snippet) -> str:
+        """Run one snippet; what is wrong with it, or nothing."""
         if snippet.language == "python":
             script = self.folder / f"snippet_{snippet.line}.py"
-            script.write_text(_awaitable(prelude, snippet.text) if prelude else snippet.text, encoding="utf-8")
+            script.write_text(snippet.text, encoding="utf-8")
             return self._done([sys.executable, str(script)])
         if not snippet.commands:
             return "a console block without a line that begins with `$ `"
         return "\n".join(filter(None, map(self._command, snippet.commands)))
+
+    def run_examples(self, examples: Sequence[Snippet], prelude: str) -> dict[str, str]:
+        """Run Python snippets one after the other in one process; what is wrong with each, or nothing.
+
+        Args:
+            examples: They may await at their top level.
+            prelude: What they take for granted.
+        """
+        script, told = self.folder / "examples.py", self.folder / "examples.json"
+        given = json.dumps({str(example): example.text for example in examples})
+        script.write_text(_EXAMPLES.format(prelude=prelude, given=given, told=str(told)), encoding="utf-8")
+        if fault := self._done([sys.executable, str(script)]):
+            return {str(example): fault for example in examples}
+        faults: dict[str, str] = json.loads(told.read_text(encoding="utf-8"))
+        return faults
 
     def _command(self, line: str) -> str:
         words = shlex.split(line)
@@ -132,9 +143,18 @@ class Runner:
         return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120", **self.environment}
 
 
-def _awaitable(prelude: str, text: str) -> str:
-    return (
-        f"import ast, asyncio, inspect\n{prelude}\n"
-        f"code = compile({text!r}, 'snippet', 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)\n"
-        "if inspect.CO_COROUTINE & code.co_flags:\n    asyncio.run(eval(code))\nelse:\n    exec(code)\n"
-    )
+_EXAMPLES = """import ast, asyncio, inspect, json, pathlib, traceback
+{prelude}
+faults, given, names = {{}}, json.loads({given!r}), dict(globals())
+for name, text in given.items():
+    try:
+        code = compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if inspect.CO_COROUTINE & code.co_flags:
+            asyncio.run(eval(code, dict(names)))
+        else:
+            exec(code, dict(names))
+        faults[name] = ""
+    except Exception:
+        faults[name] = traceback.format_exc()
+pathlib.Path({told!r}).write_text(json.dumps(faults))
+"""

@@ -1,0 +1,95 @@
+"""Two Prefect servers that are one, by `replicas.sh`, PostgreSQL and Redis: a broadcast at one is seen at either."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from postgres import Postgres
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.sandbox.prefect_server import free_port
+from prefect_whatsapp.sandbox.samples import sample_numbers
+from prefect_whatsapp.sandbox.server import RunningSandbox
+from senders import sender_of
+
+SCRIPT = Path(__file__).resolve().parents[2] / "deployments" / "replicas" / "replicas.sh"
+PEOPLE = 100
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.skipif(not importlib.util.find_spec("prefect_redis"), reason="prefect-redis is not installed"),
+    pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed (Debian: redis-server)"),
+]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a Redis server of the tests' own."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with subprocess.Popen(command, cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.DEVNULL) as server:
+        yield port
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def replicas(redis: int, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The addresses of two replicas' APIs."""
+    state = tmp_path_factory.mktemp("replicas")
+    environment = {
+        **os.environ,
+        "STATE": str(state),
+        "PORT": str(_two_free_ports()),
+        "PREFECT_HOME": str(state / "home"),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.create_database("prefect"),
+        "PREFECT_REDIS_MESSAGING_URL": f"redis://127.0.0.1:{redis}/0",
+        "PREFECT_SERVER_DOCKET_URL": f"redis://127.0.0.1:{redis}/1",
+    }
+
+    def run(*what: str) -> str:
+        done = subprocess.run([SCRIPT, *what], env=environment, capture_output=True, text=True, timeout=150)
+        assert not done.returncode, done.stderr + done.stdout
+        return done.stdout
+
+    try:
+        yield run("start", "2").split()
+    finally:
+        run("stop")
+        assert not list(state.glob("*.pid"))
+
+
+def _two_free_ports() -> int:
+    """A free port whose next one is free too."""
+    while True:
+        port = free_port()
+        with socket.socket() as next_one:
+            if next_one.connect_ex(("127.0.0.1", port + 1)):
+                return port
+
+
+async def test_a_broadcast_at_one_replica_is_recorded_whole_at_either(
+    replicas: list[str], sandbox: RunningSandbox, audio_samples: Path, tmp_path: Path
+) -> None:
+    assert len(replicas) == 2
+    with temporary_settings({PREFECT_API_URL: replicas[0]}):
+        report = await broadcast_audio(
+            broadcast="replicas",
+            sender=sender_of("graph", sandbox.url),
+            audio=str(audio_samples / "speech_voice.ogg"),
+            recipients=[*sample_numbers(PEOPLE)],
+            ledger=Ledger(url=str(tmp_path / "ledger.db")),
+        )
+    assert report.accepted == sandbox.truth()["accepted_total"] == PEOPLE
+    body = {"task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}}}
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        shown: list[Any] = [(await client.post(f"{api}/task_runs/count", json=body)).json() for api in replicas]
+    assert shown == [PEOPLE, PEOPLE]
