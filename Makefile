@@ -27,7 +27,7 @@ demo: $(STAMP) ## Run a whole broadcast on this machine and compare what every s
 	$(BIN)/prefect-whatsapp demo
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -91,16 +91,18 @@ def broadcast(
     convert: bool = False,
     dry_run: bool = False,
     approve: bool = False,
-    max_messages: int = 0,
+    max_messages: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     on_unknown: Literal["hold", "resend"] = "hold",
     retry_failed: bool = False,
     runs: Literal["send", "batch"] = "send",
-    batch_size: int = 500,
-    in_flight: int = 0,
+    batch_size: Annotated[int, Parameter(validator=Number(gte=1, lte=5_000))] = 500,
+    in_flight: Annotated[int, Parameter(validator=Number(gte=0, lte=64))] = 0,
     ledger: LedgerUrl = "",
     as_json: AsJson = False,
 ) -> int:
     """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats.
+
+    The exit status is 0 where nobody is pending or in doubt, else 1.
 
     Args:
         name: Name of the broadcast; {:%G-W%V} in it becomes the date.

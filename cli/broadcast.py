@@ -155,7 +155,7 @@ async def _storage(name: str) -> Any:
 
 def _recipients(given: tuple[str, ...]) -> str | list[str]:
     """A place if it is one word that is no phone number or chat id; otherwise the people themselves."""
-    if len(given) > 1 or (given and (given[0].startswith("+") or "@" in given[0].rpartition("/")[2])):
+    if len(given) > 1 or (given and (given[0][:1] == "+" or given[0].isdigit() or "@" in given[0].rpartition("/")[2])):
         return list(given)
     return given[0] if given else ""
 

@@ -237,7 +237,7 @@ def main() -> None:
         f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
         "In the UI: Deployments → voice-note-to-a-list → Run; the block is sandbox, the files weekly.mp3 and list.csv.\n"
         "`make down` ends it all.\n"
-        f"In a shell: export PREFECT_API_URL={told['api']}"
+        f"In a shell: export PREFECT_HOME={given.state.resolve() / 'prefect'} PREFECT_API_URL={told['api']}"
     )
 
 

@@ -25,6 +25,7 @@ from prefect_whatsapp.flows.dispatcher import BatchRows, Dispatcher
 from prefect_whatsapp.flows.message import AudioMessage, Message
 from prefect_whatsapp.flows.recipients import Planned
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Row
+from prefect_whatsapp.ledger.database import read_address
 from prefect_whatsapp.media import waveform_png
 from prefect_whatsapp.models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
 from prefect_whatsapp.providers.dialect import AccountStatus
@@ -154,8 +155,8 @@ class Board:
             reasons,
             outcome=data_uri(pictures[0]) if report.planned else "",
             over_time=data_uri(pictures[1]) if pictures[1] else "",
-            # A file is found by the command on the same machine; a database needs its address.
-            ledger="" if store.on_one_machine else store.address,
+            # The embedded one is found by the command on the same machine; another needs its address.
+            ledger="" if store.address == read_address("").shown else store.address,
         )
         await acreate_markdown_artifact(
             key=f"{self._key}-report",

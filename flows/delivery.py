@@ -148,7 +148,7 @@ class Delivery:
         outcome = Outcome(SendState.QUEUED)
         try:
             while outcome.state is SendState.QUEUED:
-                await self._pace.turn()
+                await self._pace.turn(unless=self.stopping.is_set)
                 if self.stopping.is_set():
                     break
                 await self._drain.claim(row, task_run_id=task_run_id)
@@ -175,10 +175,15 @@ class Delivery:
         return outcome
 
     async def _request(self, row: Row, tries: dict[str, int]) -> tuple[Outcome, Wait | None]:
-        """The request itself, unless the broadcast was stopped while this row waited for its turn."""
-        await self._pace.departure()
-        if self.stopping.is_set():
+        """The request itself, unless meanwhile the broadcast was stopped, the service asked for a pause, or the ledger
+        has not heard of this run for so long that another may hold the row for unknown.
+        """
+        if not self._may_leave():
             return Outcome(SendState.QUEUED), None
+        await self._pace.departure(unless=self.stopping.is_set)
+        if not self._may_leave():
+            return Outcome(SendState.QUEUED), None
+        self._drain.departs()
         build, sent_at = self._build, time.monotonic()
         wait: Wait | None = None
         try:
@@ -192,6 +197,9 @@ class Delivery:
         if outcome.state is not SendState.QUEUED:
             self.first_answer.set()
         return outcome, wait
+
+    def _may_leave(self) -> bool:
+        return not self.stopping.is_set() and not self._pace.paused and self._drain.healthy
 
     def _accepted(self, sent_at: float) -> None:
         took = time.monotonic() - sent_at

@@ -152,15 +152,14 @@ class Dispatcher:
     # A task run a send ----------------------------------------------------------------------------------------------
 
     async def _run_sends(self, running: set[asyncio.Task[Any]]) -> None:
-        while await self._take_slot():
-            row = await self._next_row()
+        # The row first: a run that waits for rows of another must not hold the slot that its own parked rows wait for.
+        while await self._fill() and await self._take_slot():
+            row = self._next_row()
             if row is None:
                 self._slots.release()
-                if self._nothing_left(running):
-                    return
-                continue
+                return
             if self._recorder:
-                await self._recorder.room()
+                await self._recorder.room(unless=self._delivery.stopping.is_set)
             self._sending[row.id] = row
             self._spawn(running, self._send_task(to=mask(row.recipient), row=row.id, return_state=True))
 
@@ -197,7 +196,7 @@ class Dispatcher:
                 continue
             number += 1
             if self._recorder:
-                await self._recorder.room()
+                await self._recorder.room(unless=self._delivery.stopping.is_set)
             # The next batch begins as soon as this one has taken its rows, so that no slot waits for its last answer.
             taken = asyncio.Event()
             batch = self._spawn(running, self._batch_task(number=number, taken=_Opaque(taken), return_state=True))
@@ -217,14 +216,10 @@ class Dispatcher:
 
         try:
             count = 0
-            while count < self._batch_size and await self._take_slot():
-                row = None
-                try:
-                    row = await self._next_row()
-                finally:
-                    if row is None:
-                        self._slots.release()
+            while count < self._batch_size and await self._fill() and await self._take_slot():
+                row = self._next_row()
                 if row is None:
+                    self._slots.release()
                     break
                 count += 1
                 self._spawn(sending, one(row))
@@ -267,8 +262,8 @@ class Dispatcher:
             return False
         return True
 
-    async def _next_row(self) -> Row | None:
-        if self.stopping or self._left <= 0 or not await self._fill():
+    def _next_row(self) -> Row | None:
+        if self.stopping or self._left <= 0 or not self._buffer:
             return None
         self._left -= 1
         return self._buffer.popleft()

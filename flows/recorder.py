@@ -13,9 +13,9 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
 
-# 3 events a run: 1,000 runs are 3,000 of the broker's 10,000, so that three broadcasts fit beside each other.
-MAX_AHEAD = 1_000
-BESIDE_EACH_OTHER = 3
+# 3 events a run: 600 runs are 1,800 of the broker's 10,000, so that five flow runs fit beside each other.
+MAX_AHEAD = 600
+BESIDE_EACH_OTHER = 5
 POLL_SECONDS = 1.0
 LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing else
 # Runs that the server hasn't shown for this long, with nothing else coming in, were lost (a restart empties its queue).
@@ -28,7 +28,7 @@ class Recorder:
     """Counts the task runs that were started against those that the server shows as ended.
 
     Attributes:
-        runs_beside: How many runs send at the moment, this one among them; beyond three they share the bound.
+        runs_beside: How many runs send at the moment, this one among them; beyond five they share the bound.
 
     Args:
         flow_run_id: The flow run whose task runs are counted.
@@ -54,6 +54,10 @@ class Recorder:
         """Runs started and not yet shown by the server."""
         return self.started - self.recorded - self.lost
 
+    @property
+    def _bound(self) -> int:
+        return max(1, self._max_ahead * BESIDE_EACH_OTHER // max(self.runs_beside(), BESIDE_EACH_OTHER))
+
     async def __aenter__(self) -> "Recorder":
         # A resumed or retried flow run already has task runs: they are not ours to wait for.
         async with get_client() as client:
@@ -66,9 +70,13 @@ class Recorder:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
 
-    async def room(self) -> None:
-        """Wait until one more run may start, and count it."""
-        while self.ahead >= max(1, self._max_ahead * BESIDE_EACH_OTHER // max(self.runs_beside(), BESIDE_EACH_OTHER)):
+    async def room(self, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Wait until one more run may start, and count it.
+
+        Args:
+            unless: Asked meanwhile; true ends the wait.
+        """
+        while not unless() and self.ahead >= self._bound:
             self._news.clear()
             await self._news.wait()
         self.started += 1
@@ -97,6 +105,7 @@ class Recorder:
                 ) as failure:  # whatever it was: the server is away, so nothing is recorded; the bound holds
                     self._logger.debug("The Prefect server did not answer: %s", type(failure).__name__)
                     self._progressed_at = time.monotonic()
+                    self._news.set()  # for who waits to see whether to wait on
                     continue
                 self._take(shown)
 

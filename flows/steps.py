@@ -214,14 +214,12 @@ class Broadcast:
             async with AsyncExitStack() as stack:
                 max_messages = await self._start_shards(stack, store, record)
                 client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
-                spacing = settings.sender.random_spacing
-                rate = 2 / sum(spacing) if spacing else settings.sender.messages_per_second
                 drain = await stack.enter_async_context(
                     store.join(
                         record,
                         flow_run_id=str(flow_run.id or ""),
                         sender=self._dialect.sender,
-                        messages_per_second=rate,
+                        messages_per_second=_rate(settings.sender),
                     )
                 )
                 run_id = _flow_run_id()
@@ -230,7 +228,7 @@ class Broadcast:
                     drain,
                     client,
                     build=build,
-                    pace=Pace(lambda: drain.share, spacing=spacing),
+                    pace=Pace(lambda: drain.share, spacing=settings.sender.random_spacing),
                     kind=message.kind,
                     recorder=recorder,
                     in_flight=settings.in_flight,
@@ -328,3 +326,11 @@ def _flow_run_id() -> UUID | None:
 def _asked_to_stop(why: str) -> bool:
     """Whether a person stopped it: then what is pending is what they wanted."""
     return why.startswith("the flow run was")
+
+
+def _rate(sender: Sender) -> float:
+    """Messages a second that the runs of an account share; with random spacing the fastest that it may come to."""
+    if not (spacing := sender.random_spacing):
+        return sender.messages_per_second
+    fastest = 1 / max(spacing[0], spacing[1] / 10)
+    return min(fastest, sender.messages_per_second or fastest)

@@ -182,7 +182,11 @@ class Drain:
         self._tokens[row.id] = token
         if not self.healthy:
             await self._confirm(row, owner, token)
-        self._presence.last_claim = tick()
+        self.departs()
+
+    def departs(self) -> None:
+        """Take note that a request leaves: its part of the rate is others' a second later."""
+        self._presence.last_departure = tick()
 
     async def _confirm(self, row: Row, owner: int, token: str) -> None:
         """The commit took so long that others may have taken this owner for dead: ask before anything is sent."""

@@ -70,8 +70,12 @@ class Pace:
         self._slot = -math.inf
         self._spaced_until = self._stopped_until = -math.inf
 
-    async def turn(self) -> None:
-        """Wait for this process's next slot. A waiter that is cancelled leaves its slot to the next one."""
+    async def turn(self, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Wait for this process's next slot. A waiter that is cancelled leaves its slot to the next one.
+
+        Args:
+            unless: Asked meanwhile; true ends the wait, and nothing is taken.
+        """
         if self._share() == math.inf and not self._retreat.active and not self._spacing and not self._in_turn.locked():
             now = self._clock()
             if now >= self._stopped_until:
@@ -79,18 +83,30 @@ class Pace:
                 return
         async with self._in_turn:
             while (wait := self._next() - self._clock()) > 0:
+                if unless():
+                    return
                 await self._sleep(min(wait, POLL_SECONDS))
             self._take()
 
-    async def departure(self) -> None:
+    @property
+    def paused(self) -> bool:
+        """Whether the service asked for a pause (`Retry-After`) that is not over."""
+        return self._clock() < self._stopped_until
+
+    async def departure(self, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Wait, after whatever lay between `turn` and the request, until the request itself may leave.
 
         Mostly not at all: only where a stall in between has bunched sends, so that a second would hold too many.
+
+        Args:
+            unless: Asked meanwhile; true ends the wait.
         """
         if (share := self._share()) == math.inf:
             return
         async with self._departing:
             while (wait := self._departures.free_at(share) - self._clock()) > 0:
+                if unless():
+                    return
                 await self._sleep(min(wait, POLL_SECONDS))
                 share = self._share() or share  # its turn was given already
             self._departures.add(self._clock())

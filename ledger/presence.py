@@ -41,7 +41,7 @@ class Presence:
     Attributes:
         owner_id: Its number in the ledger; another one after it was taken for dead and joined anew.
         company: How many runs of this sender or this broadcast live, this one among them.
-        last_claim: When a row was last claimed, by `owners.tick`.
+        last_departure: When a request last left, by `owners.tick`.
         ended: Whether it has left.
         beating: Held during a heartbeat.
     """
@@ -58,7 +58,7 @@ class Presence:
         beat_seconds: float,
         after_beat: Callable[[], Awaitable[None]],
     ) -> None:
-        self.owner_id, self.company, self.last_claim, self.ended = 0, 1, -math.inf, False
+        self.owner_id, self.company, self.last_departure, self.ended = 0, 1, -math.inf, False
         self.beating = asyncio.Lock()
         self._database, self._record = database, record
         self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
@@ -112,13 +112,14 @@ class Presence:
             await asyncio.wait([self._heart])
 
     def _goodbye(self) -> dict[str, Any]:
-        """What to write of the share: nothing where this owner claimed nothing lately, else the others wait a second."""
-        return {"left_tick": tick()} if tick() - self.last_claim < 2 else {"left_tick": tick(), "share": 0.0}
+        """What to write of the share: nothing where this owner sent nothing lately, else the others wait a second."""
+        return {"left_tick": tick()} if tick() - self.last_departure < 2 else {"left_tick": tick(), "share": 0.0}
 
     async def _keep_beating(self) -> None:
         told = False
         while True:
-            await asyncio.sleep(self._share.seconds_to_next_beat(self._beat_seconds, tick()))
+            soon = self._share.seconds_to_next_beat(self._beat_seconds, tick())
+            await asyncio.sleep(self._beat_seconds if told else soon)
             try:
                 async with asyncio.timeout(max(self._beat_seconds, self._lapse_seconds / 4)):
                     await self.beat()

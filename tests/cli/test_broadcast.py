@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert done.stderr.startswith("prefect-whatsapp: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
-    assert sandbox.truth()["sends"] == 0
+    assert sandbox.truth()["sends"] == 0, sandbox.truth()
 
 
 def test_a_broadcast_that_stops_says_why_and_exits_with_1(broadcast: Command, sandbox: RunningSandbox) -> None:

@@ -1,5 +1,6 @@
 """Two Prefect servers that are one, by `replicas.sh`, PostgreSQL and Redis: a broadcast at one is seen at either."""
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -90,6 +91,11 @@ async def test_a_broadcast_at_one_replica_is_recorded_whole_at_either(
         )
     assert report.accepted == sandbox.truth()["accepted_total"] == PEOPLE
     body = {"task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}}}
+    shown: list[Any] = []
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        shown: list[Any] = [(await client.post(f"{api}/task_runs/count", json=body)).json() for api in replicas]
-    assert shown == [PEOPLE, PEOPLE]
+        for _ in range(120):
+            shown = [(await client.post(f"{api}/task_runs/count", json=body)).json() for api in replicas]
+            if shown == [PEOPLE, PEOPLE]:
+                return
+            await asyncio.sleep(0.5)
+    raise AssertionError(f"the replicas show {shown} of {PEOPLE} task runs")

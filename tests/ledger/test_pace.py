@@ -435,6 +435,51 @@ def test_the_pair_backoff_is_4_to_the_x(failures: int, seconds: float) -> None:
     assert pair_backoff(failures) == seconds
 
 
+# --- stopping, and pauses
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 30, 1.0])
+def test_who_waits_for_its_turn_or_its_departure_hears_of_a_stop_at_once(share: float) -> None:
+    async def main() -> float:
+        stopped, start = False, clock()
+        pace = Pace(lambda: share, clock=clock)
+        if share:
+            await pace.turn()
+            await pace.departure()
+        waiting = [asyncio.create_task(pace.turn(unless=lambda: stopped)) for _ in range(4)]
+        waiting.append(asyncio.create_task(pace.departure(unless=lambda: stopped)))
+        await asyncio.sleep(0.1)
+        stopped = True
+        await asyncio.gather(*waiting)
+        return clock() - start
+
+    assert run(main()) <= 0.5
+
+
+def test_random_spacing_is_what_it_says_under_the_share_that_goes_with_it() -> None:
+    async def main() -> list[float]:
+        pace = Pace(lambda: 1 / 30, spacing=(30.0, 60.0), clock=clock, dice=random.Random(7))
+        return await keep_sending(pace, clock() + 3_600 * 4)
+
+    gaps = [later - earlier for earlier, later in pairwise(run(main()))]
+    assert min(gaps) >= 30
+    assert max(gaps) <= 60.5
+    assert sum(gaps) / len(gaps) == pytest.approx(45, rel=0.05)
+    assert len({round(gap) for gap in gaps}) > 25
+
+
+def test_a_pause_that_the_service_asked_for_is_known() -> None:
+    async def main() -> list[bool]:
+        pace = Pace(lambda: 80.0, clock=clock)
+        before = pace.paused
+        pace.throttled(5.0, clock())
+        during = pace.paused
+        await asyncio.sleep(5.1)
+        return [before, during, pace.paused]
+
+    assert run(main()) == [False, True, False]
+
+
 # --- what it costs
 
 

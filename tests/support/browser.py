@@ -21,6 +21,8 @@ PATIENCE_SECONDS = 30.0
 _QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server", "--hide-scrollbars",
+    # The run's graph is drawn by WebGL without end, in software: most of two cores.
+    "--disable-3d-apis", "--force-prefers-reduced-motion",
 )  # fmt: skip
 
 T = TypeVar("T")

@@ -50,7 +50,12 @@ class Stack:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask Prefect's API."""
         with httpx.Client(trust_env=False, timeout=30) as client:
-            answer = client.request(method, self.api + path, json=body).raise_for_status()
+            deadline = time.monotonic() + 30
+            # A busy SQLite, which Prefect's own client waits for too.
+            while (answer := client.request(method, self.api + path, json=body)).status_code == 503:
+                assert time.monotonic() < deadline, answer.text
+                time.sleep(1)
+            answer.raise_for_status()
             return answer.json() if answer.content else None
 
     def start(self, deployment: str, parameters: dict[str, Any] | None = None, *, at: str | None = None) -> str:
