@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types wheel server up down docs docs-images kill-test bench clean
+.PHONY: help install demo test test-ui lint types wheel server up down docs docs-images kill-test bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,10 @@ demo: $(STAMP) ## Run a whole broadcast on this machine and compare what every s
 	$(BIN)/prefect-whatsapp demo
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-ui: $(STAMP) ## Run the tests of the UI in Chromium, of deployments, automations and server replicas; about four minutes
+	$(BIN)/python -m pytest tests/ui tests/deployments/test_replicas.py -m ui
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -58,7 +61,7 @@ docs: $(STAMP) ## Write docs/reference from the docstrings
 
 docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the real UI
 	mkdir -p docs/images
-	PREFECT_WHATSAPP_DOCS_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/ui/test_browser.py
+	PREFECT_WHATSAPP_DOCS_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/ui/test_browser.py -m ui
 
 kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (240 rounds)
 	$(BIN)/python tests/kill/rounds.py --rounds 240 --figures docs/figures

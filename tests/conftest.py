@@ -31,17 +31,6 @@ from prefect_whatsapp.sandbox.prefect_server import Process, prefect_server  # n
 from prefect_whatsapp.sandbox.s3 import local_s3  # noqa: E402
 from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
 
-# Rooms whose tests wait for servers and browsers come first, so that no worker ends long after the others.
-_LONG = ("ui", "docs", "kill", "deployments", "cli", "flows")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker, for its fixtures; the tests of the UI share one `make up`."""
-    for item in items:
-        room = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("ui" if room == "ui" else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: _LONG.index(room) if (room := item.path.parent.name) in _LONG else len(_LONG))
-
 
 @pytest.fixture(scope="session")
 def audio_samples() -> Path:

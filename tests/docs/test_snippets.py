@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -87,7 +88,11 @@ async def faults_found(
     found |= {str(snippet): runner.run(snippet) for snippet in SNIPPETS if snippet.language in RUN}
     kinds = Counter(message["kind"] for message in _sandbox.messages())
     found |= {SENT: ", ".join(f"{count} {kind}" for kind, count in kinds.items())}
-    return found | runner.run_examples([_saved(example) for example in EXAMPLES], PRELUDE)
+    found |= runner.run_examples([_saved(example) for example in EXAMPLES], PRELUDE)
+    async with httpx.AsyncClient(base_url=api, trust_env=False) as client:  # else they act in later tests too
+        for automation in (await client.post("/automations/filter", json={})).raise_for_status().json():
+            (await client.delete(f"/automations/{automation['id']}")).raise_for_status()
+    return found
 
 
 def _saved(example: Snippet) -> Snippet:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 AUTOMATIONS = Path(__file__).resolve().parents[2] / "deployments" / "automations"
 AUDIO = "broadcast-audio/voice-note-to-a-list"
 

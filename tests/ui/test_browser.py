@@ -12,6 +12,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
 
 pytestmark = [
+    pytest.mark.ui,
     pytest.mark.server,
     pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 Form = Callable[..., dict[str, Any]]
 AUDIO = "broadcast-audio/voice-note-to-a-list"
 WEEKLY = "broadcast-audio/weekly-voice-note"
