@@ -92,11 +92,11 @@ class Delivery:
         client: The account's open client.
         build: Builds the message for one recipient.
         pace: This process's part of the sender's rate.
+        gate: Holds the requests in flight to a number. Claims and settlements are made outside of it, so that it is
+            never idle while the ledger commits.
+        park: Waits while one recipient alone must, so that others go on.
         renew_media: Uploads the media once more when the service disowns its id; returns the new way to build. None
             where the service keeps no media.
-        park: Waits while one recipient alone must, so that others go on.
-        gate: Holds the requests in flight to a number. Claims and settlements are made outside of it, so that it is
-            never idle while the ledger commits; None lets all pass.
     """
 
     def __init__(
@@ -106,17 +106,16 @@ class Delivery:
         *,
         build: Build,
         pace: Pace,
+        gate: Slots,
+        park: Callable[[float], Awaitable[None]],
         renew_media: Callable[[], Awaitable[Build]] | None = None,
-        park: Callable[[float], Awaitable[None]] | None = None,
-        gate: Slots | None = None,
     ) -> None:
         self.tally = Tally()
         self.stopping = asyncio.Event()
         self.first_answer = asyncio.Event()
         self._drain, self._client, self._build, self._pace = drain, client, build, pace
-        self._renew_media = renew_media
+        self._gate, self._park, self._renew_media = gate, park, renew_media
         self._renewal: asyncio.Task[Build] | None = None
-        self._park, self._gate = park or self._pause, gate
         self._refusals: tuple[str, int] = ("", 0)
         self._throttled_since: float | None = None
 
@@ -160,13 +159,8 @@ class Delivery:
 
     async def _attempt(self, row: Row, tries: dict[str, int]) -> Outcome:
         """One claimed request; settles it, waits where it is to be sent again."""
-        if self._gate:
-            await self._gate.acquire()
-        try:
+        async with self._gate:
             outcome, wait = await self._request(row, tries)
-        finally:
-            if self._gate:
-                self._gate.release()
         await self._drain.settle(row, outcome)
         if outcome.state is SendState.QUEUED and wait:
             await wait()
@@ -289,12 +283,6 @@ class Delivery:
             self.stop(f"the media could not be uploaded again: {failure.message}")
         if self._renewal is renewal:
             self._renewal = None  # the service may disown the new id too, later in a long broadcast
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.stopping.wait(), seconds)
-        except TimeoutError:
-            return
 
 
 def _outcome(state: SendState, refusal: WhatsAppError) -> Outcome:

@@ -1,14 +1,12 @@
 """The one loop that drains a broadcast: a bounded window of rows, one client, one task run a send or a batch."""
 
 import asyncio
-import gc
-import logging
 import math
 import signal
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +17,7 @@ from prefect.logging import get_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect_whatsapp.flows.delivery import Build, Delivery, Tally
+from prefect_whatsapp.flows.process import imports_uncollected, quiet_task_logs
 from prefect_whatsapp.flows.recorder import Recorder
 from prefect_whatsapp.flows.slots import Slots
 from prefect_whatsapp.ledger import Drain, Outcome, Row
@@ -87,7 +86,7 @@ class Dispatcher:
         # One send alone first: a verdict on the account or the media then costs one row, not a window of them.
         self._slots, self._gate = Slots(1), Slots(1)
         self._delivery = Delivery(
-            drain, client, build=build, pace=pace, renew_media=renew_media, park=self._park, gate=self._gate
+            drain, client, build=build, pace=pace, gate=self._gate, park=self._park, renew_media=renew_media
         )
         self._parked = 0
         self._buffer: deque[Row] = deque()
@@ -132,7 +131,7 @@ class Dispatcher:
         running: set[asyncio.Task[Any]] = set()
         opening = asyncio.create_task(self._open_the_window())
         try:
-            with self._quiet_task_logs(), _imports_uncollected():
+            with quiet_task_logs(), imports_uncollected():
                 async with self._until_terminated(running):
                     await (self._run_batches(running) if self._runs == "batch" else self._run_sends(running))
                     await _all(running)
@@ -188,12 +187,7 @@ class Dispatcher:
 
     async def _run_batches(self, running: set[asyncio.Task[Any]]) -> None:
         number = 0
-        while not self.stopping:
-            if not await self._fill():
-                if self._nothing_left(running):
-                    return
-                await self._pause(0.05)
-                continue
+        while await self._fill():
             number += 1
             if self._recorder:
                 await self._recorder.room(unless=self._delivery.stopping.is_set)
@@ -290,9 +284,6 @@ class Dispatcher:
             if self.stopping or (without_share and self._drain.share > 0):
                 return
 
-    def _nothing_left(self, running: set[asyncio.Task[Any]]) -> bool:
-        return self.stopping or self._left <= 0 or not self._buffer
-
     def _window(self) -> int:
         """Rows to hold at a time: half a second's, so that at the end no run idles long while another still sends."""
         rate = self._pace.rate
@@ -350,7 +341,7 @@ class Dispatcher:
         self._failure = self._failure or error
         self.stop(error.message if isinstance(error, WhatsAppError) else f"unexpected {type(error).__name__}")
 
-    # Signals and logs -----------------------------------------------------------------------------------------------
+    # Signals --------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _until_terminated(self, running: set[asyncio.Task[Any]]) -> AsyncIterator[None]:
@@ -378,33 +369,12 @@ class Dispatcher:
                 self._buffer.clear()
             signal.raise_signal(signal.SIGTERM)
 
-    @contextmanager
-    def _quiet_task_logs(self) -> Iterator[None]:
-        """Prefect writes (and stores) a log row a task run; the run's own state says the same."""
-        logger = logging.getLogger("prefect.task_runs")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
 
 class _Opaque:
     """Keeps Prefect from walking into a task's argument."""
 
     def __init__(self, event: asyncio.Event) -> None:
         self.event = event
-
-
-@contextmanager
-def _imports_uncollected() -> Iterator[None]:
-    """Keep the garbage collector off what was there before: among Prefect's imports it holds the loop for 155 ms."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 async def _all(running: set[asyncio.Task[Any]]) -> None:

@@ -36,6 +36,13 @@ class Slots:
         self.used -= 1
         self._grant()
 
+    async def __aenter__(self) -> None:
+        """Hold a slot as long as the `with` lasts."""
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
     def resize(self, limit: int) -> None:
         """Change the size; slots beyond a smaller one run out as they are released."""
         self.limit = limit

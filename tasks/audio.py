@@ -195,7 +195,7 @@ def send_audio(
     """
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = attachment(audio, dialect, voice=voice, convert=convert)
-    time.sleep(pair_wait(dialect, recipient))
+    time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_audio(message, recipient))
 
@@ -213,6 +213,6 @@ async def asend_audio(
     """Send one voice note, or basic audio, to one recipient; as `send_audio`, without blocking the loop."""
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = await asyncio.to_thread(attachment, audio, dialect, voice=voice, convert=convert)
-    await asyncio.sleep(pair_wait(dialect, recipient))
+    await asyncio.sleep(pair_wait(dialect, recipient))  # as in `send_audio`
     async with sender.get_async_client(connections=1) as client:
         return await client.run(dialect.send_audio(message, recipient))

@@ -38,7 +38,7 @@ def send_contacts(contacts: Sequence[Contact], to: Recipient | str, sender: Send
         ```
     """
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
-    time.sleep(pair_wait(dialect, recipient))
+    time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_contacts(contacts, recipient))
 
@@ -49,6 +49,6 @@ async def asend_contacts(
 ) -> Receipt:
     """Send contact cards to one recipient, in one message; as `send_contacts`, without blocking the loop."""
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
-    await asyncio.sleep(pair_wait(dialect, recipient))
+    await asyncio.sleep(pair_wait(dialect, recipient))  # as in `send_contacts`
     async with sender.get_async_client(connections=1) as client:
         return await client.run(dialect.send_contacts(contacts, recipient))
