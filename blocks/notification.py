@@ -6,8 +6,8 @@ from prefect.blocks.abstract import NotificationBlock, NotificationError
 from pydantic import Field, HttpUrl, field_validator
 
 from ..models import Recipient
+from ..models.errors import InputError, WhatsAppError
 from ..providers.dialect import MAX_TEXT
-from ..providers.errors import InputError, WhatsAppError
 from .chat_api import ChatApiCredentials
 from .graph import GraphCredentials
 from .sender import DOCUMENTATION_URL, LOGO_URL

@@ -9,8 +9,8 @@ import httpx
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator
 
+from ..models.errors import InputError
 from ..providers.dialect import AccountStatus, Dialect
-from ..providers.errors import InputError
 from ..providers.transport import AsyncClient, Client
 from .reference import Referable
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from ..providers.errors import InputError, WhatsAppError
+from ..models.errors import InputError, WhatsAppError
 
 app = App(
     name="prefect-whatsapp",
@@ -164,7 +164,7 @@ def report(broadcast: str, *, ledger: LedgerUrl = "", as_json: AsJson = False) -
         ledger: Where the ledger is.
         as_json: Print it as JSON.
     """
-    from .books import print_report
+    from .reports import print_report
 
     return print_report(broadcast, ledger, as_json=as_json)
 
@@ -177,7 +177,7 @@ def broadcasts(*, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
         ledger: Where the ledger is.
         as_json: Print them as JSON.
     """
-    from .books import print_broadcasts
+    from .reports import print_broadcasts
 
     return print_broadcasts(ledger, as_json=as_json)
 
@@ -200,7 +200,7 @@ def export(
         removed: Write the rows that were removed from the list, with the reasons, instead.
         ledger: Where the ledger is.
     """
-    from .books import write_export
+    from .reports import write_export
 
     return write_export(broadcast, ledger, form=format, output=output, removed=removed)
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..ledger import LedgerStore
 from ..models import ACCEPTED_STATES, Contact, Report, SendState
-from ..providers.errors import InputError
+from ..models.errors import InputError
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -64,7 +64,7 @@ def run_broadcast(asked: Asked, *, as_json: bool) -> int:
     # same here, and the run's own log keeps them.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     from ..flows.names import resolve_name
-    from .books import print_report
+    from .reports import print_report
 
     if bool(asked.audio) == bool(asked.contacts):
         raise InputError("say what to send: either --audio or --contacts")

@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..providers.errors import InputError
-from ..sandbox.prefect_server import QUIET, prefect_server
+from ..models.errors import InputError
+from ..sandbox.processes import QUIET
 from ..sandbox.s3 import bucket_block, local_s3
 from ..sandbox.samples import write_recipients, write_sample_mp3
+from ..sandbox.sender import sandbox_sender
 from ..sandbox.server import RunningSandbox
 from ..sandbox.settings import SandboxSettings
+from .prefect_server import prefect_server
 
 BUCKET = "sandbox-broadcasts"
 PROGRESS_SECONDS = 0.5
@@ -128,33 +130,6 @@ async def _broadcast(
         "report": report.model_dump(),
         "task_runs_completed": await _completed_task_runs(state.state_details.flow_run_id, count),
     }
-
-
-def sandbox_sender(provider: str, url: str, **fields: Any) -> Any:
-    """The block of a provider's account in the sandbox.
-
-    Args:
-        provider: `graph`, `chat-api`, `wawp` or `waha`.
-        url: The sandbox's address.
-        fields: More of the block's fields.
-    """
-    from prefect_whatsapp import blocks
-
-    token = "sandbox-token"  # noqa: S105  # the sandbox's own
-    base = f"{url}/{provider}"
-    unpaced = {"min_seconds_between": 0, "max_seconds_between": 0}
-    match provider:
-        case "graph":
-            made: dict[str, Any] = {"access_token": token, "phone_number_id": "100000000000001"}
-            return blocks.GraphCredentials(**{"base_url": base, "messages_per_second": 0, **made, **fields})
-        case "chat-api":
-            made = {"instance_id": "100001", "token": token}
-            return blocks.ChatApiCredentials(**{"base_url": base, **unpaced, **made, **fields})
-        case "wawp":
-            made = {"instance_id": "sandbox", "access_token": token}
-            return blocks.WawpCredentials(**{"base_url": base, **unpaced, **made, **fields})
-        case _:
-            return blocks.WahaCredentials(**{"base_url": base, "api_key": token, **unpaced, **fields})
 
 
 async def _follow(show: Any) -> None:

@@ -19,14 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from prefect_whatsapp.sandbox.prefect_server import (
-    QUIET,
-    Process,
-    ServiceError,
-    free_port,
-    start_prefect_server,
-    start_process,
-)
+from prefect_whatsapp.cli.prefect_server import start_prefect_server
+from prefect_whatsapp.sandbox.processes import QUIET, Process, ServiceError, free_port, start_process
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
 from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
 from prefect_whatsapp.sandbox.settings import SandboxSettings
@@ -116,7 +110,7 @@ def stop(state: Path) -> list[str]:
 async def _fill(state: Path, recipients: int, s3: str, sandbox: str) -> None:
     """Put a sample broadcast into S3 and save the blocks that the forms and the weekly deployment name."""
     from prefect_whatsapp.blocks import Ledger
-    from prefect_whatsapp.cli.demo import sandbox_sender
+    from prefect_whatsapp.sandbox.sender import sandbox_sender
 
     bucket = await asyncio.to_thread(bucket_block, s3, BUCKET)
     await bucket.aupload_from_path(write_sample_mp3(state / "weekly.mp3"), "weekly.mp3")

@@ -20,7 +20,7 @@ PAGES = {
     "flows": ("Flows", "prefect_whatsapp.flows"),
     "tasks": ("Tasks", "prefect_whatsapp.tasks"),
     "models": ("Models", "prefect_whatsapp.models"),
-    "errors": ("Errors", "prefect_whatsapp.providers.errors"),
+    "errors": ("Errors", "prefect_whatsapp.models.errors"),
 }
 HEADINGS = {"parameters": "Argument", "attributes": "Attribute", "raises": "Raises", "other parameters": "Argument"}
 

@@ -2,11 +2,11 @@
 
 from prefect import flow
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.flows import parameters as form
-from prefect_whatsapp.flows.message import AudioMessage, ContactsMessage
+from prefect_whatsapp.flows import form
 from prefect_whatsapp.flows.names import flow_run_name
 from prefect_whatsapp.flows.steps import Broadcast, Settings
 from prefect_whatsapp.models import Report
+from prefect_whatsapp.tasks.content import AudioContent, ContactsContent
 
 
 @flow(name="broadcast-audio", flow_run_name=flow_run_name)
@@ -97,7 +97,7 @@ async def broadcast_audio(
         shards=shards,
         shard_deployment=shard_deployment,
     )
-    return await Broadcast(settings, AudioMessage(audio, sender, storage, voice=voice, convert=convert)).run()
+    return await Broadcast(settings, AudioContent(audio, sender, storage, voice=voice, convert=convert)).run()
 
 
 @flow(name="broadcast-contacts", flow_run_name=flow_run_name)
@@ -171,4 +171,4 @@ async def broadcast_contacts(
         shards=shards,
         shard_deployment=shard_deployment,
     )
-    return await Broadcast(settings, ContactsMessage(contacts, sender)).run()
+    return await Broadcast(settings, ContactsContent(contacts, sender)).run()

@@ -4,8 +4,8 @@ import datetime
 import re
 
 from prefect.runtime import flow_run
-from prefect_whatsapp.flows.shards import part_of
-from prefect_whatsapp.providers.errors import InputError
+from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.sending.shards import part_of
 
 _DATE = re.compile(r"\{(?::(?P<format>[^{}]*))?\}")
 _LONGEST = 200

@@ -14,24 +14,24 @@ from prefect.runtime import flow_run
 from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
-from prefect_whatsapp.flows.artifacts import Board
-from prefect_whatsapp.flows.dispatcher import Dispatcher, Runs
-from prefect_whatsapp.flows.message import Message
 from prefect_whatsapp.flows.names import resolve_name
-from prefect_whatsapp.flows.recipients import RecipientList
-from prefect_whatsapp.flows.recorder import Recorder
-from prefect_whatsapp.flows.shards import Shards, part_of
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
-from prefect_whatsapp.ledger.pace import Pace
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
-from prefect_whatsapp.providers.dialect import AccountStatus
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastStoppedError,
     InputError,
     RecipientListError,
     WhatsAppError,
 )
+from prefect_whatsapp.providers.dialect import AccountStatus
+from prefect_whatsapp.recipients.source import RecipientList
+from prefect_whatsapp.reporting.artifacts import Board
+from prefect_whatsapp.sending.backpressure import Recorder
+from prefect_whatsapp.sending.content import Content
+from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
+from prefect_whatsapp.sending.pace import Pace
+from prefect_whatsapp.sending.shards import Shards, part_of
 
 APPROVAL_SECONDS = 7 * 86_400
 
@@ -66,7 +66,7 @@ class Broadcast:
         message: What is sent to everyone.
     """
 
-    def __init__(self, settings: Settings, message: Message) -> None:
+    def __init__(self, settings: Settings, message: Content) -> None:
         self._settings, self._message = settings, message
         self._started = time.monotonic()
         self._log = get_run_logger()

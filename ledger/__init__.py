@@ -1,8 +1,7 @@
 """What must not be lost: who was to get what, and what became of it; and the pace it was sent at."""
 
 from .drain import Drain
-from .recipient_list import RemovedRow
-from .records import BroadcastRecord, BroadcastSummary, Outcome, Outstanding, Row
+from .records import BroadcastRecord, BroadcastSummary, Outcome, Outstanding, RemovedRow, Row
 from .store import LedgerStore
 
 __all__ = [

@@ -22,8 +22,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
-from ..providers.errors import LedgerError
 
 T = TypeVar("T")
 _FAILURES: tuple[type[Exception], ...] = (

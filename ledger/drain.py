@@ -10,9 +10,9 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.errors import ClaimLostError, LedgerError
 from ..models.masking import mask
 from ..models.states import SendState
-from ..providers.errors import ClaimLostError, LedgerError
 from .database import Database
 from .owners import tick
 from .presence import Presence

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ..providers.errors import LedgerError
+from ..models.errors import LedgerError
 from .database import Database
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25

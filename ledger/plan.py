@@ -7,8 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ..models.recipient import Recipient
 from .database import Database
-from .recipient_list import RemovedRow
-from .records import BroadcastRecord, storable
+from .records import BroadcastRecord, RemovedRow, storable
 from .schema import removed
 
 _PLAN_SQLITE = (

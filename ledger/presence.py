@@ -12,8 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.errors import LedgerError
 from ..models.states import SendState
-from ..providers.errors import LedgerError
 from .database import Database, cause
 from .owners import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
 from .records import BroadcastRecord

@@ -40,6 +40,21 @@ class BroadcastRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedRow:
+    """A row that gets no message.
+
+    Attributes:
+        line: Its line in a text file, its row in Parquet, its place in a JSON array or a list in memory; from 1.
+        value: What stood where the address should be, at most 200 characters, control characters replaced.
+        reason: Why it can't be used; holds no whole phone number.
+    """
+
+    line: int
+    value: str = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BroadcastSummary:
     """A broadcast with how many of its rows are in each state; a state without rows is absent."""
 

@@ -5,8 +5,8 @@ import re
 
 import sqlalchemy as sa
 
+from ..models.errors import LedgerError
 from ..models.states import SendState
-from ..providers.errors import LedgerError
 from .database import Database
 from .schema import broadcasts, sends
 

@@ -10,16 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from ..providers.errors import BroadcastMismatchError, LedgerError
 from . import media_ids, plan, statuses
 from .database import Database, read_address
 from .drain import Drain, finish
 from .exclusive import exclusive
 from .migrations import migrate
-from .recipient_list import RemovedRow
-from .records import BroadcastRecord, BroadcastSummary, Row, storable
+from .records import BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
 from .rows import as_broadcast, as_row
 from .schema import broadcasts, removed, sends
 from .writer import GroupWriter

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..providers.errors import LedgerError
+from ..models.errors import LedgerError
 from .database import BUSY_SECONDS, SQLITE_SETTINGS, Database
 from .records import Outcome
 

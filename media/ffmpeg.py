@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ..providers.errors import AudioError
+from ..models.errors import AudioError
 
 _TAIL_BYTES = 4096
 _TAIL_CHARACTERS = 300

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models import Audio
-from ..providers.errors import AudioError
+from ..models.errors import AudioError
 from .formats import FORMAT_WHITELIST, TOLD, container_of, container_of_format, filename_for
 from .mp3 import frame_bytes, id3_bytes, states_length
 from .ogg import OggFile, read_ogg

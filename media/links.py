@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..providers.errors import SourceError
+from ..models.errors import SourceError
 from .stream import CHUNK_BYTES
 
 MAX_REDIRECTS = 10

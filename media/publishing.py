@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models.audio import Audio
-from ..providers.errors import InputError
+from ..models.errors import InputError
 from .s3 import presign, put
 
 if TYPE_CHECKING:

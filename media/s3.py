@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..providers.errors import SourceError
+from ..models.errors import SourceError
 from .stream import CHUNK_BYTES
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ..providers.errors import SourceError
+from ..models.errors import SourceError
 from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from ..providers.errors import SourceError
+from ..models.errors import SourceError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -19,7 +19,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..models import Audio
-from ..providers.errors import AudioError
+from ..models.errors import AudioError
 from .ffmpeg import convert, ffmpeg_executable, ffmpeg_version
 from .formats import FORMAT_WHITELIST, filename_for
 from .inspect import PLAY_BUTTON_BYTES, VOICE_MAX_BYTES, inspect_audio, voice_warnings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..models import Audio
-from ..providers.errors import AudioError
+from ..models.errors import AudioError
 from .formats import FORMAT_WHITELIST
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import AccountStatus, Attachment, AudioForm
 from .gateway import Gateway, bare_type
-from .wire import Credential, Exchange, Request
+from .http_types import Credential, Exchange, Request
 
 VoiceMethod = Literal["sendPTT", "sendFile"]
 ContactForm = Literal["contactId", "contacts"]

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 from ..models.audio import Audio
 from ..models.contact import Contact
+from ..models.errors import VERDICT_ERRORS, OutcomeUnknownError, UnsupportedError, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient
-from .errors import VERDICT_ERRORS, OutcomeUnknownError, UnsupportedError, Verdict
-from .wire import Credential, Exchange, Response
+from .http_types import Credential, Exchange, Response
 
 AudioForm = Literal["media id", "inline", "link"]
 MAX_TEXT = 4096  # characters, on each of the services

@@ -13,8 +13,8 @@ from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, Dialect
+from .http_types import Response
 from .refusals import classify, code_of, says_no, words_of
-from .wire import Response
 
 
 @dataclass(frozen=True, kw_only=True)

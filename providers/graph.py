@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from ..models.audio import Audio
 from ..models.contact import Contact
+from ..models.errors import AudioError
 from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import AccountStatus, Attachment, AudioForm, Dialect
-from .errors import AudioError
 from .graph_errors import read_refusal
-from .wire import Credential, Exchange, FilePart, Request, Response
+from .http_types import Credential, Exchange, FilePart, Request, Response
 
 MEDIA_ID_DAYS = 30
 MAX_CARDS = 257

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-from .errors import Verdict
-from .wire import Response
+from ..models.errors import Verdict
+from .http_types import Response
 
 # What is answered to a send by a media id that expired or is another number's isn't documented; 100, 131009 and 131053
 # are the candidates, and the words decide.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.errors import Verdict
 from ..models.masking import mask_numbers
-from .errors import Verdict
-from .wire import Response
+from .http_types import Response
 
 _LONGEST_WORDS = 300
 _SAID_UNDER = ("error", "message", "description", "exception", "err", "reason", "detail", "data")

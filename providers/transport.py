@@ -15,9 +15,9 @@ import httpx
 import yarl
 from httpx_aiohttp import AiohttpTransport
 
+from ..models.errors import NotSentError, OutcomeUnknownError, RetryLaterError
 from .dialect import Dialect
-from .errors import NotSentError, OutcomeUnknownError, RetryLaterError
-from .wire import Credential, Exchange, Request, Response, T
+from .http_types import Credential, Exchange, Request, Response, T
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0

@@ -17,8 +17,8 @@ from ..models.contact import Contact
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, AudioForm
+from .http_types import Credential, Exchange, Request
 from .waha_like import WahaLike
-from .wire import Credential, Exchange, Request
 
 ContactForm = Literal["auto", "object", "vcard"]
 

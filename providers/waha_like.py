@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..models.errors import AccountError, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient
 from .dialect import AccountStatus, Attachment
-from .errors import AccountError, Verdict
 from .gateway import Gateway, bare_type
+from .http_types import Exchange, Request, Response
 from .refusals import says_failed
-from .wire import Exchange, Request, Response
 
 OPUS_IN_OGG = "audio/ogg; codecs=opus"
 # A session that answers WORKING again has only just come back; the vendor polls every 3 to 5 s.

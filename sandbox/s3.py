@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .prefect_server import Process, free_port, start_process
+from .processes import Process, free_port, start_process
 
 if TYPE_CHECKING:
     from prefect_aws import S3Bucket

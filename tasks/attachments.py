@@ -4,8 +4,8 @@ import base64
 from functools import partial
 
 from ..models import Audio
+from ..models.errors import AudioError, InputError
 from ..providers.dialect import Attachment, Dialect
-from ..providers.errors import AudioError, InputError
 
 CONTENT_IS_KEPT_BY_THE_SERVICE = frozenset("0123456789")
 

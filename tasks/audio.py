@@ -15,8 +15,8 @@ from prefect_aws import S3Bucket
 from ..blocks.sender import Sender
 from ..media import VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
+from ..sending.pair_pace import pair_wait
 from .attachments import attachment
-from .pair_pace import pair_wait
 
 MAX_SOURCE_BYTES = 200 * 1024 * 1024
 

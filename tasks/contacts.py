@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ..blocks.sender import Sender
 from ..models import Contact, Receipt, Recipient
+from ..sending.pair_pace import pair_wait
 from .audio import recipient_of, send_run_name
-from .pair_pace import pair_wait
 
 
 @task(name="send-contacts", task_run_name=send_run_name("contacts"), cache_policy=NO_CACHE, persist_result=False)

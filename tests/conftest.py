@@ -26,8 +26,11 @@ for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_pro
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402
+from postgres import NOT_FOUND, Postgres, find_binaries  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-from prefect_whatsapp.sandbox.prefect_server import Process, prefect_server  # noqa: E402
+from prefect_whatsapp.cli.prefect_server import prefect_server  # noqa: E402
+from prefect_whatsapp.models import Audio  # noqa: E402
+from prefect_whatsapp.sandbox.processes import Process  # noqa: E402
 from prefect_whatsapp.sandbox.s3 import local_s3  # noqa: E402
 from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
 
@@ -70,3 +73,23 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A local S3."""
     with local_s3(tmp_path_factory.mktemp("s3")) as s3:
         yield s3.url
+
+
+@pytest.fixture(scope="session")
+def note(audio_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Audio:
+    """A good voice note, fetched and looked into."""
+    from prefect_whatsapp.tasks import fetch_audio
+
+    return fetch_audio.fn(str(audio_samples / "speech_voice.ogg"), directory=tmp_path_factory.mktemp("notes"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL a worker; `empty_database()` gives each test a database of its own."""
+    if find_binaries() is None:
+        pytest.skip(NOT_FOUND)
+    server = Postgres(settings=("fsync=off",))
+    try:
+        yield server.start()
+    finally:
+        server.remove()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ...providers.errors import LedgerError
+from ...models.errors import LedgerError
 from ..database import Database, make_file
 from ..exclusive import exclusive
 from ..schema import SCHEMA_VERSION, VERSION_TABLE

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect_whatsapp.sandbox.prefect_server import Process, free_port, prefect_server
+from prefect_whatsapp.cli.prefect_server import prefect_server
+from prefect_whatsapp.sandbox.processes import Process, free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.providers.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerError
 from pydantic import SecretStr
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
 from prefect_whatsapp.models import Contact, Recipient
-from prefect_whatsapp.providers.errors import AccountError, InputError, NotSentError, OutcomeUnknownError
+from prefect_whatsapp.models.errors import AccountError, InputError, NotSentError, OutcomeUnknownError
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from pydantic import SecretStr, ValidationError
 from senders import PROVIDERS, sender_of

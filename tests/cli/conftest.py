@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_contacts
 from prefect_whatsapp.models import Contact
-from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.processes import Process
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from pydantic import SecretStr

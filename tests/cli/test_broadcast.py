@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.processes import Process
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from senders import sender_of
 

@@ -2,12 +2,11 @@
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -18,18 +17,6 @@ from senders import sender_of
 
 _names = itertools.count(1)
 Deploy = Callable[..., Awaitable[str]]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres().start()
-    try:
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

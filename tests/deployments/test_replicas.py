@@ -15,7 +15,7 @@ import httpx
 import pytest
 from postgres import Postgres
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_whatsapp.sandbox.prefect_server import free_port
+from prefect_whatsapp.sandbox.processes import free_port
 from prefect_whatsapp.sandbox.samples import write_recipients
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from senders import sender_of

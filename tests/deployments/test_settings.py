@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.settings import Settings
-from prefect_whatsapp.sandbox.prefect_server import SERVER_SETTINGS
+from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS
 
 DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
 ENV_FILES = ["server.env", "postgresql.env", "replicas/replicas.env"]

@@ -15,12 +15,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow_async
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
-from prefect_whatsapp.flows.recorder import Recorder
-from prefect_whatsapp.flows.shards import Shards, part_of, split_evenly
 from prefect_whatsapp.models import Contact, Report
-from prefect_whatsapp.providers.errors import InputError
+from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
+from prefect_whatsapp.sending.backpressure import Recorder
+from prefect_whatsapp.sending.shards import Shards, part_of, split_evenly
 from senders import sender_of
 
 pytestmark = [pytest.mark.server]

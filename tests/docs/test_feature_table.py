@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Audio, Contact, Recipient
-from prefect_whatsapp.providers.errors import AudioError, UnsupportedError
+from prefect_whatsapp.models.errors import AudioError, UnsupportedError
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import fetch_audio, send_audio, send_contacts, upload_media

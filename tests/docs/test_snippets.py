@@ -10,7 +10,7 @@ import pytest
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_whatsapp.blocks import Ledger, WhatsAppNotification
-from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.processes import Process
 from prefect_whatsapp.sandbox.s3 import CREDENTIALS, bucket_block
 from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
 from prefect_whatsapp.sandbox.server import RunningSandbox

@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.models import Report
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     AudioError,
     BroadcastMismatchError,

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from prefect_whatsapp.sandbox.prefect_server import prefect_server
+from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 from senders import PROVIDERS

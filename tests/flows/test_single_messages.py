@@ -7,7 +7,7 @@ import pytest
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message
 from prefect_whatsapp.models import Contact
-from prefect_whatsapp.providers.errors import InputError
+from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox

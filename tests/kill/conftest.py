@@ -11,7 +11,7 @@ import pytest
 from kill_aftermath import Aftermath, aftermath
 from kill_processes import Runner
 from postgres import NOT_FOUND, Postgres, find_binaries
-from prefect_whatsapp.sandbox.prefect_server import Process
+from prefect_whatsapp.sandbox.processes import Process
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 

@@ -22,7 +22,7 @@ for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_pro
 from kill_processes import Runner  # noqa: E402
 from kill_rounds import KINDS, RECIPIENTS, Rig, Round, as_json, table  # noqa: E402
 from postgres import NOT_FOUND, Postgres, find_binaries  # noqa: E402
-from prefect_whatsapp.sandbox.prefect_server import prefect_server  # noqa: E402
+from prefect_whatsapp.cli.prefect_server import prefect_server  # noqa: E402
 from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
 
 

@@ -9,8 +9,8 @@ import pytest
 from kill_aftermath import Aftermath
 from kill_processes import Runner, wait_until
 from postgres import NOT_FOUND, Postgres, find_binaries
+from prefect_whatsapp.cli.prefect_server import start_prefect_server
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.sandbox.prefect_server import start_prefect_server
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
 from prefect_whatsapp.sandbox.server import RunningSandbox
 

@@ -1,23 +1,11 @@
 """A ledger to test with, on each of the two databases."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from postgres import NOT_FOUND, Postgres, find_binaries
+from postgres import Postgres
 from prefect_whatsapp.ledger import LedgerStore
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for all tests of this folder; each test finds its database empty."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres(settings=("fsync=off",))
-    try:
-        yield server.start()
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -8,7 +8,7 @@ from books import begin
 from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.providers.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerError
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from postgres import Postgres
 from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger.database import Address, Database, read_address
-from prefect_whatsapp.providers.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerError
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql", "postgres"])

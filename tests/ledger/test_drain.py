@@ -9,7 +9,7 @@ from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome
 from prefect_whatsapp.ledger import presence as presence_module
 from prefect_whatsapp.ledger.schema import owners, sends
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.providers.errors import ClaimLostError, LedgerError
+from prefect_whatsapp.models.errors import ClaimLostError, LedgerError
 
 ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
 AGAIN = Outcome(SendState.QUEUED, error_code="130429", error_text="throttled", error_kind="throttle")

@@ -17,7 +17,7 @@ from prefect_whatsapp.ledger.database import Database, read_address
 from prefect_whatsapp.ledger.migrations import known_versions, migrate
 from prefect_whatsapp.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.providers.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerError
 
 NEXT = '''"""One more column, and a new meaning for an old one."""
 import sqlalchemy as sa

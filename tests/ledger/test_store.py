@@ -9,7 +9,7 @@ import pytest
 from books import begin, people
 from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, RemovedRow, Row
 from prefect_whatsapp.models import Recipient, SendState
-from prefect_whatsapp.providers.errors import BroadcastMismatchError, LedgerError
+from prefect_whatsapp.models.errors import BroadcastMismatchError, LedgerError
 
 T = TypeVar("T")
 PROMISE = {

@@ -12,7 +12,7 @@ from books import begin
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.ledger import writer as writer_module
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.providers.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerError
 
 ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prefect_whatsapp.media import container_of, ffmpeg_executable, filename_for, inspect_audio
 from prefect_whatsapp.media.mp3 import frame_bytes, id3_bytes
-from prefect_whatsapp.providers.errors import AudioError
+from prefect_whatsapp.models.errors import AudioError
 
 
 def made_by_ffmpeg(path: Path, *arguments: str) -> Path:

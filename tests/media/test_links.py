@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prefect_whatsapp.media import download, open_source, open_stream
 from prefect_whatsapp.media.links import link_name
-from prefect_whatsapp.providers.errors import SourceError
+from prefect_whatsapp.models.errors import SourceError
 
 if TYPE_CHECKING:
     from conftest import Web

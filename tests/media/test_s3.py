@@ -14,7 +14,7 @@ import pytest
 from prefect_aws import AwsClientParameters, MinIOCredentials, S3Bucket
 from prefect_whatsapp.media import download, open_source, open_stream, presign, put
 from prefect_whatsapp.media.s3 import locate
-from prefect_whatsapp.providers.errors import SourceError
+from prefect_whatsapp.models.errors import SourceError
 
 if TYPE_CHECKING:
     from conftest import Web

@@ -13,7 +13,7 @@ import pytest
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect_whatsapp.media import download, open_source, open_stream
 from prefect_whatsapp.media.stream import ChunkReader
-from prefect_whatsapp.providers.errors import SourceError
+from prefect_whatsapp.models.errors import SourceError
 
 if TYPE_CHECKING:
     from conftest import Web

@@ -16,7 +16,7 @@ from prefect_whatsapp.media import (
     read_ogg,
 )
 from prefect_whatsapp.models import Audio
-from prefect_whatsapp.providers.errors import AudioError
+from prefect_whatsapp.models.errors import AudioError
 from pydantic import ValidationError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from prefect_whatsapp.media import inspect_audio, waveform_png
-from prefect_whatsapp.providers.errors import AudioError
+from prefect_whatsapp.models.errors import AudioError
 
 
 def ink(png: bytes, left: float, right: float) -> int:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Audio, Contact, ContactEmail, Receipt, Recipient
+from prefect_whatsapp.models.errors import OutcomeUnknownError, RecipientRefusedError, UnsupportedError
 from prefect_whatsapp.providers.chat_api import ChatApi, MessageQueue, QueuedMessage
 from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import OutcomeUnknownError, RecipientRefusedError, UnsupportedError
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import Client
-from prefect_whatsapp.providers.wire import Exchange
 from provider_accounts import INLINE, LINK, Answer, Recorder, both
 
 ACCEPTED = Answer(

@@ -8,7 +8,7 @@ import httpx
 import prefect_whatsapp.providers.transport as transport_module
 import pytest
 import raw_server
-from prefect_whatsapp.providers.errors import NotSentError, OutcomeUnknownError, RetryLaterError
+from prefect_whatsapp.models.errors import NotSentError, OutcomeUnknownError, RetryLaterError
 from provider_accounts import ACCOUNTS, Account, Answer, Driver, both, drive, refusal
 from raw_server import RawServer
 

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from prefect_whatsapp.models import Audio, Contact, Receipt, Recipient
-from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     OutcomeUnknownError,
     ProviderError,
@@ -20,10 +19,11 @@ from prefect_whatsapp.providers.errors import (
     Verdict,
     WhatsAppError,
 )
+from prefect_whatsapp.providers.dialect import Attachment
 from prefect_whatsapp.providers.graph import Graph, MediaInfo
 from prefect_whatsapp.providers.graph_errors import CLASS_OF_CODE, MEANINGS
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import AsyncClient, Client
-from prefect_whatsapp.providers.wire import Exchange
 
 TOKEN = "EAAcanaryTokenThatNobodyMaySee"
 NUMBER_ID = "100000000000001"

@@ -18,10 +18,10 @@ from prefect_whatsapp.models import (
     Receipt,
     Recipient,
 )
+from prefect_whatsapp.models.errors import AudioError, UnsupportedError
 from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import AudioError, UnsupportedError
 from prefect_whatsapp.providers.graph import Graph
-from prefect_whatsapp.providers.wire import Exchange, Request
+from prefect_whatsapp.providers.http_types import Exchange, Request
 
 SCHEMA = Path(__file__).parents[2].parent / "shared" / "contracts" / "graph_message.schema.json"
 GRAPH = Graph.with_token("100000000000001", "token")

@@ -19,9 +19,7 @@ import raw_server
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_whatsapp.models import Audio, Contact, Recipient
-from prefect_whatsapp.providers.chat_api import ChatApi
-from prefect_whatsapp.providers.dialect import Dialect
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     InputError,
     NotSentError,
     OutcomeUnknownError,
@@ -30,10 +28,12 @@ from prefect_whatsapp.providers.errors import (
     Verdict,
     WhatsAppError,
 )
+from prefect_whatsapp.providers.chat_api import ChatApi
+from prefect_whatsapp.providers.dialect import Dialect
 from prefect_whatsapp.providers.graph import Graph
+from prefect_whatsapp.providers.http_types import Credential, Exchange, Request, Response
 from prefect_whatsapp.providers.transport import AsyncClient, Client
 from prefect_whatsapp.providers.waha import Waha
-from prefect_whatsapp.providers.wire import Credential, Exchange, Request, Response
 from provider_accounts import ACCOUNTS, CANARY, PHONE, TO, TOKEN, Account, Answer, Driver, Recorder, both, drive
 from raw_server import RawServer, answering
 

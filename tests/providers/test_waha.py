@@ -6,17 +6,17 @@ from typing import Any
 import httpx
 import pytest
 from prefect_whatsapp.models import Contact, ContactEmail, Recipient
-from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     OutcomeUnknownError,
     ProviderError,
     RetryLaterError,
     UnsupportedError,
 )
+from prefect_whatsapp.providers.dialect import Attachment
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import Client
 from prefect_whatsapp.providers.waha import NumberCheck, Waha
-from prefect_whatsapp.providers.wire import Exchange
 from provider_accounts import INLINE, MESSAGE_ID, Answer, Driver, Recorder, both, drive
 
 ACCEPTED = Answer(201, {"id": MESSAGE_ID})

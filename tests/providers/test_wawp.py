@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Contact, ContactEmail, ContactPhone, Recipient
-from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     OutcomeUnknownError,
     ProviderError,
     RecipientRefusedError,
     UnsupportedError,
 )
+from prefect_whatsapp.providers.dialect import Attachment
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import Client
 from prefect_whatsapp.providers.wawp import Wawp
-from prefect_whatsapp.providers.wire import Exchange
 from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Recorder, both
 
 WAWP = Wawp.with_token("ABC123", "t0k3n")

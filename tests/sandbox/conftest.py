@@ -10,10 +10,10 @@ import pytest
 from prefect_whatsapp.providers.chat_api import ChatApi
 from prefect_whatsapp.providers.dialect import Attachment, Dialect
 from prefect_whatsapp.providers.graph import Graph
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import AsyncClient, Client
 from prefect_whatsapp.providers.waha import Waha
 from prefect_whatsapp.providers.wawp import Wawp
-from prefect_whatsapp.providers.wire import Exchange
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
 from sandbox_server import CHAT_API_INSTANCE, PHONE_NUMBER_ID, TOKEN, WAWP_INSTANCE, FileHost, Run, audio_of, threaded
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from prefect_whatsapp.models import Contact, Recipient
+from prefect_whatsapp.models.errors import AccountError, ProviderError, RequestRefusedError, RetryLaterError, Verdict
 from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.errors import AccountError, ProviderError, RequestRefusedError, RetryLaterError, Verdict
 from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
 from sandbox_server import PHONE_NUMBER_ID, TOKEN, FileHost, Run, audio_of, threaded

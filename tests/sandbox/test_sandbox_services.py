@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Contact, Receipt, Recipient
-from prefect_whatsapp.providers.chat_api import ChatApi
-from prefect_whatsapp.providers.dialect import Attachment, Dialect
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     OutcomeUnknownError,
     RecipientRefusedError,
     RetryLaterError,
 )
+from prefect_whatsapp.providers.chat_api import ChatApi
+from prefect_whatsapp.providers.dialect import Attachment, Dialect
 from prefect_whatsapp.providers.waha import Waha
 from prefect_whatsapp.providers.wawp import Wawp
 from prefect_whatsapp.sandbox.server import ThreadedSandbox

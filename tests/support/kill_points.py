@@ -22,8 +22,8 @@ from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome
 from prefect_whatsapp.ledger import writer as ledger_writer
 from prefect_whatsapp.ledger.writer import Claim, PostgresCommits, SqliteCommits
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.providers.http_types import Request
 from prefect_whatsapp.providers.transport import AsyncClient
-from prefect_whatsapp.providers.wire import Request
 
 When = Literal["before", "within", "after"]
 

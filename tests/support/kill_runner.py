@@ -23,7 +23,7 @@ from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.ledger import recipient_list
-from prefect_whatsapp.providers.errors import BroadcastStoppedError
+from prefect_whatsapp.models.errors import BroadcastStoppedError
 from prefect_whatsapp.sandbox.s3 import ACCESS_KEY, REGION, SECRET_KEY
 from pydantic import SecretStr
 from senders import sender_of

@@ -7,11 +7,11 @@ import asyncio
 import json
 import sys
 
-from prefect_whatsapp.flows.delivery import Delivery
 from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.ledger.pace import Pace
 from prefect_whatsapp.models import Contact, Receipt, Recipient
-from prefect_whatsapp.providers.wire import Exchange
+from prefect_whatsapp.providers.http_types import Exchange
+from prefect_whatsapp.sending.delivery import Delivery
+from prefect_whatsapp.sending.pace import Pace
 from senders import sender_of
 
 IN_FLIGHT = 24

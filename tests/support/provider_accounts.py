@@ -7,14 +7,14 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 from prefect_whatsapp.models import Contact, Receipt, Recipient
+from prefect_whatsapp.models.errors import ProviderError, WhatsAppError
 from prefect_whatsapp.providers.chat_api import ChatApi
 from prefect_whatsapp.providers.dialect import AccountStatus, Attachment, Dialect
-from prefect_whatsapp.providers.errors import ProviderError, WhatsAppError
 from prefect_whatsapp.providers.graph import Graph
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import AsyncClient, Client
 from prefect_whatsapp.providers.waha import Waha
 from prefect_whatsapp.providers.wawp import Wawp
-from prefect_whatsapp.providers.wire import Exchange
 
 T = TypeVar("T")
 Driver = Literal["sync", "async"]

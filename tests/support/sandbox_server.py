@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_whatsapp.models import Audio
 from prefect_whatsapp.providers.dialect import Dialect
-from prefect_whatsapp.providers.wire import Exchange
+from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.sandbox.server import RunningSandbox, ThreadedSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 

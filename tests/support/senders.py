@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prefect_whatsapp.cli.demo import sandbox_sender
+from prefect_whatsapp.sandbox.sender import sandbox_sender
 
 PROVIDERS = ("graph", "chat-api", "wawp", "waha")
 

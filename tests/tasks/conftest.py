@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_whatsapp.models import Audio
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
-from prefect_whatsapp.tasks import fetch_audio, upload_media
+from prefect_whatsapp.tasks import upload_media
 from senders import PROVIDERS, sender_of
 from tap import Tap
 
@@ -38,12 +38,6 @@ def sender(provider: str, tap: Tap) -> Any:
 def storage(s3_url: str) -> Any:
     """A bucket in a local S3."""
     return bucket_block(s3_url, "tasks")
-
-
-@pytest.fixture(scope="session")
-def note(audio_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Audio:
-    """A good voice note, fetched and looked into."""
-    return fetch_audio.fn(str(audio_samples / "speech_voice.ogg"), directory=tmp_path_factory.mktemp("notes"))
 
 
 @pytest.fixture(scope="session")

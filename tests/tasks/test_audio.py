@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from prefect_whatsapp.media import VoiceSettings
 from prefect_whatsapp.models import Audio
-from prefect_whatsapp.providers.errors import AccountError, AudioError, InputError, SourceError
+from prefect_whatsapp.models.errors import AccountError, AudioError, InputError, SourceError
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import (
     afetch_audio,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Audio, Contact, Receipt, Recipient
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models.errors import (
     AccountError,
     AudioError,
     InputError,

@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect_whatsapp import tasks
 from prefect_whatsapp.models import Contact, Receipt
-from prefect_whatsapp.providers.errors import RecipientRefusedError
+from prefect_whatsapp.models.errors import RecipientRefusedError
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import (
     afetch_audio,

@@ -21,9 +21,10 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Cancelling
-from prefect_whatsapp.ledger import BroadcastRecord
-from prefect_whatsapp.providers.errors import InputError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from ..ledger import BroadcastRecord
+from ..models.errors import InputError
 
 SHARDS_AT_MOST = 100
 POLL_SECONDS = 1.0

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..providers.errors import RecipientListError
-from .list_columns import NO_ADDRESS, Columns, RawRow, cut, no_column
-from .list_csv import TOO_LONG, csv_rows
-from .list_text import LONGEST_LINE, Line, decoded, read_head, read_lines, utf8_blocks
+from ..models.errors import RecipientListError
+from .columns import NO_ADDRESS, Columns, RawRow, cut, no_column
+from .csv_rows import TOO_LONG, csv_rows
+from .text import LONGEST_LINE, Line, decoded, read_head, read_lines, utf8_blocks
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

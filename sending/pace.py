@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .retreat import Retreat
+from .backoff import Retreat
 
 # A second's sends go out over 1.013 s: 98.7 % of the rate, and room for 13 ms more or less on the way to the service
 # (4 ms were seen here). A minute shared by two runs keeps above 97 %: 1 % goes with the change of hands.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NoReturn, Self, TypeVar
 
-from .errors import InputError
+from ..models.errors import InputError
 
 T = TypeVar("T")
 

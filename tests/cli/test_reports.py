@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from prefect_whatsapp.ledger.recipient_list import read_recipients
+from prefect_whatsapp.recipients.reader import read_recipients
 
 pytestmark = pytest.mark.server
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_whatsapp.ledger import Row
-from prefect_whatsapp.ledger.export import REMOVED_COLUMNS, ROW_COLUMNS, ExportFormat, export_removed, export_rows
-from prefect_whatsapp.ledger.recipient_list import RemovedRow, read_recipients
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.recipients.reader import RemovedRow, read_recipients
+from prefect_whatsapp.reporting.export import REMOVED_COLUMNS, ROW_COLUMNS, ExportFormat, export_removed, export_rows
 
 FORMATS: tuple[ExportFormat, ...] = ("csv", "jsonl", "parquet")
 NOON = datetime.datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=datetime.UTC)

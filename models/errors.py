@@ -25,8 +25,8 @@ Every error survives pickling, and none holds a token or a whole phone number.
 from enum import StrEnum
 from typing import Any, Literal
 
-from ..models.masking import mask_numbers
-from ..models.report import Report
+from .masking import mask_numbers
+from .report import Report
 
 
 class Verdict(StrEnum):

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from .recipient_list import RemovedRow
-    from .records import Row
+    from ..ledger.records import RemovedRow, Row
 
 ExportFormat = Literal["csv", "jsonl", "parquet"]
 Value = str | int | datetime.datetime | None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, Self
 
-from ..providers.errors import RecipientListError
+from ..models.errors import RecipientListError
 
 _ALIASES = {
     **dict.fromkeys(("to", "recipient"), "to"),

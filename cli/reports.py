@@ -12,9 +12,9 @@ from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.database import read_address
-from ..ledger.export import export_removed, export_rows
 from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
-from ..providers.errors import InputError
+from ..models.errors import InputError
+from ..reporting.export import export_removed, export_rows
 
 _NAMED_AT_MOST = 50
 

@@ -9,10 +9,11 @@ from typing import BinaryIO, cast
 
 import phonenumbers
 from prefect_aws import S3Bucket
-from prefect_whatsapp.ledger.recipient_list import ListChunk, read_recipients, recipients_of
-from prefect_whatsapp.media import open_stream
-from prefect_whatsapp.models import Recipient
-from prefect_whatsapp.providers.errors import RecipientListError
+
+from ..media import open_stream
+from ..models import Recipient
+from ..models.errors import RecipientListError
+from .reader import ListChunk, read_recipients, recipients_of
 
 _CALLING_CODES = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 

@@ -19,17 +19,18 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
-from prefect_whatsapp.flows import pages
-from prefect_whatsapp.flows.charts import data_uri, outcome_png, sends_png
-from prefect_whatsapp.flows.dispatcher import BatchRows, Dispatcher
-from prefect_whatsapp.flows.message import AudioMessage, Message
-from prefect_whatsapp.flows.recipients import Planned
-from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Row
-from prefect_whatsapp.ledger.database import read_address
-from prefect_whatsapp.media import waveform_png
-from prefect_whatsapp.models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
-from prefect_whatsapp.providers.dialect import AccountStatus
-from prefect_whatsapp.providers.errors import WhatsAppError
+
+from ..ledger import BroadcastRecord, LedgerStore, Row
+from ..ledger.database import read_address
+from ..media import waveform_png
+from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
+from ..models.errors import WhatsAppError
+from ..providers.dialect import AccountStatus
+from ..recipients.source import Planned
+from ..sending.content import Content
+from ..sending.dispatcher import BatchRows, Dispatcher
+from . import pages
+from .charts import data_uri, outcome_png, sends_png
 
 PROGRESS_SECONDS = 3.0
 ROWS_SHOWN = 500
@@ -52,7 +53,7 @@ class Board:
     async def plan(
         self,
         planned: Planned,
-        message: Message,
+        message: Content,
         account: AccountStatus,
         counts: Mapping[SendState, int],
         seconds: float,
@@ -64,8 +65,8 @@ class Board:
         )
         await acreate_markdown_artifact(key=f"{self._key}-plan", markdown=page, description=f"Plan: {queued:,} to send")
 
-    async def _waveform(self, message: Message) -> str:
-        if not isinstance(message, AudioMessage) or message.audio is None:
+    async def _waveform(self, message: Content) -> str:
+        if message.audio is None:
             return ""
         try:
             return data_uri(await asyncio.to_thread(waveform_png, message.audio))

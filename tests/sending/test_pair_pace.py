@@ -7,8 +7,9 @@ import pytest
 from prefect_whatsapp.models import Audio, Contact
 from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.sandbox.server import RunningSandbox
-from prefect_whatsapp.tasks import asend_audio, asend_contacts, pair_pace, send_audio, send_contacts, upload_media
-from prefect_whatsapp.tasks.pair_pace import PairPace
+from prefect_whatsapp.sending import pair_pace
+from prefect_whatsapp.sending.pair_pace import PairPace
+from prefect_whatsapp.tasks import asend_audio, asend_contacts, send_audio, send_contacts, upload_media
 from senders import sender_of
 
 CARD = Contact(name="Ada Byron", phone="+442079460000")

@@ -16,15 +16,16 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
-from prefect_whatsapp.flows.delivery import Build, Delivery, Tally
-from prefect_whatsapp.flows.process import imports_uncollected, quiet_task_logs
-from prefect_whatsapp.flows.recorder import Recorder
-from prefect_whatsapp.flows.slots import Slots
-from prefect_whatsapp.ledger import Drain, Outcome, Row
-from prefect_whatsapp.ledger.pace import Pace
-from prefect_whatsapp.models import SendState, mask
-from prefect_whatsapp.providers.errors import ClaimLostError, WhatsAppError
-from prefect_whatsapp.providers.transport import AsyncClient
+
+from ..ledger import Drain, Outcome, Row
+from ..models import SendState, mask
+from ..models.errors import ClaimLostError, WhatsAppError
+from ..providers.transport import AsyncClient
+from .backpressure import Recorder
+from .delivery import Build, Delivery, Tally
+from .pace import Pace
+from .process import imports_uncollected, quiet_task_logs
+from .semaphore import Slots
 
 MAX_IN_FLIGHT = 64
 UNPACED_IN_FLIGHT = 32

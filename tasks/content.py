@@ -3,21 +3,22 @@
 import asyncio
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from prefect_aws import S3Bucket
-from prefect_whatsapp.blocks.sender import Sender
-from prefect_whatsapp.flows.delivery import Build
-from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.media import VoiceSettings
-from prefect_whatsapp.models import Audio, Contact, Receipt, Recipient
-from prefect_whatsapp.providers.dialect import Dialect
-from prefect_whatsapp.providers.errors import InputError
-from prefect_whatsapp.providers.wire import Exchange
-from prefect_whatsapp.tasks import afetch_audio, aprepare_voice, aupload_media
-from prefect_whatsapp.tasks.attachments import attachment
+
+from ..blocks.sender import Sender
+from ..ledger import LedgerStore
+from ..media import VoiceSettings
+from ..models import Audio, Contact, Receipt, Recipient
+from ..models.errors import InputError
+from ..providers.dialect import Dialect
+from ..providers.http_types import Exchange
+from ..sending.content import Content
+from ..sending.delivery import Build
+from . import afetch_audio, aprepare_voice, aupload_media
+from .attachments import attachment
 
 # A media id is given up this long before the service forgets it, so that a long broadcast doesn't lose it on the way.
 MEDIA_ID_MARGIN_SECONDS = 2 * 86_400.0
@@ -25,47 +26,7 @@ MEDIA_ID_MARGIN_SECONDS = 2 * 86_400.0
 PLAY_BUTTON_BYTES = 512_000
 
 
-class Message(ABC):
-    """What is sent to everyone on the list.
-
-    Attributes:
-        kind: `audio` or `contacts`.
-        digest: What the broadcast's name is bound to.
-        label: How a person calls it: source and first characters of the digest.
-        warnings: Sentences for the plan.
-        uploads: Uploads made by this run.
-        transcodes: Transcodes made by this run.
-    """
-
-    kind: ClassVar[str]
-    digest: str = ""
-    label: str = ""
-    warnings: tuple[str, ...] = ()
-    uploads: int = 0
-    transcodes: int = 0
-
-    @abstractmethod
-    async def load(self, store: LedgerStore, dialect: Dialect) -> None:
-        """Fetch and inspect it, before anything is planned.
-
-        Raises:
-            InputError: It can't be sent.
-        """
-
-    def facts(self) -> list[tuple[str, str]]:
-        """What the plan says of it."""
-        return []
-
-    @abstractmethod
-    async def bring(self, store: LedgerStore) -> Build:
-        """Bring it to the service, once for all recipients, and say how a message is built."""
-
-    async def renew(self, store: LedgerStore) -> Build:
-        """Bring it once more, because the service disowned what it had."""
-        return await self.bring(store)
-
-
-class AudioMessage(Message):
+class AudioContent(Content):
     """A voice note, or basic audio.
 
     Args:
@@ -179,7 +140,7 @@ class AudioMessage(Message):
         return note
 
 
-class ContactsMessage(Message):
+class ContactsContent(Content):
     """Contact cards, in one message.
 
     Args:

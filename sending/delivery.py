@@ -11,11 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from prefect_whatsapp.flows.slots import Slots
-from prefect_whatsapp.ledger import Drain, Outcome, Row
-from prefect_whatsapp.ledger.pace import Pace, pair_backoff
-from prefect_whatsapp.models import Receipt, Recipient, SendState
-from prefect_whatsapp.providers.errors import (
+from ..ledger import Drain, Outcome, Row
+from ..models import Receipt, Recipient, SendState
+from ..models.errors import (
     AccountError,
     ClaimLostError,
     NotSentError,
@@ -27,8 +25,10 @@ from prefect_whatsapp.providers.errors import (
     UnsupportedError,
     WhatsAppError,
 )
-from prefect_whatsapp.providers.transport import AsyncClient
-from prefect_whatsapp.providers.wire import Exchange
+from ..providers.http_types import Exchange
+from ..providers.transport import AsyncClient
+from .pace import Pace, pair_backoff
+from .semaphore import Slots
 
 TRANSIENT_TRIES = 5  # about 15 s of waiting; 131000 and its like either pass at once or don't
 PAIR_TRIES = 5  # 1, 4, 16 and 64 s of waiting

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prefect_whatsapp.flows.delivery import Delivery
-from prefect_whatsapp.flows.dispatcher import Dispatcher
-from prefect_whatsapp.flows.recorder import Recorder
-from prefect_whatsapp.flows.slots import Slots
 from prefect_whatsapp.ledger import Outcome, Row
-from prefect_whatsapp.ledger.pace import Pace
 from prefect_whatsapp.models import Receipt, Recipient, SendState
-from prefect_whatsapp.providers.errors import RetryLaterError, WhatsAppError
+from prefect_whatsapp.models.errors import RetryLaterError, WhatsAppError
+from prefect_whatsapp.sending.backpressure import Recorder
+from prefect_whatsapp.sending.delivery import Delivery
+from prefect_whatsapp.sending.dispatcher import Dispatcher
+from prefect_whatsapp.sending.pace import Pace
+from prefect_whatsapp.sending.semaphore import Slots
 
 RECEIPT = Receipt(provider="graph", account="1", message_id="wamid.1", recipient="…0123")
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from prefect_whatsapp.ledger.recipient_list import ListChunk, RemovedRow, read_recipients, recipients_of
 from prefect_whatsapp.models import Recipient
-from prefect_whatsapp.providers.errors import RecipientListError
+from prefect_whatsapp.models.errors import RecipientListError
+from prefect_whatsapp.recipients.reader import ListChunk, RemovedRow, read_recipients, recipients_of
 
 ADA, BOB, ZED = "+16505550123", "+16505550124", "+16505550125"
 

@@ -11,31 +11,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import BinaryIO
 
+from ..ledger import RemovedRow
 from ..models import Recipient, canonical_address, check_region
-from ..providers.errors import RecipientListError
-from .list_columns import RawRow, cut
-from .list_formats import object_rows, read_rows
-from .list_text import decoded
+from ..models.errors import RecipientListError
+from .columns import RawRow, cut
+from .formats import object_rows, read_rows
+from .text import decoded
 
 CHUNK_ROWS = 2_000
 _SHOWN = 200
 _LONGEST_REPLY_TO = 256  # ids of messages have 30 to 100 characters
 _REPEATED = "repeats an earlier row"
-
-
-@dataclass(frozen=True, slots=True)
-class RemovedRow:
-    """A row that gets no message.
-
-    Attributes:
-        line: Its line in a text file, its row in Parquet, its place in a JSON array or a list in memory; from 1.
-        value: What stood where the address should be, at most 200 characters, control characters replaced.
-        reason: Why it can't be used; holds no whole phone number.
-    """
-
-    line: int
-    value: str = field(repr=False)
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_whatsapp.ledger.pace import EVEN_SECONDS, Departures, Pace, pair_backoff
-from prefect_whatsapp.ledger.retreat import Retreat
+from prefect_whatsapp.sending.backoff import Retreat
+from prefect_whatsapp.sending.pace import EVEN_SECONDS, Departures, Pace, pair_backoff
 from virtual_time import clock, run
 
 

@@ -3,10 +3,10 @@
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.flows import parameters as form
-from prefect_whatsapp.flows.message import AudioMessage
+from prefect_whatsapp.flows import form
 from prefect_whatsapp.models import Receipt, Recipient, mask
 from prefect_whatsapp.tasks import asend_audio, asend_contacts
+from prefect_whatsapp.tasks.content import AudioContent
 
 
 def _run_name() -> str:
@@ -45,7 +45,7 @@ async def send_audio_message(
         InputError, ProviderError, TransportError: As in `tasks.send_audio`.
     """
     recipient = Recipient.parse(to, default_region=default_region, reply_to=reply_to)
-    message = AudioMessage(audio, sender, storage, voice=voice, convert=convert)
+    message = AudioContent(audio, sender, storage, voice=voice, convert=convert)
     async with (ledger or Ledger()).open() as store:
         await message.load(store, sender.dialect())
         ready = await message.brought(store)

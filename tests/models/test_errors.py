@@ -5,9 +5,8 @@ import pickle
 from typing import Any
 
 import pytest
-from prefect_whatsapp.models import Report
-from prefect_whatsapp.providers import errors
-from prefect_whatsapp.providers.errors import (
+from prefect_whatsapp.models import Report, errors
+from prefect_whatsapp.models.errors import (
     AccountError,
     AudioError,
     BroadcastMismatchError,

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import phonenumbers
-from prefect_whatsapp.flows.message import Message
-from prefect_whatsapp.flows.recipients import Planned
-from prefect_whatsapp.ledger import Row
-from prefect_whatsapp.models import Report, SendState, mask, mask_numbers
-from prefect_whatsapp.providers.dialect import AccountStatus
+
+from ..ledger import Row
+from ..models import Report, SendState, mask, mask_numbers
+from ..providers.dialect import AccountStatus
+from ..recipients.source import Planned
+from ..sending.content import Content
 
 _SHOWN_AT_MOST = 30
 _NEXT_STEP = {
@@ -37,7 +38,7 @@ class Reason(NamedTuple):
 def plan(
     name: str,
     planned: Planned,
-    message: Message,
+    message: Content,
     account: AccountStatus,
     counts: Mapping[SendState, int],
     seconds: float,

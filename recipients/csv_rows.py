@@ -5,8 +5,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from .list_columns import Columns, RawRow, column_of, no_column
-from .list_text import LONGEST_LINE, Line
+from .columns import Columns, RawRow, column_of, no_column
+from .text import LONGEST_LINE, Line
 
 _DELIMITERS = ",;\t|"
 _LONGEST_RECORD = 20  # lines that one quoted field may span

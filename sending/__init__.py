@@ -1,0 +1,1 @@
+"""How a broadcast goes out: policy, pace, admission, delivery, dispatcher and shards."""
