@@ -128,7 +128,7 @@ def broadcast(
     Returns:
         0 where nobody is pending or in doubt.
     """
-    from .broadcast import Asked, run_broadcast
+    from .broadcast import Options, run_broadcast
 
     options: dict[str, Any] = {
         "default_region": default_region,
@@ -142,7 +142,7 @@ def broadcast(
         "in_flight": in_flight,
         **({"voice": voice, "convert": convert} if audio else {}),
     }
-    asked = Asked(
+    asked = Options(
         name=name,
         sender=sender,
         audio=audio,

@@ -27,7 +27,7 @@ _OPEN = (SendState.QUEUED, SendState.SENDING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Options:
     """What the command line said; `options` are the flows' parameters of the same name.
 
     Attributes:
@@ -51,7 +51,7 @@ class Asked:
     options: Mapping[str, Any]
 
 
-def run_broadcast(asked: Asked, *, as_json: bool) -> int:
+def run_broadcast(asked: Options, *, as_json: bool) -> int:
     """Run the broadcast and print its report.
 
     Returns:
@@ -80,7 +80,7 @@ def run_broadcast(asked: Asked, *, as_json: bool) -> int:
     return 0 if report.complete or asked.options.get("dry_run") else 1
 
 
-async def _run(asked: Asked, name: str, console: Console) -> Report:
+async def _run(asked: Options, name: str, console: Console) -> Report:
     from ..blocks import Ledger
     from ..flows import broadcast_audio, broadcast_contacts
 

@@ -26,7 +26,7 @@ from prefect_whatsapp.models.errors import (
 )
 from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.recipients.source import RecipientList
-from prefect_whatsapp.reporting.artifacts import Board
+from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Recorder
 from prefect_whatsapp.sending.content import Content
 from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
@@ -72,7 +72,7 @@ class Broadcast:
         self._log = get_run_logger()
         self._name = resolve_name(settings.broadcast)
         self._dialect = settings.sender.dialect()
-        self._board = Board(self._name, self._message.kind)
+        self._artifacts = ArtifactPublisher(self._name, self._message.kind)
         self._list = RecipientList(settings.recipients, settings.storage, settings.default_region)
         self._planned = self._list.planned
         self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
@@ -96,7 +96,7 @@ class Broadcast:
             raise  # its report has told the automations
         except WhatsAppError as failure:
             if not self._part_of:
-                self._board.stopped(failure.message)
+                self._artifacts.stopped(failure.message)
             raise
 
     async def _run(self) -> Report:
@@ -114,7 +114,7 @@ class Broadcast:
             record = await self._plan(store)
             if not self._part_of:
                 counts = await store.counts(record)
-                await self._board.plan(self._planned, message, account, counts, self._pace_seconds(counts))
+                await self._artifacts.plan(self._planned, message, account, counts, self._pace_seconds(counts))
             if settings.approve:
                 await self._approval()
             return await self._send(store, record)
@@ -214,7 +214,7 @@ class Broadcast:
             async with AsyncExitStack() as stack:
                 max_messages = await self._start_shards(stack, store, record)
                 client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
-                drain = await stack.enter_async_context(
+                lease = await stack.enter_async_context(
                     store.join(
                         record,
                         flow_run_id=str(flow_run.id or ""),
@@ -225,10 +225,10 @@ class Broadcast:
                 run_id = _flow_run_id()
                 recorder = await stack.enter_async_context(Recorder(run_id)) if run_id else None
                 dispatcher = Dispatcher(
-                    drain,
+                    lease,
                     client,
                     build=build,
-                    pace=Pace(lambda: drain.share, spacing=settings.sender.random_spacing),
+                    pace=Pace(lambda: lease.share, spacing=settings.sender.random_spacing),
                     kind=message.kind,
                     recorder=recorder,
                     in_flight=settings.in_flight,
@@ -236,14 +236,14 @@ class Broadcast:
                     batch_size=settings.batch_size,
                     max_messages=max_messages,
                     renew_media=(lambda: message.renew(store)) if self._dialect.carries_audio == "media id" else None,
-                    on_batch=self._board.batch,
+                    on_batch=self._artifacts.batch,
                 )
                 if recorder:
                     recorder.on_stop = self._stopper(dispatcher)
-                    recorder.runs_beside = lambda: drain.company
+                    recorder.runs_beside = lambda: lease.active_runs
                 if not self._part_of:
                     shared = self._shards is not None
-                    await stack.enter_async_context(self._board.progress(store, record, dispatcher, shared=shared))
+                    await stack.enter_async_context(self._artifacts.progress(store, record, dispatcher, shared=shared))
                 tally = await dispatcher.run()
                 stopped = tally.stopped
                 if self._shards and stopped:
@@ -284,7 +284,7 @@ class Broadcast:
         removed = self._planned.removed or record.removed
         report = self._made(counts, removed, stopped)
         if not self._part_of:  # one report, the parent's
-            await self._board.report(report, store, record)
+            await self._artifacts.report(report, store, record)
         if report.unknown:
             self._log.warning(
                 "%d sends have an unknown fate: they are held and named in the report; on_unknown='resend' sends them "
@@ -297,7 +297,7 @@ class Broadcast:
 
     async def _report_dry_run(self, account: AccountStatus) -> Report:
         counts = {SendState.QUEUED: self._planned.usable}
-        await self._board.plan(self._planned, self._message, account, counts, self._pace_seconds(counts))
+        await self._artifacts.plan(self._planned, self._message, account, counts, self._pace_seconds(counts))
         self._log.info("Dry run: %d would be sent, %d rows removed.", self._planned.usable, self._planned.removed)
         return self._made(counts, self._planned.removed, "")
 

@@ -1,13 +1,13 @@
 """What must not be lost: who was to get what, and what became of it; and the pace it was sent at."""
 
-from .drain import Drain
+from .lease import Lease
 from .records import BroadcastRecord, BroadcastSummary, Outcome, Outstanding, RemovedRow, Row
 from .store import LedgerStore
 
 __all__ = [
     "BroadcastRecord",
     "BroadcastSummary",
-    "Drain",
+    "Lease",
     "LedgerStore",
     "Outcome",
     "Outstanding",

@@ -15,8 +15,8 @@ from ..models.recipient import Recipient
 from ..models.states import SendState
 from . import media_ids, plan, statuses
 from .database import Database, read_address
-from .drain import Drain, finish
 from .exclusive import exclusive
+from .lease import Lease, finish
 from .migrations import migrate
 from .records import BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
 from .rows import as_broadcast, as_row
@@ -327,7 +327,7 @@ class LedgerStore:
         messages_per_second: float = 80.0,
         lapse_seconds: float = 30.0,
         beat_seconds: float = 1.0,
-    ) -> AsyncIterator[Drain]:
+    ) -> AsyncIterator[Lease]:
         """Take part in sending a broadcast; what is reserved and not sent is given back at the end.
 
         Args:
@@ -341,7 +341,7 @@ class LedgerStore:
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
         """
-        drain = Drain(
+        lease = Lease(
             self._database,
             self._writer,
             record,
@@ -352,10 +352,10 @@ class LedgerStore:
             beat_seconds=beat_seconds,
         )
         try:
-            await drain._presence.join()
-            yield drain
+            await lease._heartbeat.join()
+            yield lease
         finally:
-            await finish(drain._leave)
+            await finish(lease._leave)
 
     def _insert(self, table: sa.Table) -> Any:
         return (sqlite if self._database.is_sqlite else postgresql).insert(table)

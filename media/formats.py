@@ -10,7 +10,7 @@ from .mp3 import id3_bytes
 FORMAT_WHITELIST = "mp3,aac,amr,amrnb,amrwb,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wav,w64,flac,aiff,caf,asf"
 
 # container → (MIME type, endings that agree with it, the first of which is given)
-TOLD: dict[str, tuple[str, tuple[str, ...]]] = {
+MIME_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ogg": ("audio/ogg", (".ogg",)),
     "mp3": ("audio/mpeg", (".mp3",)),
     "aac": ("audio/aac", (".aac",)),
@@ -67,7 +67,7 @@ def container_of_format(name: str) -> str:
     """Translate ffmpeg's name of a format, for files whose first bytes say nothing; empty for an unknown one."""
     first = name.split(",", 1)[0]
     container = {"mov": "mp4", "w64": "wav", "amrnb": "amr", "amrwb": "amr"}.get(first, first)
-    return container if container in TOLD else ""
+    return container if container in MIME_TYPES else ""
 
 
 def filename_for(source: str, container: str) -> str:
@@ -79,7 +79,7 @@ def filename_for(source: str, container: str) -> str:
     """
     name = PurePosixPath(unquote(source).replace("\\", "/")).name
     name = re.sub(r'[\x00-\x1f\x7f"*:<>?|;%]', "_", name).strip(" .") or "audio"
-    _, endings = TOLD[container]
+    _, endings = MIME_TYPES[container]
     if name.lower().endswith(endings):
         return name[-100:]
     stem = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", name)[-90:] or "audio"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models import Audio
 from ..models.errors import AudioError
-from .formats import FORMAT_WHITELIST, TOLD, container_of, container_of_format, filename_for
+from .formats import FORMAT_WHITELIST, MIME_TYPES, container_of, container_of_format, filename_for
 from .mp3 import frame_bytes, id3_bytes, states_length
 from .ogg import OggFile, read_ogg
 
@@ -77,7 +77,7 @@ def inspect_audio(path: Path, *, source: str, etag: str = "") -> Audio:
         duration, sample_rate = ogg.duration or duration, ogg.head.sample_rate
     if _cut_off(sound, stated):
         duration = sound.present
-    mime_type, _ = TOLD[container]
+    mime_type, _ = MIME_TYPES[container]
     return Audio(
         source=source,
         path=path,

@@ -227,7 +227,7 @@ class ChatApi(Gateway):
         response = yield request
         answer = self.read(response)
         if not self.says_yes(answer):
-            self.judge_unreadable(response, what="without a word on whether it was sent")
+            self.raise_for_unreadable(response, what="without a word on whether it was sent")
         said = str(answer.get("message") or "")
         status: Literal["accepted", "queued"] = "queued" if _HELD.search(said) else "accepted"
         return self.receipt(to, answer, str(answer.get("id") or ""), status=status, status_text=said)

@@ -161,7 +161,7 @@ class Dialect(ABC):
         """
         raise UnsupportedError(self.name, parameter, reason)
 
-    def judge(self, verdict: Verdict, message: str, response: Response, **facts: Any) -> NoReturn:
+    def raise_verdict(self, verdict: Verdict, message: str, response: Response, **facts: Any) -> NoReturn:
         """Raise the error of a verdict, with the answer's status and `Retry-After`.
 
         Args:
@@ -178,7 +178,7 @@ class Dialect(ABC):
         words = self.credential.redact(f"{self.name}: {message}")
         raise VERDICT_ERRORS[verdict](words, provider=self.name, http_status=response.status, **facts) from None
 
-    def judge_unreadable(
+    def raise_for_unreadable(
         self, response: Response, *, repeatable: bool = False, what: str = "without a readable body"
     ) -> NoReturn:
         """Read what every service's proxy may answer in its stead: HTML, an empty body, JSON that is cut off.
@@ -196,16 +196,18 @@ class Dialect(ABC):
         """
         status = response.status
         if status == 429 or (status == 503 and response.retry_after() is not None):
-            self.judge(Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind="throttle")
+            self.raise_verdict(Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind="throttle")
         if status in (401, 403, 407):
-            self.judge(Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind="auth")
+            self.raise_verdict(
+                Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind="auth"
+            )
         if status == 402:
-            self.judge(Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind="payment")
+            self.raise_verdict(Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind="payment")
         if 300 <= status < 500 and status != 408:
-            self.judge(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
-        self.doubt(f"HTTP {status} {what}", response, repeatable=repeatable)
+            self.raise_verdict(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
+        self.raise_unknown(f"HTTP {status} {what}", response, repeatable=repeatable)
 
-    def doubt(self, message: str, response: Response, *, repeatable: bool = False) -> NoReturn:
+    def raise_unknown(self, message: str, response: Response, *, repeatable: bool = False) -> NoReturn:
         """Raise the error of an answer that says neither yes nor no.
 
         Args:
@@ -218,6 +220,6 @@ class Dialect(ABC):
             RetryLaterError: Where it is repeatable.
         """
         if repeatable:
-            self.judge(Verdict.RETRY, message, response, kind="transient")
+            self.raise_verdict(Verdict.RETRY, message, response, kind="transient")
         words = self.credential.redact(f"{self.name}: {message}: the message may have been accepted")
         raise OutcomeUnknownError(words, provider=self.name) from None

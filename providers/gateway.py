@@ -65,7 +65,7 @@ class Gateway(Dialect, ABC):
         if isinstance(answer, list) and answer:
             answer = answer[0]
         if not isinstance(answer, dict):
-            self.judge_unreadable(response, repeatable=repeatable)
+            self.raise_for_unreadable(response, repeatable=repeatable)
         if says_no(answer) or (response.status >= 300 and not self.says_yes(answer)):
             self.judge_words(response, answer, repeatable=repeatable)
         return answer
@@ -85,9 +85,9 @@ class Gateway(Dialect, ABC):
         meaning = classify(response, f"{code} {words}")
         told = meaning.sentence + (f' ("{words}")' if words else f" (HTTP {response.status})")
         if meaning.verdict is None:
-            self.doubt(told, response, repeatable=repeatable)
+            self.raise_unknown(told, response, repeatable=repeatable)
         message = f"{told}; {meaning.advice}" if meaning.advice else told
-        self.judge(meaning.verdict, message, response, code=code, kind=meaning.kind)
+        self.raise_verdict(meaning.verdict, message, response, code=code, kind=meaning.kind)
 
     def clean(self, words: str) -> str:
         """Take secrets and whole numbers out of a service's words."""

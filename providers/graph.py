@@ -278,7 +278,7 @@ class Graph(Dialect):
         )
         media_id = self._read(response, repeatable=True).get("id")
         if not media_id:
-            self.judge_unreadable(response, repeatable=True)
+            self.raise_for_unreadable(response, repeatable=True)
         return str(media_id)
 
     def _media(self, method: Literal["GET", "DELETE"], media_id: str) -> Exchange[dict[str, Any]]:
@@ -291,12 +291,12 @@ class Graph(Dialect):
     def _read(self, response: Response, *, media_id: str = "", repeatable: bool = False) -> dict[str, Any]:
         answer = response.json()
         if not isinstance(answer, dict):
-            self.judge_unreadable(response, repeatable=repeatable)
+            self.raise_for_unreadable(response, repeatable=repeatable)
         error = answer.get("error")
         if isinstance(error, dict) and isinstance(error.get("code"), int):
             self._refused(error, response, media_id)
         if error or response.status >= 300:
-            self.judge_unreadable(response, repeatable=repeatable)
+            self.raise_for_unreadable(response, repeatable=repeatable)
         return answer
 
     def _receipt(self, answer: dict[str, Any], response: Response, to: Recipient) -> Receipt:
@@ -304,7 +304,7 @@ class Graph(Dialect):
             case {"messages": [{"id": str(message_id), **rest}, *_]} if message_id:
                 status = str(rest.get("message_status") or "")
             case _:
-                self.judge_unreadable(response)
+                self.raise_for_unreadable(response)
         return Receipt(
             provider=self.name,
             account=self.account,
@@ -334,7 +334,7 @@ class Graph(Dialect):
             media_id=media_id,
             redact=self.credential.redact,
         )
-        self.judge(
+        self.raise_verdict(
             refusal.meaning.verdict,
             refusal.message,
             response,

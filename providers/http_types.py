@@ -111,7 +111,7 @@ class Credential:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def insist_sendable(self) -> None:
+    def validate(self) -> None:
         """Refuse what an HTTP library would refuse too, with the secret in its words.
 
         Raises:

@@ -50,10 +50,10 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 class _WithCredential:
     def __init__(self, credential: Credential) -> None:
-        credential.insist_sendable()
+        credential.validate()
         self._credential = credential
 
-    def dress(self, request: httpx.Request) -> httpx.Request:
+    def add_credential(self, request: httpx.Request) -> httpx.Request:
         extensions = dict(request.extensions)
         hidden: Mapping[str, str] = extensions.pop(_HIDDEN_QUERY, {})
         query = {**hidden, **self._credential.query}
@@ -76,7 +76,7 @@ class CredentialTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send the dressed request."""
-        return self._wrapped.handle_request(self._with.dress(request))
+        return self._wrapped.handle_request(self._with.add_credential(request))
 
     def close(self) -> None:
         """Close the wrapped transport."""
@@ -91,7 +91,7 @@ class AsyncCredentialTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the dressed request."""
-        return await self._wrapped.handle_async_request(self._with.dress(request))
+        return await self._wrapped.handle_async_request(self._with.add_credential(request))
 
     async def aclose(self) -> None:
         """Close the wrapped transport."""

@@ -147,5 +147,5 @@ class Waha(WahaLike):
         answer = self.read(response, repeatable=True)
         exists = answer.get("numberExists")
         if not isinstance(exists, bool):
-            self.judge_unreadable(response, repeatable=True, what="without numberExists")
+            self.raise_for_unreadable(response, repeatable=True, what="without numberExists")
         return NumberCheck(exists=exists, chat_id=str(answer.get("chatId") or "") if exists else "")

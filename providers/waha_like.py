@@ -75,7 +75,7 @@ class WahaLike(Gateway, ABC):
             down = refused
         if (yield from self.check()).ready:
             message = "the session was down and works again"
-            self.judge(Verdict.RETRY, message, response, kind="session", retry_after=_SESSION_PAUSE)
+            self.raise_verdict(Verdict.RETRY, message, response, kind="session", retry_after=_SESSION_PAUSE)
         raise down
 
     def _read_message(self, response: Response, to: Recipient) -> Receipt:
@@ -86,7 +86,7 @@ class WahaLike(Gateway, ABC):
         if words:
             return self.receipt(to, answer, found, status="queued", status_text=words)
         if not found and response.status != self.created:
-            self.judge_unreadable(response, what="without a message id")
+            self.raise_for_unreadable(response, what="without a message id")
         return self.receipt(to, answer, found)
 
     def _account_status(self, answer: dict[str, Any]) -> AccountStatus:

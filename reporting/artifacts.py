@@ -37,7 +37,7 @@ ROWS_SHOWN = 500
 _NEEDS_A_PERSON = frozenset({SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED})
 
 
-class Board:
+class ArtifactPublisher:
     """Writes a broadcast's artifacts and events.
 
     Args:

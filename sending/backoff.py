@@ -18,7 +18,7 @@ LEAST_RATE = 1.0  # messages a second: a sender is never slowed to a standstill,
 LEAST_RISE = 0.05
 
 
-class Retreat:
+class ThrottleBackoff:
     """How far below its share a process stays, since the service refused more."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Retreat:
         Args:
             now: The time.
             sent_at: When the refused request left.
-            share: Messages a second without a retreat; what is known of the limit grows and shrinks with it.
+            share: Messages a second without a backoff; what is known of the limit grows and shrinks with it.
             reached: Messages a second that went out lately.
             pause: Seconds for which the service wants nothing at all.
         """
@@ -55,7 +55,7 @@ class Retreat:
             self._rising_since = now
 
     def rate(self, now: float, share: float) -> float:
-        """Messages a second, at most `share`; where the retreat is over, `share`."""
+        """Messages a second, at most `share`; where the backoff is over, `share`."""
         if not self.active:
             return share
         rate = self._from

@@ -74,7 +74,7 @@ class Recorder:
         """Wait until one more run may start, and count it.
 
         Args:
-            unless: Asked meanwhile; true ends the wait.
+            unless: Options meanwhile; true ends the wait.
         """
         while not unless() and self.ahead >= self._bound:
             self._news.clear()

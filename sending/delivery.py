@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..ledger import Drain, Outcome, Row
+from ..ledger import Lease, Outcome, Row
 from ..models import Receipt, Recipient, SendState
 from ..models.errors import (
     AccountError,
@@ -28,7 +28,7 @@ from ..models.errors import (
 from ..providers.http_types import Exchange
 from ..providers.transport import AsyncClient
 from .pace import Pace, pair_backoff
-from .semaphore import Slots
+from .semaphore import ResizableSemaphore
 
 TRANSIENT_TRIES = 5  # about 15 s of waiting; 131000 and its like either pass at once or don't
 PAIR_TRIES = 5  # 1, 4, 16 and 64 s of waiting
@@ -88,7 +88,7 @@ class Delivery:
     """Sends one message to one row's recipient after another.
 
     Args:
-        drain: This run's hold on the ledger's rows.
+        lease: This run's hold on the ledger's rows.
         client: The account's open client.
         build: Builds the message for one recipient.
         pace: This process's part of the sender's rate.
@@ -101,19 +101,19 @@ class Delivery:
 
     def __init__(
         self,
-        drain: Drain,
+        lease: Lease,
         client: AsyncClient,
         *,
         build: Build,
         pace: Pace,
-        gate: Slots,
+        gate: ResizableSemaphore,
         park: Callable[[float], Awaitable[None]],
         renew_media: Callable[[], Awaitable[Build]] | None = None,
     ) -> None:
         self.tally = Tally()
         self.stopping = asyncio.Event()
         self.first_answer = asyncio.Event()
-        self._drain, self._client, self._build, self._pace = drain, client, build, pace
+        self._lease, self._client, self._build, self._pace = lease, client, build, pace
         self._gate, self._park, self._renew_media = gate, park, renew_media
         self._renewal: asyncio.Task[Build] | None = None
         self._refusals: tuple[str, int] = ("", 0)
@@ -150,7 +150,7 @@ class Delivery:
                 await self._pace.turn(unless=self.stopping.is_set)
                 if self.stopping.is_set():
                     break
-                await self._drain.claim(row, task_run_id=task_run_id)
+                await self._lease.claim(row, task_run_id=task_run_id)
                 outcome = await self._attempt(row, tries)
         except (Stop, ClaimLostError):
             outcome = Outcome(SendState.QUEUED)
@@ -161,7 +161,7 @@ class Delivery:
         """One claimed request; settles it, waits where it is to be sent again."""
         async with self._gate:
             outcome, wait = await self._request(row, tries)
-        await self._drain.settle(row, outcome)
+        await self._lease.settle(row, outcome)
         if outcome.state is SendState.QUEUED and wait:
             await wait()
         if outcome.state is SendState.QUEUED and self.stopping.is_set():
@@ -177,7 +177,7 @@ class Delivery:
         await self._pace.departure(unless=self.stopping.is_set)
         if not self._may_leave():
             return Outcome(SendState.QUEUED), None
-        self._drain.departs()
+        self._lease.departs()
         build, sent_at = self._build, time.monotonic()
         wait: Wait | None = None
         try:
@@ -193,7 +193,7 @@ class Delivery:
         return outcome, wait
 
     def _may_leave(self) -> bool:
-        return not self.stopping.is_set() and not self._pace.paused and self._drain.healthy
+        return not self.stopping.is_set() and not self._pace.paused and self._lease.healthy
 
     def _accepted(self, sent_at: float) -> None:
         took = time.monotonic() - sent_at

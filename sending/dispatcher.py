@@ -17,15 +17,15 @@ from prefect.logging import get_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
-from ..ledger import Drain, Outcome, Row
+from ..ledger import Lease, Outcome, Row
 from ..models import SendState, mask
 from ..models.errors import ClaimLostError, WhatsAppError
 from ..providers.transport import AsyncClient
 from .backpressure import Recorder
 from .delivery import Build, Delivery, Tally
 from .pace import Pace
-from .process import imports_uncollected, quiet_task_logs
-from .semaphore import Slots
+from .semaphore import ResizableSemaphore
+from .shutdown import imports_uncollected, quiet_task_logs
 
 MAX_IN_FLIGHT = 64
 UNPACED_IN_FLIGHT = 32
@@ -50,7 +50,7 @@ class Dispatcher:
     Memory doesn't grow with the list: at any time it holds one window of rows and the sends in flight.
 
     Args:
-        drain: This run's hold on the ledger's rows.
+        lease: This run's hold on the ledger's rows.
         client: The account's open client.
         build: Builds the message for one recipient.
         pace: This process's part of the sender's rate.
@@ -66,7 +66,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        drain: Drain,
+        lease: Lease,
         client: AsyncClient,
         *,
         build: Build,
@@ -80,14 +80,14 @@ class Dispatcher:
         renew_media: Callable[[], Awaitable[Build]] | None = None,
         on_batch: Callable[[int, BatchRows], Awaitable[None]] | None = None,
     ) -> None:
-        self._drain, self._pace, self._recorder = drain, pace, recorder
+        self._lease, self._pace, self._recorder = lease, pace, recorder
         self._in_flight, self._runs, self._batch_size = in_flight, runs, batch_size
         self._left = max_messages or math.inf
         self._on_batch = on_batch
         # One send alone first: a verdict on the account or the media then costs one row, not a window of them.
-        self._slots, self._gate = Slots(1), Slots(1)
+        self._slots, self._gate = ResizableSemaphore(1), ResizableSemaphore(1)
         self._delivery = Delivery(
-            drain, client, build=build, pace=pace, gate=self._gate, park=self._park, renew_media=renew_media
+            lease, client, build=build, pace=pace, gate=self._gate, park=self._park, renew_media=renew_media
         )
         self._parked = 0
         self._buffer: deque[Row] = deque()
@@ -144,7 +144,7 @@ class Dispatcher:
             opening.cancel()
             # A ledger that failed is not asked once more: leaving it frees what is reserved, now or by the next run.
             if self._buffer and not self._failure:
-                await self._drain.give_back([*self._buffer])
+                await self._lease.give_back([*self._buffer])
         if self._failure:
             raise self._failure
         return self.tally
@@ -266,12 +266,12 @@ class Dispatcher:
     async def _fill(self) -> bool:
         """Have rows at hand; wait for rows that another run holds, for should it die, they come back to us."""
         while not self._buffer and not self.stopping and self._left > 0:
-            self._buffer.extend(await self._drain.take(int(min(self._window(), self._left))))
+            self._buffer.extend(await self._lease.take(int(min(self._window(), self._left))))
             if self._buffer:
                 break
-            if await self._drain.recover():
+            if await self._lease.recover():
                 continue
-            outstanding = await self._drain.outstanding()
+            outstanding = await self._lease.outstanding()
             if not outstanding.queued and not outstanding.held_by_others:
                 return False
             await self._pause_for_others()
@@ -279,10 +279,10 @@ class Dispatcher:
 
     async def _pause_for_others(self) -> None:
         """Others hold the rest, or all of the sender's rate: as soon as this run gets a part of that, it goes on."""
-        without_share = self._drain.share <= 0
+        without_share = self._lease.share <= 0
         for _ in range(20):
             await self._pause(0.05)
-            if self.stopping or (without_share and self._drain.share > 0):
+            if self.stopping or (without_share and self._lease.share > 0):
                 return
 
     def _window(self) -> int:
@@ -366,7 +366,7 @@ class Dispatcher:
             signal.signal(signal.SIGTERM, previous)
         if came:
             if self._buffer:
-                await self._drain.give_back([*self._buffer])
+                await self._lease.give_back([*self._buffer])
                 self._buffer.clear()
             signal.raise_signal(signal.SIGTERM)
 

@@ -1,6 +1,6 @@
 """How fast this process may send: its part of the sender's rate kept exactly, and given up where the service says so.
 
-The ledger shares a sender's rate out to processes (`Drain.share`); `Pace` keeps one process to its share. A service
+The ledger shares a sender's rate out to processes (`Lease.share`); `Pace` keeps one process to its share. A service
 refuses by its own clock, to which each request takes its own time. So sends go evenly and a little slower than the
 rate, which leaves room for both; what is late catches up, but never beyond the bound of any second.
 """
@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .backoff import Retreat
+from .backoff import ThrottleBackoff
 
 # A second's sends go out over 1.013 s: 98.7 % of the rate, and room for 13 ms more or less on the way to the service
 # (4 ms were seen here). A minute shared by two runs keeps above 97 %: 1 % goes with the change of hands.
@@ -31,7 +31,7 @@ class Pace:
         spacing: Least and most seconds of a random pause between two sends, for services that watch for regularity.
         clock: Seconds by a clock that nobody sets.
         sleep: Waits so many of its seconds.
-        dice: Where the random pauses come from.
+        rng: Where the random pauses come from.
 
     Raises:
         ValueError: `spacing` is not two numbers of seconds, the lesser first.
@@ -56,14 +56,14 @@ class Pace:
         spacing: tuple[float, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         if spacing is not None and not 0 <= spacing[0] <= spacing[1] < math.inf:
             raise ValueError(f"spacing is two numbers of seconds, the lesser first, not {spacing}")
         self._share, self._clock, self._sleep = share, clock, sleep
         self._spacing = spacing if spacing and spacing[1] > 0 else None
-        self._dice = dice or random.Random()  # noqa: S311 - no secret hangs on it
-        self._retreat = Retreat()
+        self._rng = rng or random.Random()  # noqa: S311 - no secret hangs on it
+        self._backoff = ThrottleBackoff()
         self._turns = Departures()
         self._departures = Departures()
         self._in_turn, self._departing = asyncio.Lock(), asyncio.Lock()
@@ -74,9 +74,9 @@ class Pace:
         """Wait for this process's next slot. A waiter that is cancelled leaves its slot to the next one.
 
         Args:
-            unless: Asked meanwhile; true ends the wait, and nothing is taken.
+            unless: Options meanwhile; true ends the wait, and nothing is taken.
         """
-        if self._share() == math.inf and not self._retreat.active and not self._spacing and not self._in_turn.locked():
+        if self._share() == math.inf and not self._backoff.active and not self._spacing and not self._in_turn.locked():
             now = self._clock()
             if now >= self._stopped_until:
                 self._turns.add(now)
@@ -99,7 +99,7 @@ class Pace:
         Mostly not at all: only where a stall in between has bunched sends, so that a second would hold too many.
 
         Args:
-            unless: Asked meanwhile; true ends the wait.
+            unless: Options meanwhile; true ends the wait.
         """
         if (share := self._share()) == math.inf:
             return
@@ -125,11 +125,11 @@ class Pace:
         share = self._share()
         reached = self._turns.rate(now, self._allowed(now, share))
         pause = max(self._stopped_until - now, 0.0)
-        self._retreat.throttled(now, sent_at, share=share, reached=reached, pause=pause)
+        self._backoff.throttled(now, sent_at, share=share, reached=reached, pause=pause)
 
     def accepted(self) -> None:
         """Take note that the service accepts again; the way back up begins with it."""
-        self._retreat.accepted(max(self._clock(), self._stopped_until))
+        self._backoff.accepted(max(self._clock(), self._stopped_until))
 
     @property
     def rate(self) -> float:
@@ -150,7 +150,7 @@ class Pace:
             return 0.0
         # Whole messages a second, for no second to hold more than the rate: 2 at 2.5, but 1 in 2 s at 0.5.
         whole = share if share < 1 or share == math.inf else math.floor(share + 1e-9)
-        return min(self._retreat.rate(now, share), whole)
+        return min(self._backoff.rate(now, share), whole)
 
     def _next(self) -> float:
         """When the next send may go, as things stand."""
@@ -166,11 +166,11 @@ class Pace:
         rate = self._allowed(now, self._share())
         due = self._slot + (EVEN_SECONDS / rate if rate > 0 else 0.0)
         # What is a little late keeps its slot, so that the next ones catch up; after idleness nothing is owed.
-        owed = CATCH_UP_SECONDS / 5 if self._retreat.active else CATCH_UP_SECONDS
+        owed = CATCH_UP_SECONDS / 5 if self._backoff.active else CATCH_UP_SECONDS
         self._slot = due if now - due <= owed else now
         self._turns.add(now)
         if self._spacing:
-            self._spaced_until = now + self._dice.uniform(*self._spacing)
+            self._spaced_until = now + self._rng.uniform(*self._spacing)
 
 
 class Departures:

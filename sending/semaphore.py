@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 
-class Slots:
+class ResizableSemaphore:
     """A semaphore whose size may change while it is held.
 
     Args:

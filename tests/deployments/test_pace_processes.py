@@ -43,7 +43,7 @@ async def planned(url: str, service: str, name: str, recipients: list[str]) -> N
 
 
 async def drained(url: str, service: str, *broadcasts: str) -> list[dict[str, float]]:
-    """Drain each broadcast in a process of its own, all at once; what each sent and when that left."""
+    """Lease each broadcast in a process of its own, all at once; what each sent and when that left."""
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable,

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 def rig(
     sandbox: RunningSandbox, runner: Runner, tmp_path: Path, audio_samples: Path, request: pytest.FixtureRequest
 ) -> Rig:
-    """Where rounds are played, always with the same dice."""
+    """Where rounds are played, always with the same rng."""
     postgres: Postgres | None = request.getfixturevalue("postgres") if find_binaries() else None
     voice_note, source = audio_samples / "speech_voice.ogg", audio_samples / "speech_cover.mp3"
     return Rig(tmp_path, runner, sandbox, postgres, audio=voice_note, source=source, seed=20261)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from books import begin
+from ledgers import begin
 from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
@@ -28,15 +28,15 @@ async def test_a_restart_under_way_is_waited_for_and_nothing_is_sent_twice(morta
     sent: list[int] = []
     async with LedgerStore.open(url, patience_seconds=30) as store:
         record = await begin(store, 600)
-        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as drain:
+        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as lease:
 
             async def work() -> None:
-                while rows := await drain.take(4):
+                while rows := await lease.take(4):
                     for row in rows:
-                        await drain.claim(row)
+                        await lease.claim(row)
                         sent.append(row.id)
                         await asyncio.sleep(0.002)
-                        await drain.settle(row, Outcome(SendState.ACCEPTED))
+                        await lease.settle(row, Outcome(SendState.ACCEPTED))
 
             async def restart() -> None:
                 await asyncio.sleep(0.1)
@@ -55,18 +55,18 @@ async def test_a_database_that_stays_away_is_told_and_its_rows_are_named_afterwa
     url = mortal.create_database("gone")
     async with LedgerStore.open(url, patience_seconds=1) as store:
         record = await begin(store, 10)
-        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as drain:
-            rows = await drain.take(4)
-            await drain.claim(rows[0])
+        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as lease:
+            rows = await lease.take(4)
+            await lease.claim(rows[0])
             await asyncio.to_thread(mortal.stop)
             with pytest.raises(LedgerError, match="within 1 s"):
-                await drain.settle(rows[0], Outcome(SendState.ACCEPTED))
+                await lease.settle(rows[0], Outcome(SendState.ACCEPTED))
             with pytest.raises(LedgerError, match="within 1 s"):
-                await drain.claim(rows[1])
+                await lease.claim(rows[1])
             with pytest.raises(LedgerError, match="within 1 s"):
-                await drain.take(1)
+                await lease.take(1)
     await asyncio.to_thread(mortal.start)
-    async with LedgerStore.open(url) as store, store.join(record, messages_per_second=0) as drain:
+    async with LedgerStore.open(url) as store, store.join(record, messages_per_second=0) as lease:
         counts = await store.counts(record)
         assert (counts[SendState.UNKNOWN], counts[SendState.QUEUED]) == (1, 9)
-        assert len(await drain.take(10)) == 9
+        assert len(await lease.take(10)) == 9

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from books import begin
+from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, migrations
 from prefect_whatsapp.ledger.database import Database, read_address
 from prefect_whatsapp.ledger.migrations import known_versions, migrate

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from books import begin
+from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
 
@@ -66,17 +66,17 @@ async def test_a_killed_owners_rows_come_back_and_its_claims_are_unknown(url: st
         record = await begin(store, 6)
         async with worker(url, "hold") as process:
             said = await told(process, "holding")
-            async with store.join(record, messages_per_second=0) as drain:
-                assert await drain.recover() == 0
-                assert (await drain.outstanding()).held_by_others == 4
+            async with store.join(record, messages_per_second=0) as lease:
+                assert await lease.recover() == 0
+                assert (await lease.outstanding()).held_by_others == 4
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
-                assert await drain.recover() == 4
+                assert await lease.recover() == 4
                 claimed = {row for word, row in said if word == "claimed"}
                 unknown = [row async for row in store.rows(record, [SendState.UNKNOWN])]
                 assert {row.id for row in unknown} == claimed
                 assert all("its run is gone, before an answer was recorded" in row.error_text for row in unknown)
-                taken = {row.id for row in await drain.take(100)}
+                taken = {row.id for row in await lease.take(100)}
                 assert len(taken) == 4
                 assert not taken & claimed
 
@@ -87,11 +87,11 @@ async def test_a_stopped_owner_that_lives_is_never_recovered(url: str) -> None:
         async with worker(url, "slow") as process:
             await told(process, "holding")
             process.send_signal(signal.SIGSTOP)
-            async with store.join(record, messages_per_second=0, lapse_seconds=0.5, beat_seconds=0.05) as drain:
+            async with store.join(record, messages_per_second=0, lapse_seconds=0.5, beat_seconds=0.05) as lease:
                 ends = time.monotonic() + 2
                 while time.monotonic() < ends:
-                    assert await drain.recover() == 0
-                    assert await drain.take(1) == []
+                    assert await lease.recover() == 0
+                    assert await lease.take(1) == []
                     await asyncio.sleep(0.05)
             process.send_signal(signal.SIGCONT)
             assert process.stdin is not None
@@ -120,12 +120,12 @@ async def test_killed_again_and_again_nobody_is_claimed_twice_or_forgotten(url: 
                 whole = rest.decode().rpartition("\n")[0]  # the kill may have cut the last line
                 claimed += [int(line.split()[1]) for line in whole.splitlines() if line.startswith("claimed ")]
         assert len(claimed) == len(set(claimed))
-        async with store.join(record, messages_per_second=0) as drain:
-            while rows := await drain.take(50):
+        async with store.join(record, messages_per_second=0) as lease:
+            while rows := await lease.take(50):
                 for row in rows:
                     assert row.id not in claimed
-                    await drain.claim(row)
-                    await drain.settle(row, Outcome(SendState.ACCEPTED))
+                    await lease.claim(row)
+                    await lease.settle(row, Outcome(SendState.ACCEPTED))
         counts = await store.counts(record)
         assert counts[SendState.ACCEPTED] + counts[SendState.UNKNOWN] == 400
         assert counts[SendState.UNKNOWN] <= 6 * 16

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from books import people
+from ledgers import people
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
 
@@ -48,13 +48,13 @@ async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
                 statements.append((statement, values))
 
         sa.event.listen(store._database.engine.sync_engine, "before_cursor_execute", listen)
-        async with store.join(record, messages_per_second=80) as drain:
-            rows = await drain.take(5)
-            await drain.claim(rows[0])
-            await drain.settle(rows[0], Outcome(SendState.ACCEPTED, message_id="wamid.1"))
-            await drain.give_back(rows[1:])
-            await drain.outstanding()
-            await drain.recover()
+        async with store.join(record, messages_per_second=80) as lease:
+            rows = await lease.take(5)
+            await lease.claim(rows[0])
+            await lease.settle(rows[0], Outcome(SendState.ACCEPTED, message_id="wamid.1"))
+            await lease.give_back(rows[1:])
+            await lease.outstanding()
+            await lease.recover()
             await store.counts(record)
             await store.record_status("wamid.1", SendState.READ)
             await store.record_status(rows[0].callback, SendState.READ)

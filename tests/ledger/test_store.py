@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 import pytest
-from books import begin, people
-from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, RemovedRow, Row
+from ledgers import begin, people
+from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, RemovedRow, Row
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import BroadcastMismatchError, LedgerError
 
@@ -25,11 +25,11 @@ async def gathered(items: AsyncIterator[T]) -> list[T]:
     return [item async for item in items]
 
 
-async def sent(drain: Drain, state: SendState = SendState.ACCEPTED, message_id: str = "wamid.1") -> Row:
+async def sent(lease: Lease, state: SendState = SendState.ACCEPTED, message_id: str = "wamid.1") -> Row:
     """Take the next row and settle it."""
-    (row,) = await drain.take(1)
-    await drain.claim(row)
-    await drain.settle(row, Outcome(state, message_id=message_id))
+    (row,) = await lease.take(1)
+    await lease.claim(row)
+    await lease.settle(row, Outcome(state, message_id=message_id))
     return row
 
 
@@ -113,10 +113,10 @@ async def test_removed_lines_are_kept_with_their_reasons(store: LedgerStore) -> 
 
 async def test_rows_by_state_come_in_the_order_of_the_list_across_pages(store: LedgerStore) -> None:
     record = await begin(store, 30)
-    async with store.join(record, messages_per_second=0) as drain:
+    async with store.join(record, messages_per_second=0) as lease:
         for _ in range(10):
-            await sent(drain)
-            await sent(drain, SendState.FAILED)
+            await sent(lease)
+            await sent(lease, SendState.FAILED)
     failed = await gathered(store.rows(record, [SendState.FAILED], batch=3))
     assert [row.state for row in failed] == [SendState.FAILED] * 10
     both = await gathered(store.rows(record, {SendState.FAILED, SendState.ACCEPTED}, batch=3))
@@ -130,10 +130,10 @@ async def test_rows_by_state_come_in_the_order_of_the_list_across_pages(store: L
 async def test_requeue_takes_one_state_of_one_broadcast(store: LedgerStore) -> None:
     record, other = await begin(store, 3), await begin(store, 3, "other")
     for each in (record, other):
-        async with store.join(each, messages_per_second=0) as drain:
-            await sent(drain, SendState.FAILED)
-            await sent(drain, SendState.UNKNOWN)
-            await sent(drain)
+        async with store.join(each, messages_per_second=0) as lease:
+            await sent(lease, SendState.FAILED)
+            await sent(lease, SendState.UNKNOWN)
+            await sent(lease)
     assert await store.requeue(record, SendState.FAILED) == 1
     assert await store.requeue(record, SendState.FAILED) == 0
     assert await store.requeue(record, SendState.UNKNOWN) == 1
@@ -145,8 +145,8 @@ async def test_requeue_takes_one_state_of_one_broadcast(store: LedgerStore) -> N
 
 async def test_a_delivery_status_only_moves_forward(store: LedgerStore) -> None:
     record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as drain:
-        row = await sent(drain, message_id="wamid.7")
+    async with store.join(record, messages_per_second=0) as lease:
+        row = await sent(lease, message_id="wamid.7")
     assert await store.record_status("wamid.7", SendState.DELIVERED)
     assert not await store.record_status("wamid.7", SendState.SENT)
     assert not await store.record_status("wamid.7", SendState.FAILED)
@@ -161,8 +161,8 @@ async def test_a_delivery_status_only_moves_forward(store: LedgerStore) -> None:
 
 async def test_a_failure_may_follow_acceptance_and_keeps_its_reason(store: LedgerStore) -> None:
     record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as drain:
-        await sent(drain, message_id="wamid.7")
+    async with store.join(record, messages_per_second=0) as lease:
+        await sent(lease, message_id="wamid.7")
     assert await store.record_status("wamid.7", SendState.FAILED, error_code="131026", error_text="undeliverable")
     (row,) = await gathered(store.rows(record))
     assert (row.state, row.error_code, row.error_text) == (SendState.FAILED, "131026", "undeliverable")
@@ -170,14 +170,14 @@ async def test_a_failure_may_follow_acceptance_and_keeps_its_reason(store: Ledge
 
 async def test_a_status_settles_an_unknown_even_when_it_was_queued_again(store: LedgerStore) -> None:
     record = await begin(store, 2)
-    async with store.join(record, messages_per_second=0) as drain:
-        held, again = await sent(drain, SendState.UNKNOWN, ""), await sent(drain, SendState.UNKNOWN, "")
+    async with store.join(record, messages_per_second=0) as lease:
+        held, again = await sent(lease, SendState.UNKNOWN, ""), await sent(lease, SendState.UNKNOWN, "")
     assert await store.record_status(held.callback, SendState.DELIVERED, message_id="wamid.9")
     assert await store.requeue(record, SendState.UNKNOWN) == 1
     assert await store.record_status(again.callback, SendState.SENT)
     assert (await store.counts(record))[SendState.QUEUED] == 0
-    async with store.join(record, messages_per_second=0) as drain:
-        assert await drain.take(5) == []
+    async with store.join(record, messages_per_second=0) as lease:
+        assert await lease.take(5) == []
 
 
 async def test_a_status_does_not_touch_what_was_never_claimed(store: LedgerStore) -> None:
@@ -188,11 +188,11 @@ async def test_a_status_does_not_touch_what_was_never_claimed(store: LedgerStore
 
 async def test_a_status_that_is_faster_than_the_answer_is_not_taken_back(store: LedgerStore) -> None:
     record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as drain:
-        (row,) = await drain.take(1)
-        await drain.claim(row)
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
         assert await store.record_status(row.callback, SendState.DELIVERED)
-        await drain.settle(row, Outcome(SendState.ACCEPTED, message_id="wamid.3"))
+        await lease.settle(row, Outcome(SendState.ACCEPTED, message_id="wamid.3"))
     (after,) = await gathered(store.rows(record))
     assert (after.state, after.message_id) == (SendState.DELIVERED, "wamid.3")
 
@@ -217,8 +217,8 @@ async def test_a_disowned_media_id_is_forgotten_but_never_the_newer_one(store: L
 async def test_everything_is_there_again_after_closing(url: str) -> None:
     async with LedgerStore.open(url) as store:
         record = await begin(store, 3)
-        async with store.join(record, messages_per_second=0) as drain:
-            await sent(drain)
+        async with store.join(record, messages_per_second=0) as lease:
+            await sent(lease)
     async with LedgerStore.open(url) as store:
         assert await store.find_broadcast(record.name) == record
         counts = await store.counts(record)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from books import begin
+from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.ledger import writer as writer_module
 from prefect_whatsapp.models import SendState
@@ -34,11 +34,11 @@ def counted(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
 
 async def test_what_waits_together_is_committed_together(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     record = await begin(store, 64)
-    async with store.join(record, messages_per_second=0) as drain:
-        rows = await drain.take(64)
+    async with store.join(record, messages_per_second=0) as lease:
+        rows = await lease.take(64)
         with counted(store, monkeypatch) as sizes:
-            await asyncio.gather(*(drain.claim(row) for row in rows))
-            await asyncio.gather(*(drain.settle(row, ACCEPTED) for row in rows))
+            await asyncio.gather(*(lease.claim(row) for row in rows))
+            await asyncio.gather(*(lease.settle(row, ACCEPTED) for row in rows))
         assert sum(sizes) == 128
         assert len(sizes) <= 4
 
@@ -59,12 +59,12 @@ async def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(
         return matched
 
     monkeypatch.setattr(store._writer._commits, "commit", unheard_every_other_time)
-    async with store.join(record, messages_per_second=0) as drain:
-        rows = await drain.take(8)
-        await asyncio.gather(*(drain.claim(row) for row in rows))
-        await drain.settle(rows[0], Outcome(SendState.QUEUED))
-        await drain.claim(rows[0])
-        await asyncio.gather(*(drain.settle(row, ACCEPTED) for row in rows))
+    async with store.join(record, messages_per_second=0) as lease:
+        rows = await lease.take(8)
+        await asyncio.gather(*(lease.claim(row) for row in rows))
+        await lease.settle(rows[0], Outcome(SendState.QUEUED))
+        await lease.claim(rows[0])
+        await asyncio.gather(*(lease.settle(row, ACCEPTED) for row in rows))
     seen = [row async for row in store.rows(record)]
     assert [row.state for row in seen] == [SendState.ACCEPTED] * 8
     assert [row.attempts for row in seen] == [2] + [1] * 7
@@ -76,21 +76,21 @@ async def test_a_failure_that_stays_is_told_to_all_that_wait_and_the_writer_goes
 ) -> None:
     record = await begin(store, 8)
     store._database.patience_seconds = 0.3
-    async with store.join(record, messages_per_second=0) as drain:
-        rows = await drain.take(8)
+    async with store.join(record, messages_per_second=0) as lease:
+        rows = await lease.take(8)
         with monkeypatch.context() as broken:
 
             async def away(group: Sequence[object]) -> set[str]:
                 raise ConnectionRefusedError(111, "connection refused")
 
             broken.setattr(store._writer._commits, "commit", away)
-            results = await asyncio.gather(*(drain.claim(row) for row in rows[:4]), return_exceptions=True)
+            results = await asyncio.gather(*(lease.claim(row) for row in rows[:4]), return_exceptions=True)
         for result in results:
             assert isinstance(result, LedgerError)
             assert "could not record sends" in str(result)
             assert "connection refused" in str(result)
-        await drain.claim(rows[5])
-        await drain.settle(rows[5], ACCEPTED)
+        await lease.claim(rows[5])
+        await lease.settle(rows[5], ACCEPTED)
     # None of the four was sent, so none of them is in doubt.
     counts = await store.counts(record)
     assert (counts[SendState.QUEUED], counts[SendState.ACCEPTED]) == (7, 1)
@@ -98,8 +98,8 @@ async def test_a_failure_that_stays_is_told_to_all_that_wait_and_the_writer_goes
 
 async def test_an_unforeseen_failure_reaches_who_waits(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as drain:
-        (row,) = await drain.take(1)
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
         with monkeypatch.context() as broken:
 
             async def bug(group: Sequence[object]) -> set[str]:
@@ -107,7 +107,7 @@ async def test_an_unforeseen_failure_reaches_who_waits(store: LedgerStore, monke
 
             broken.setattr(store._writer._commits, "commit", bug)
             with pytest.raises(LedgerError, match="ZeroDivisionError"):
-                await asyncio.wait_for(drain.claim(row), 5)
+                await asyncio.wait_for(lease.claim(row), 5)
 
 
 async def test_a_full_disk_holds_sends_up_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,11 +123,11 @@ async def test_a_full_disk_holds_sends_up_until_there_is_room(tmp_path: Path, mo
             return connection
 
         monkeypatch.setattr(writer_module.sqlite3, "connect", small_disk)
-        async with store.join(record, messages_per_second=0) as drain:
-            rows = await drain.take(40)
-            await asyncio.gather(*(drain.claim(row) for row in rows))
+        async with store.join(record, messages_per_second=0) as lease:
+            rows = await lease.take(40)
+            await asyncio.gather(*(lease.claim(row) for row in rows))
             long = Outcome(SendState.FAILED, error_text="x" * 2000)
-            settling = asyncio.gather(*(drain.settle(row, long) for row in rows))
+            settling = asyncio.gather(*(lease.settle(row, long) for row in rows))
             await asyncio.sleep(0.5)
             assert not settling.done()
             full = False
@@ -151,11 +151,11 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_lost(
 
         with monkeypatch.context() as disk:
             disk.setattr(writer_module.sqlite3, "connect", small_disk)
-            async with store.join(record, messages_per_second=0) as drain:
-                rows = await drain.take(40)
-                await asyncio.gather(*(drain.claim(row) for row in rows))
+            async with store.join(record, messages_per_second=0) as lease:
+                rows = await lease.take(40)
+                await asyncio.gather(*(lease.claim(row) for row in rows))
                 long = Outcome(SendState.FAILED, error_text="x" * 2000)
-                results = await asyncio.gather(*(drain.settle(row, long) for row in rows), return_exceptions=True)
+                results = await asyncio.gather(*(lease.settle(row, long) for row in rows), return_exceptions=True)
         assert {type(result) for result in results} == {LedgerError}
         assert "database or disk is full" in str(results[0])
     async with LedgerStore.open(path) as store:
@@ -168,32 +168,32 @@ async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     async with LedgerStore.open(str(path), patience_seconds=20) as store:
         record = await begin(store, 4)
-        async with store.join(record, messages_per_second=0) as drain:
-            (row,) = await drain.take(1)
+        async with store.join(record, messages_per_second=0) as lease:
+            (row,) = await lease.take(1)
             other = sqlite3.connect(path, isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
-            claim = asyncio.create_task(drain.claim(row))
+            claim = asyncio.create_task(lease.claim(row))
             await asyncio.sleep(0.3)
             assert not claim.done()
             other.execute("ROLLBACK")
             other.close()
             await asyncio.wait_for(claim, 8)
-            await drain.settle(row, ACCEPTED)
+            await lease.settle(row, ACCEPTED)
 
 
 @pytest.mark.parametrize("in_flight", [16])
 async def test_durability_costs_little(store: LedgerStore, in_flight: int) -> None:
     """A loose lower bound, far below what `make bench` reports, so that a slow machine passes and a mistake does not."""
     record = await begin(store, 1000)
-    async with store.join(record, messages_per_second=0) as drain:
-        rows = [row for _ in range(2) for row in await drain.take(500)]
+    async with store.join(record, messages_per_second=0) as lease:
+        rows = [row for _ in range(2) for row in await lease.take(500)]
         began = time.perf_counter()
 
         async def work() -> None:
             while rows:
                 row = rows.pop()
-                await drain.claim(row)
-                await drain.settle(row, ACCEPTED)
+                await lease.claim(row)
+                await lease.settle(row, ACCEPTED)
 
         await asyncio.gather(*(work() for _ in range(in_flight)))
         assert 1000 / (time.perf_counter() - began) > 200

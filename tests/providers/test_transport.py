@@ -280,7 +280,7 @@ def test_secrets_are_taken_out_of_words_in_each_spelling() -> None:
 
 def test_whatever_a_dialect_says_of_an_answer_holds_no_secret(account: Account) -> None:
     dialect = account.dialect()
-    for speak in (partial(dialect.judge, Verdict.ACCOUNT), dialect.doubt):
+    for speak in (partial(dialect.raise_verdict, Verdict.ACCOUNT), dialect.raise_unknown):
         with pytest.raises(WhatsAppError) as raised:
             speak(f"it said {TOKEN}", Response(500))
         assert CANARY not in repr(raised.value)

@@ -451,7 +451,7 @@ def test_any_bytes_are_rows_or_one_refusal(content: bytes, suffix: str) -> None:
 
 def hostile_cells(count: int) -> Iterator[str]:
     """Cells of every shape that has been seen in lists, none of them with a line end or a delimiter."""
-    dice = random.Random(4829)
+    rng = random.Random(4829)
     makers: list[Callable[[int], str]] = [
         lambda n: f"+1650555{n:04}",
         lambda n: f"1650555{n:04}@c.us",
@@ -474,13 +474,13 @@ def hostile_cells(count: int) -> Iterator[str]:
         lambda n: f'+1650557{n:04}"',
     ]
     for number in range(count):
-        yield "M" * 1_000_000 if number % 1_000 == 999 else dice.choice(makers)(dice.randrange(10_000))
+        yield "M" * 1_000_000 if number % 1_000 == 999 else rng.choice(makers)(rng.randrange(10_000))
 
 
 def test_ten_thousand_hostile_rows_end_usable_or_removed_and_no_row_is_lost() -> None:
     cells = list(hostile_cells(10_000))
-    dice = random.Random(7)
-    lines = [f"{cell};Ann \xe9;".encode(dice.choice(["utf-8", "cp1252"]), "replace") for cell in cells]
+    rng = random.Random(7)
+    lines = [f"{cell};Ann \xe9;".encode(rng.choice(["utf-8", "cp1252"]), "replace") for cell in cells]
     usable, removed = read(b"Phone;Name;Reply to\r\n" + b"\r\n".join(lines))
     assert len(usable) + len(removed) == 10_000
     assert all(reason for _, reason in removed)

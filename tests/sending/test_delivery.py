@@ -16,13 +16,13 @@ from prefect_whatsapp.sending.backpressure import Recorder
 from prefect_whatsapp.sending.delivery import Delivery
 from prefect_whatsapp.sending.dispatcher import Dispatcher
 from prefect_whatsapp.sending.pace import Pace
-from prefect_whatsapp.sending.semaphore import Slots
+from prefect_whatsapp.sending.semaphore import ResizableSemaphore
 
 RECEIPT = Receipt(provider="graph", account="1", message_id="wamid.1", recipient="…0123")
 
 
 class Rows:
-    """Stands in for a `Drain`: rows in memory, and what happened to each in order."""
+    """Stands in for a `Lease`: rows in memory, and what happened to each in order."""
 
     def __init__(self, count: int) -> None:
         self.queued = [SimpleNamespace(id=n, recipient=f"+1650555{n:04d}", name="", reply_to="", callback="")
@@ -75,16 +75,16 @@ def _build(to: Recipient, *, callback: str) -> Generator[Any, Any, Receipt]:
     return RECEIPT
 
 
-def _delivery(rows: Any, client: Any, pace: Pace | None = None, gate: Slots | None = None) -> Delivery:
+def _delivery(rows: Any, client: Any, pace: Pace | None = None, gate: ResizableSemaphore | None = None) -> Delivery:
     async def park(seconds: float) -> None:
         await asyncio.sleep(0)
 
     pace = pace or Pace(lambda: math.inf)
-    return Delivery(rows, client, build=_build, pace=pace, gate=gate or Slots(4), park=park)
+    return Delivery(rows, client, build=_build, pace=pace, gate=gate or ResizableSemaphore(4), park=park)
 
 
 async def test_a_row_that_waits_at_the_gate_does_not_leave_once_the_broadcast_stops() -> None:
-    rows, client, gate = Rows(1), Answers(), Slots(1)
+    rows, client, gate = Rows(1), Answers(), ResizableSemaphore(1)
     delivery = _delivery(rows, client, gate=gate)
     await gate.acquire()
     sending = asyncio.ensure_future(delivery.deliver((await rows.take(1))[0]))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_whatsapp.sending.backoff import Retreat
+from prefect_whatsapp.sending.backoff import ThrottleBackoff
 from prefect_whatsapp.sending.pace import EVEN_SECONDS, Departures, Pace, pair_backoff
 from virtual_time import clock, run
 
@@ -58,10 +58,10 @@ def test_by_the_receivers_clock_too_whatever_the_way_there_takes(processes: int)
     """Each send arrives up to 10 ms later than another; the processes' shares are whole and add up to 80."""
 
     async def main() -> list[float]:
-        dice, shares = random.Random(4829), [80 // processes + (place < 80 % processes) for place in range(processes)]
+        rng, shares = random.Random(4829), [80 // processes + (place < 80 % processes) for place in range(processes)]
         paces = [Pace(lambda share=share: share, clock=clock, sleep=late_sleep) for share in shares]  # type: ignore[misc]
         sent = await asyncio.gather(*(keep_sending(pace, clock() + 60) for pace in paces for _ in range(8)))
-        return [moment + dice.uniform(0.001, 0.001 + 0.010 / processes) for sender in sent for moment in sender]
+        return [moment + rng.uniform(0.001, 0.001 + 0.010 / processes) for sender in sent for moment in sender]
 
     arrived = run(main())
     assert fullest_second(arrived) <= 80
@@ -86,7 +86,7 @@ def test_a_stall_between_turn_and_request_bunches_no_second_beyond_the_rate() ->
     """The claim's commit hangs for a tenth of a second now and then: ten turns' requests are then ready at once."""
 
     async def main(with_departure: bool) -> list[float]:
-        pace, dice = Pace(lambda: 80.0, clock=clock), random.Random(7)
+        pace, rng = Pace(lambda: 80.0, clock=clock), random.Random(7)
         left: list[float] = []
         hang = asyncio.Event()
         hang.set()
@@ -99,7 +99,7 @@ def test_a_stall_between_turn_and_request_bunches_no_second_beyond_the_rate() ->
 
         async def disk() -> None:
             while clock() < until:
-                await asyncio.sleep(dice.uniform(0.2, 1.0))
+                await asyncio.sleep(rng.uniform(0.2, 1.0))
                 hang.clear()
                 await asyncio.sleep(0.1)
                 hang.set()
@@ -258,7 +258,7 @@ def test_a_cancelled_waiter_leaves_its_slot_to_the_next() -> None:
 
 def test_spacing_is_random_between_its_bounds() -> None:
     async def main() -> list[float]:
-        pace = Pace(lambda: math.inf, spacing=(30, 60), clock=clock, dice=random.Random(1))
+        pace = Pace(lambda: math.inf, spacing=(30, 60), clock=clock, rng=random.Random(1))
         assert pace.rate == pytest.approx(1 / 45)
         assert pace.estimated_seconds(100) == pytest.approx(4_500, rel=0.03)
         return await keep_sending(pace, clock() + 4_500)
@@ -297,16 +297,16 @@ async def against(
     bucket: Bucket, paces: list[Pace], *, latency: float, retry_after: float | None, seconds: float, in_flight: int = 64
 ) -> list[tuple[float, bool]]:
     """Send through the paces without pause; when each call reached the bucket, and whether it was taken."""
-    start, dice, calls = clock(), random.Random(4829), list[tuple[float, bool]]()
+    start, rng, calls = clock(), random.Random(4829), list[tuple[float, bool]]()
 
     async def sender(pace: Pace) -> None:
         while clock() < start + seconds:
             await pace.turn()
             sent_at = clock()
-            await asyncio.sleep(latency / 2 * dice.uniform(0.8, 1.2))
+            await asyncio.sleep(latency / 2 * rng.uniform(0.8, 1.2))
             taken = bucket.takes()
             calls.append((clock() - start, taken))
-            await asyncio.sleep(latency / 2 * dice.uniform(0.8, 1.2))
+            await asyncio.sleep(latency / 2 * rng.uniform(0.8, 1.2))
             pace.accepted() if taken else pace.throttled(retry_after, sent_at)
 
     await asyncio.gather(*(sender(pace) for pace in paces for _ in range(in_flight // len(paces))))
@@ -397,32 +397,32 @@ def test_refusals_of_what_left_before_slowing_down_are_one_episode() -> None:
 
 
 def test_the_way_up_begins_with_an_accepted_message_and_is_slow_near_the_last_ceiling() -> None:
-    retreat = Retreat()
-    retreat.throttled(100.0, 99.9, share=80.0, reached=40.0)
-    assert retreat.rate(500.0, 80.0) == pytest.approx(28.0)
-    retreat.accepted(500.0)
-    rates = [retreat.rate(500.0 + second, 80.0) for second in range(60)]
+    backoff = ThrottleBackoff()
+    backoff.throttled(100.0, 99.9, share=80.0, reached=40.0)
+    assert backoff.rate(500.0, 80.0) == pytest.approx(28.0)
+    backoff.accepted(500.0)
+    rates = [backoff.rate(500.0 + second, 80.0) for second in range(60)]
     assert rates == sorted(rates)
     steps = [later - earlier for earlier, later in pairwise(rates[:41])]
     assert min(steps) < steps[0] / 50
     assert steps.index(min(steps)) in {19, 20}
     assert rates[20] == pytest.approx(39.2)
-    assert retreat.rate(600.0, 80.0) == 80.0
-    assert not retreat.active
+    assert backoff.rate(600.0, 80.0) == 80.0
+    assert not backoff.active
 
 
 def test_what_is_known_of_the_limit_is_shared_with_a_process_that_comes() -> None:
-    retreat = Retreat()
-    retreat.throttled(100.0, 99.9, share=80.0, reached=40.0)
-    assert retreat.rate(101.0, 40.0) == pytest.approx(14.0)
-    assert retreat.rate(102.0, 80.0) == pytest.approx(28.0)
+    backoff = ThrottleBackoff()
+    backoff.throttled(100.0, 99.9, share=80.0, reached=40.0)
+    assert backoff.rate(101.0, 40.0) == pytest.approx(14.0)
+    assert backoff.rate(102.0, 80.0) == pytest.approx(28.0)
 
 
 def test_a_sender_is_never_slowed_to_a_standstill() -> None:
-    retreat = Retreat()
+    backoff = ThrottleBackoff()
     for moment in range(1, 200):
-        retreat.throttled(moment, moment, share=80.0, reached=retreat.rate(moment, 80.0))
-    assert retreat.rate(200.0, 80.0) == pytest.approx(1.0)
+        backoff.throttled(moment, moment, share=80.0, reached=backoff.rate(moment, 80.0))
+    assert backoff.rate(200.0, 80.0) == pytest.approx(1.0)
 
 
 # --- per recipient
@@ -458,7 +458,7 @@ def test_who_waits_for_its_turn_or_its_departure_hears_of_a_stop_at_once(share: 
 
 def test_random_spacing_is_what_it_says_under_the_share_that_goes_with_it() -> None:
     async def main() -> list[float]:
-        pace = Pace(lambda: 1 / 30, spacing=(30.0, 60.0), clock=clock, dice=random.Random(7))
+        pace = Pace(lambda: 1 / 30, spacing=(30.0, 60.0), clock=clock, rng=random.Random(7))
         return await keep_sending(pace, clock() + 3_600 * 4)
 
     gaps = [later - earlier for earlier, later in pairwise(run(main()))]

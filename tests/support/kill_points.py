@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
-from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
 from prefect_whatsapp.ledger import writer as ledger_writer
 from prefect_whatsapp.ledger.writer import Claim, PostgresCommits, SqliteCommits
 from prefect_whatsapp.models import SendState
@@ -85,9 +85,9 @@ def install(stop: Stop) -> None:
     fuse = _Fuse(stop)
     match stop.at:
         case "claim":
-            _wrap(Drain, "claim", fuse)
+            _wrap(Lease, "claim", fuse)
         case "settle":
-            _wrap(Drain, "settle", fuse)
+            _wrap(Lease, "settle", fuse)
         case "plan":
             _wrap(LedgerStore, "plan", fuse)
         case "mark planned":
@@ -129,14 +129,14 @@ def _wrap_join(fuse: _Fuse) -> None:
 
     @functools.wraps(join)
     @asynccontextmanager
-    async def wrapped(*args: Any, **others: Any) -> AsyncIterator[Drain]:
+    async def wrapped(*args: Any, **others: Any) -> AsyncIterator[Lease]:
         burns = fuse.burns()
         if burns:
             fuse.begin()
-        async with join(*args, **others) as drain:
+        async with join(*args, **others) as lease:
             if burns:
                 fuse.end()
-            yield drain
+            yield lease
 
     LedgerStore.join = wrapped  # type: ignore[method-assign,assignment]
 
@@ -201,25 +201,25 @@ class Witness:
 
     def install(self) -> None:
         self._file = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        claim, settle = Drain.claim, Drain.settle
+        claim, settle = Lease.claim, Lease.settle
 
         @functools.wraps(claim)
-        async def watched_claim(drain: Drain, row: Row, **others: Any) -> None:
+        async def watched_claim(lease: Lease, row: Row, **others: Any) -> None:
             self._tell("claim?", row)
-            await claim(drain, row, **others)
+            await claim(lease, row, **others)
             self._tell("claim!", row)
             self.claims += 1
             if self.claims == 1:
                 self.on_first_claim()
 
         @functools.wraps(settle)
-        async def watched_settle(drain: Drain, row: Row, outcome: Outcome) -> None:
+        async def watched_settle(lease: Lease, row: Row, outcome: Outcome) -> None:
             queued = outcome.state is SendState.QUEUED
             self._tell("release?" if queued else f"settle?:{outcome.state}", row)
-            await settle(drain, row, outcome)
+            await settle(lease, row, outcome)
             self._tell("release!" if queued else "settle!", row)
 
-        Drain.claim, Drain.settle = watched_claim, watched_settle  # type: ignore[method-assign]
+        Lease.claim, Lease.settle = watched_claim, watched_settle  # type: ignore[method-assign]
 
     def _tell(self, word: str, row: Row) -> None:
         os.write(self._file, f"{word} {row.recipient}\n".encode())
@@ -231,10 +231,10 @@ def forget_doubts() -> None:
 
     @functools.wraps(join)
     @asynccontextmanager
-    async def forgetful(store: LedgerStore, record: BroadcastRecord, **others: Any) -> AsyncIterator[Drain]:
-        async with join(store, record, **others) as drain:
+    async def forgetful(store: LedgerStore, record: BroadcastRecord, **others: Any) -> AsyncIterator[Lease]:
+        async with join(store, record, **others) as lease:
             await store.requeue(record, SendState.UNKNOWN)
-            yield drain
+            yield lease
 
     LedgerStore.join = forgetful  # type: ignore[method-assign,assignment]
 

@@ -113,7 +113,7 @@ class Rig:
         postgres: The database server; None plays on SQLite alone.
         audio: A voice note, sent as it is.
         source: An audio file that is transcoded, for the fresh ledgers.
-        seed: The rounds' dice.
+        seed: The rounds' rng.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Rig:
     ) -> None:
         self._folder, self._runner, self._sandbox, self._postgres = folder, runner, sandbox, postgres
         self._audio, self._source = str(audio), str(source)
-        self.seed, self._dice = seed, random.Random(seed)
+        self.seed, self._rng = seed, random.Random(seed)
         self._numbers = sample_numbers(70_000)
         self._names = itertools.count(1)
         self._lock = threading.Lock()
@@ -155,14 +155,14 @@ class Rig:
         places = [(n, kind) for n, kind in enumerate(weighted * count)]
         every = [(kind, self.databases[(n + (n // len(weighted) if shift else 0)) % count]) for n, kind in places]
         chosen = list(itertools.islice(itertools.cycle(every), rounds))
-        self._dice.shuffle(chosen)
+        self._rng.shuffle(chosen)
         return chosen
 
     def play(self, kind: Kind, database: str, **job: Any) -> Round:
         """Play one round; may be called by several threads. `job` goes to the last run."""
         with self._lock:
             number = next(self._names)
-            dice = random.Random(self._dice.random())
+            rng = random.Random(self._rng.random())
             people = list(itertools.islice(self._numbers, RECIPIENTS))
             name = f"round-{number}"
             url = self._ledger(database, name) if kind.fresh else self._shared[database]
@@ -180,7 +180,7 @@ class Rig:
         found = Round(kind.name, database, recipients=len(people))
         witnessed: list[list[tuple[str, str]]] = []
         for _ in range(kind.kills):
-            run = self._kill_one(kind, arguments, dice)
+            run = self._kill_one(kind, arguments, rng)
             witnessed.append(run.witnessed())
             if run.status == -signal.SIGKILL:
                 found.killed += 1
@@ -203,18 +203,18 @@ class Rig:
         found.seconds = round(time.monotonic() - began, 2)
         return found
 
-    def _kill_one(self, kind: Kind, arguments: dict[str, Any], dice: random.Random) -> Running:
+    def _kill_one(self, kind: Kind, arguments: dict[str, Any], rng: random.Random) -> Running:
         if kind.at not in ("random", "random start"):
-            stop = {"at": kind.at, "when": kind.when, "nth": dice.randint(1, kind.nth)}
-            run = self._runner.start(arguments, stop=stop | {"delay": dice.uniform(0, kind.delay)})
+            stop = {"at": kind.at, "when": kind.when, "nth": rng.randint(1, kind.nth)}
+            run = self._runner.start(arguments, stop=stop | {"delay": rng.uniform(0, kind.delay)})
             run.wait()
             return run
         run = self._runner.start(arguments)
         if kind.at == "random":
             run.sending.wait(60)
-            time.sleep(dice.uniform(0, 0.5))
+            time.sleep(rng.uniform(0, 0.5))
         else:
-            time.sleep(dice.uniform(0, 2.5))
+            time.sleep(rng.uniform(0, 2.5))
         run.signal(signal.SIGKILL)
         run.wait()
         return run

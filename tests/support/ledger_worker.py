@@ -6,7 +6,7 @@ It prints one line for each thing it has done: `claimed ID`, `settled ID`, `rese
 import asyncio
 import sys
 
-from prefect_whatsapp.ledger import Drain, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger import Lease, LedgerStore, Outcome, Row
 from prefect_whatsapp.models import SendState
 
 
@@ -14,40 +14,40 @@ def tell(*words: object) -> None:
     print(*words, flush=True)
 
 
-async def send(drain: Drain, row: Row, pause: float) -> None:
-    await drain.claim(row)
+async def send(lease: Lease, row: Row, pause: float) -> None:
+    await lease.claim(row)
     tell("claimed", row.id)
     await asyncio.sleep(pause)
-    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id=f"wamid.{row.id}"))
+    await lease.settle(row, Outcome(SendState.ACCEPTED, message_id=f"wamid.{row.id}"))
     tell("settled", row.id)
 
 
-async def drain_all(drain: Drain) -> None:
+async def drain_all(lease: Lease) -> None:
     """Send until nothing is left, sixteen at a time, and never look back at what others hold."""
-    while rows := await drain.take(16):
-        await asyncio.gather(*(send(drain, row, 0.001) for row in rows))
+    while rows := await lease.take(16):
+        await asyncio.gather(*(send(lease, row, 0.001) for row in rows))
 
 
-async def hold(drain: Drain) -> None:
+async def hold(lease: Lease) -> None:
     """Reserve four rows, claim two of them, and wait to be killed."""
-    rows = await drain.take(4)
+    rows = await lease.take(4)
     for row in rows:
         tell("reserved", row.id)
     for row in rows[:2]:
-        await drain.claim(row)
+        await lease.claim(row)
         tell("claimed", row.id)
     tell("holding")
     await asyncio.sleep(3600)
 
 
-async def slow(drain: Drain) -> None:
+async def slow(lease: Lease) -> None:
     """Claim one row and have its answer only when a line comes on standard input."""
-    (row,) = await drain.take(1)
-    await drain.claim(row)
+    (row,) = await lease.take(1)
+    await lease.claim(row)
     tell("claimed", row.id)
     tell("holding")
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    await drain.settle(row, Outcome(SendState.ACCEPTED, message_id="late"))
+    await lease.settle(row, Outcome(SendState.ACCEPTED, message_id="late"))
     tell("settled", row.id)
 
 
@@ -55,8 +55,8 @@ async def main(url: str, broadcast: str, mode: str) -> None:
     async with LedgerStore.open(url, patience_seconds=30) as store:
         record = await store.find_broadcast(broadcast)
         assert record is not None
-        async with store.join(record, messages_per_second=0) as drain:
-            await {"drain": drain_all, "hold": hold, "slow": slow}[mode](drain)
+        async with store.join(record, messages_per_second=0) as lease:
+            await {"drain": drain_all, "hold": hold, "slow": slow}[mode](lease)
     tell("done")
 
 

@@ -32,16 +32,16 @@ async def main(url: str, broadcast: str, service: str, rate: float) -> None:
     async with LedgerStore.open(url, patience_seconds=30) as store, sender.get_async_client(connections=64) as client:
         record = await store.find_broadcast(broadcast)
         assert record is not None
-        async with store.join(record, sender=dialect.sender, messages_per_second=rate) as drain:
-            pace = Pace(lambda: drain.share)
-            delivery = Delivery(drain, client, build=build, pace=pace)
+        async with store.join(record, sender=dialect.sender, messages_per_second=rate) as lease:
+            pace = Pace(lambda: lease.share)
+            delivery = Delivery(lease, client, build=build, pace=pace)
 
             async def work() -> None:
                 while True:
-                    rows = await drain.take(2)
+                    rows = await lease.take(2)
                     for row in rows:
                         await delivery.deliver(row)
-                    left = await drain.outstanding() if not rows else None
+                    left = await lease.outstanding() if not rows else None
                     if left and not left.queued and not left.held_by_others:
                         return
                     if left:

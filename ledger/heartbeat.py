@@ -1,4 +1,4 @@
-"""One run's presence in the ledger: it is seen to live, sees to those that don't, and gets its part of the pace."""
+"""One run's heartbeat in the ledger: it is seen to live, sees to those that don't, and gets its part of the pace."""
 
 import asyncio
 import datetime
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..models.errors import LedgerError
 from ..models.states import SendState
 from .database import Database, cause
-from .owners import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
+from .liveness import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
 from .records import BroadcastRecord
 from .schema import owner_counts, owners, sends
 
@@ -25,7 +25,7 @@ _GONE = "its run is gone, before"
 _ENDED = "its run ended before"
 
 
-class Presence:
+class Heartbeat:
     """An owner of rows, from joining a broadcast to leaving it.
 
     Args:
@@ -40,7 +40,7 @@ class Presence:
 
     Attributes:
         owner_id: Its number in the ledger; another one after it was taken for dead and joined anew.
-        company: How many runs of this sender or this broadcast live, this one among them.
+        active_runs: How many runs of this sender or this broadcast live, this one among them.
         last_departure: When a request last left, by `owners.tick`.
         ended: Whether it has left.
         beating: Held during a heartbeat.
@@ -58,7 +58,7 @@ class Presence:
         beat_seconds: float,
         after_beat: Callable[[], Awaitable[None]],
     ) -> None:
-        self.owner_id, self.company, self.last_departure, self.ended = 0, 1, -math.inf, False
+        self.owner_id, self.active_runs, self.last_departure, self.ended = 0, 1, -math.inf, False
         self.beating = asyncio.Lock()
         self._database, self._record = database, record
         self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
@@ -150,7 +150,7 @@ class Presence:
                 )
             self.owner_id = mine.id
             self._share.obey(written)
-            self._beat_at, self.company = began, len(living)
+            self._beat_at, self.active_runs = began, len(living)
         await self._after_beat()
         return recovered
 

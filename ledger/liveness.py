@@ -1,6 +1,6 @@
 """Who holds rows: which of them live, and which part of the sender's pace is whose.
 
-An owner is one drain of one broadcast: a flow run at its dispatch. It is gone when it said so, when its process is gone
+An owner is one lease on one broadcast: a flow run at its dispatch. It is gone when it said so, when its process is gone
 (asked of the kernel, on the same host), or when its beat stood still for `lapse_seconds` as watched from another host by
 the watcher's own clock. No two clocks are ever compared, so that setting one back does no harm.
 
@@ -78,7 +78,7 @@ _here: set[str] = set()
 
 
 def enter(key: str) -> None:
-    """Note that a drain of this process lives."""
+    """Note that a lease of this process lives."""
     _here.add(key)
 
 
@@ -137,7 +137,7 @@ class Watch:
             if exists is False:
                 return True
             if exists:
-                # A process that goes on after its drain could not say goodbye; a stopped one is waited for.
+                # A process that goes on after its lease could not say goodbye; a stopped one is waited for.
                 return self.still_for(owner, now) > _DESERTED * self.lapse_seconds
         return self.still_for(owner, now) > self.lapse_seconds
 

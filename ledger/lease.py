@@ -14,8 +14,8 @@ from ..models.errors import ClaimLostError, LedgerError
 from ..models.masking import mask
 from ..models.states import SendState
 from .database import Database
-from .owners import tick
-from .presence import Presence
+from .heartbeat import Heartbeat
+from .liveness import tick
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
 from .schema import owners, sends
@@ -27,7 +27,7 @@ _FINAL = frozenset({SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, Sen
 _TAKE_LIMIT = 500
 
 
-class Drain:
+class Lease:
     """What `LedgerStore.join` gives. Not to be made otherwise, and not to be used by two event loops.
 
     Attributes:
@@ -49,7 +49,7 @@ class Drain:
     ) -> None:
         self.record, self.sender = record, sender
         self._database, self._writer = database, writer
-        self._presence = Presence(
+        self._heartbeat = Heartbeat(
             database,
             record,
             flow_run_id=flow_run_id,
@@ -74,17 +74,17 @@ class Drain:
 
         0 while others have it all: then `take` gives nothing, and rows that are reserved are given back by themselves.
         """
-        return self._presence.share
+        return self._heartbeat.share
 
     @property
-    def company(self) -> int:
+    def active_runs(self) -> int:
         """How many runs of this sender or this broadcast live, this one among them."""
-        return self._presence.company
+        return self._heartbeat.active_runs
 
     @property
     def healthy(self) -> bool:
         """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
-        return self._presence.healthy
+        return self._heartbeat.healthy
 
     async def take(self, n: int) -> list[Row]:
         """Reserve rows for this owner; they stay `queued`.
@@ -98,7 +98,7 @@ class Drain:
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
         """
-        if n <= 0 or self.share <= 0 or self._presence.ended:
+        if n <= 0 or self.share <= 0 or self._heartbeat.ended:
             return []
         async with self._taking:
             self._forget_lost()
@@ -119,8 +119,8 @@ class Drain:
 
     def _forget_lost(self) -> None:
         """Let go of what was reserved before this run was taken for dead and joined anew."""
-        if self._reserved_as != self._presence.owner_id:
-            self._reserved_as, self._cursor = self._presence.owner_id, 0
+        if self._reserved_as != self._heartbeat.owner_id:
+            self._reserved_as, self._cursor = self._heartbeat.owner_id, 0
             self._held.clear()
 
     async def _reserve(self, connection: AsyncConnection, owner: int, wanted: int, doubtful: bool) -> list[Row] | None:
@@ -162,7 +162,7 @@ class Drain:
             ClaimLostError: The row is no longer this owner's; nothing was sent, and the row is to be let go.
             LedgerError: It could not be recorded, so nothing may be sent.
         """
-        await self._presence.until_healthy()
+        await self._heartbeat.until_healthy()
         self._forget_lost()
         if row.id not in self._held:
             raise self._lost(row)
@@ -186,17 +186,17 @@ class Drain:
 
     def departs(self) -> None:
         """Take note that a request leaves: its part of the rate is others' a second later."""
-        self._presence.last_departure = tick()
+        self._heartbeat.last_departure = tick()
 
     async def _confirm(self, row: Row, owner: int, token: str) -> None:
         """The commit took so long that others may have taken this owner for dead: ask before anything is sent."""
         try:
-            await self._presence.until_healthy()
+            await self._heartbeat.until_healthy()
         except LedgerError:
             self._tokens.pop(row.id, None)
             self._unsent[row.id] = token
             raise
-        if self._presence.owner_id != owner:
+        if self._heartbeat.owner_id != owner:
             self._tokens.pop(row.id, None)
             self._unclaim(row.id, token)
             raise self._lost(row)
@@ -208,7 +208,7 @@ class Drain:
         called, it is carried out even if the caller is cancelled.
 
         Args:
-            row: One that this drain claimed.
+            row: One that this lease claimed.
             outcome: What became of it. `queued` means surely not accepted: the row stays reserved for another claim.
 
         Raises:
@@ -283,8 +283,8 @@ class Drain:
         query = sa.select(
             count(queued),
             count(held, queued),
-            count(held, sends.c.owner != self._presence.owner_id),
-            count(held, sends.c.owner == self._presence.owner_id),
+            count(held, sends.c.owner != self._heartbeat.owner_id),
+            count(held, sends.c.owner == self._heartbeat.owner_id),
         )
 
         async def attempt() -> Outstanding:
@@ -300,7 +300,7 @@ class Drain:
         Returns:
             How many rows that were.
         """
-        return await self._database.patiently("look for owners that are gone", self._presence.beat)
+        return await self._database.patiently("look for owners that are gone", self._heartbeat.beat)
 
     def _lost(self, row: Row) -> ClaimLostError:
         return ClaimLostError(
@@ -324,11 +324,11 @@ class Drain:
             await self._writer.flush()
             for row_id, token in self._unsent.items():
                 await self._writer.submit(Settlement(row_id, token, Outcome(SendState.QUEUED), _now()))
-            await self._presence.retire()
+            await self._heartbeat.retire()
         except LedgerError as failure:
             logger.warning("This run could not say goodbye; the next one will see that it is gone: %s", failure)
         finally:
-            await self._presence.stop()
+            await self._heartbeat.stop()
 
 
 def _now() -> datetime.datetime:

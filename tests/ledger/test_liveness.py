@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from books import begin
+from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.ledger import owners as owners_module
-from prefect_whatsapp.ledger import presence as presence_module
-from prefect_whatsapp.ledger.owners import (
+from prefect_whatsapp.ledger import heartbeat as heartbeat_module
+from prefect_whatsapp.ledger import liveness as liveness_module
+from prefect_whatsapp.ledger.liveness import (
     HURRIED_BEAT_SECONDS,
     HURRY_SECONDS,
     SETTLING_SECONDS,
@@ -129,7 +129,7 @@ def test_a_drain_of_this_process_lives_while_it_is_joined() -> None:
 
 
 def test_without_proc_only_the_heartbeat_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owners_module, "host_identity", lambda: "")
+    monkeypatch.setattr(liveness_module, "host_identity", lambda: "")
     watch = Watch(lapse_seconds=3)
     owner = replace(ELSEWHERE, host="", process="")
     assert not watch.is_gone(owner, 0.0)
@@ -143,14 +143,14 @@ class Written:
     rate: float
     share: float = 0.0
     left_at: float | None = None
-    drain: Share = field(default_factory=Share)
+    lease: Share = field(default_factory=Share)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_obeyed_shares_of_any_second_never_exceed_the_rate(seed: int) -> None:
     """Owners join, leave, are killed, beat late and lose commits at random; their obeyed shares stay within the rate."""
-    dice = random.Random(seed)
-    rate = dice.choice([80.0, 1000.0, 7.0, 0.5, 80.5])
+    rng = random.Random(seed)
+    rate = rng.choice([80.0, 1000.0, 7.0, 0.5, 80.5])
     book: dict[int, Written] = {}
     obeyed: list[tuple[float, dict[int, float]]] = []
     now = 0.0
@@ -165,27 +165,27 @@ def test_the_obeyed_shares_of_any_second_never_exceed_the_rate(seed: int) -> Non
         living = {owner: entry.rate for owner, entry in book.items() if entry.left_at is None}
         others = sum(book[owner].share for owner in living if owner != mine)
         me = book[mine]
-        written = me.drain.next_written(living, mine, written=me.share, lingering=lingering, others=others, now=now)
-        fate = dice.random()
+        written = me.lease.next_written(living, mine, written=me.share, lingering=lingering, others=others, now=now)
+        fate = rng.random()
         if fate > 0.05:  # else the transaction failed
             me.share = written
             if fate > 0.1:  # else its answer was lost
-                me.drain.obey(written)
+                me.lease.obey(written)
         total = sum(entry.share for entry in book.values())
         assert total <= rate + 1e-9
 
     for number in range(600):
-        now += dice.uniform(0.0, 0.3)
+        now += rng.uniform(0.0, 0.3)
         alive = [owner for owner, entry in book.items() if entry.left_at is None]
-        event = dice.random()
+        event = rng.random()
         if event < 0.04 and len(alive) < 5:
             book[number] = Written(rate)
             beat(number)
         elif event < 0.07 and alive:
-            book[dice.choice(alive)].left_at = now
+            book[rng.choice(alive)].left_at = now
         elif alive:
-            beat(dice.choice(alive))
-        obeyed.append((now, {o: e.drain.obeyed for o, e in book.items() if e.left_at is None}))
+            beat(rng.choice(alive))
+        obeyed.append((now, {o: e.lease.obeyed for o, e in book.items() if e.left_at is None}))
         # The most that each could have sent in the last second.
         most: dict[int, float] = {}
         for at, shares in obeyed[-60:]:
@@ -201,9 +201,9 @@ def test_the_whole_rate_is_used_when_nobody_joins_or_leaves() -> None:
         for mine, me in book.items():
             others = sum(entry.share for owner, entry in book.items() if owner != mine)
             rates = {owner: entry.rate for owner, entry in book.items()}
-            me.share = me.drain.next_written(rates, mine, written=me.share, lingering=0, others=others, now=step * 0.3)
-            me.drain.obey(me.share)
-    assert [entry.drain.obeyed for entry in book.values()] == [27, 27, 26]
+            me.share = me.lease.next_written(rates, mine, written=me.share, lingering=0, others=others, now=step * 0.3)
+            me.lease.obey(me.share)
+    assert [entry.lease.obeyed for entry in book.values()] == [27, 27, 26]
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 12.0) -> None:
@@ -228,16 +228,16 @@ async def test_a_lone_owner_has_the_full_rate_at_once_and_two_share_it(store: Le
 
 async def test_the_next_run_waits_out_the_last_second_of_the_one_before(store: LedgerStore) -> None:
     record = await begin(store, 5)
-    async with store.join(record, messages_per_second=80, beat_seconds=0.1) as drain:
-        (row,) = await drain.take(1)
-        await drain.claim(row)
+    async with store.join(record, messages_per_second=80, beat_seconds=0.1) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
     left = time.monotonic()
-    async with store.join(record, messages_per_second=80, beat_seconds=0.1) as drain:
-        assert drain.share == 0
-        await until(lambda: drain.share == 80, "the rate is free")
+    async with store.join(record, messages_per_second=80, beat_seconds=0.1) as lease:
+        assert lease.share == 0
+        await until(lambda: lease.share == 80, "the rate is free")
         assert 0.9 < time.monotonic() - left < 3
-    async with store.join(record, messages_per_second=80) as drain:  # that one claimed nothing
-        assert drain.share == 80
+    async with store.join(record, messages_per_second=80) as lease:  # that one claimed nothing
+        assert lease.share == 80
 
 
 async def test_no_limit_is_no_limit(store: LedgerStore) -> None:
@@ -283,16 +283,16 @@ async def test_clocks_do_not_decide_who_lives(store: LedgerStore, days: int, mon
         (row,) = await slow.take(1)
         await slow.claim(row)
         shifted = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        monkeypatch.setattr(presence_module, "_now", lambda: shifted)
+        monkeypatch.setattr(heartbeat_module, "_now", lambda: shifted)
         # Seen as from another host, where only the beat counts.
-        monkeypatch.setattr(owners_module, "host_identity", lambda: "another/host")
+        monkeypatch.setattr(liveness_module, "host_identity", lambda: "another/host")
         async with store.join(record, messages_per_second=0, beat_seconds=0.05, lapse_seconds=1) as other:
             for _ in range(30):
                 assert await other.recover() == 0
                 await asyncio.sleep(0.05)
             assert (await other.outstanding()).held_by_others == 1
             # Its beat stands still: then it is gone, whatever the clocks say.
-            async with slow._presence.beating:
+            async with slow._heartbeat.beating:
                 await asyncio.sleep(0.1)
                 deadline = time.monotonic() + 10
                 while (await store.counts(record))[SendState.UNKNOWN] == 0:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from books import begin, people
-from prefect_whatsapp.ledger import BroadcastRecord, Drain, LedgerStore, Outcome, Row
-from prefect_whatsapp.ledger import presence as presence_module
+from ledgers import begin, people
+from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger import heartbeat as heartbeat_module
 from prefect_whatsapp.ledger.schema import owners, sends
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import ClaimLostError, LedgerError
@@ -22,7 +22,7 @@ async def record(store: LedgerStore) -> BroadcastRecord:
 
 
 @pytest.fixture
-async def drain(store: LedgerStore, record: BroadcastRecord) -> AsyncIterator[Drain]:
+async def lease(store: LedgerStore, record: BroadcastRecord) -> AsyncIterator[Lease]:
     """One that takes part in it."""
     async with store.join(record, messages_per_second=0) as joined:
         yield joined
@@ -32,11 +32,11 @@ async def rows_of(store: LedgerStore, record: BroadcastRecord) -> dict[int, Row]
     return {row.id: row async for row in store.rows(record)}
 
 
-async def be_declared_gone(store: LedgerStore, drain: Drain) -> None:
+async def be_declared_gone(store: LedgerStore, lease: Lease) -> None:
     """What another host's run does with one that it has not heard of for too long."""
     async with store._database.writing() as connection:
-        await presence_module.retire(
-            connection, drain._presence.owner_id, drain.record.number, "its run is gone, before", {"share": 0.0}
+        await heartbeat_module.retire(
+            connection, lease._heartbeat.owner_id, lease.record.number, "its run is gone, before", {"share": 0.0}
         )
 
 
@@ -53,14 +53,14 @@ async def test_rows_are_taken_in_order_and_by_one_drain_only(store: LedgerStore,
 async def test_concurrent_takes_never_give_a_row_twice(store: LedgerStore, record: BroadcastRecord) -> None:
     await store.plan(record, people(300))
     async with store.join(record, messages_per_second=0) as first, store.join(record, messages_per_second=0) as second:
-        taken = await asyncio.gather(*(drain.take(11) for _ in range(20) for drain in (first, second)))
+        taken = await asyncio.gather(*(lease.take(11) for _ in range(20) for lease in (first, second)))
     ids = [row.id for rows in taken for row in rows]
     assert len(ids) == len(set(ids)) == 300
 
 
-async def test_a_claim_is_durable_before_it_returns(store: LedgerStore, record: BroadcastRecord, drain: Drain) -> None:
-    (row,) = await drain.take(1)
-    await drain.claim(row, task_run_id="run-1")
+async def test_a_claim_is_durable_before_it_returns(store: LedgerStore, record: BroadcastRecord, lease: Lease) -> None:
+    (row,) = await lease.take(1)
+    await lease.claim(row, task_run_id="run-1")
     seen = (await rows_of(store, record))[row.id]
     assert (seen.state, seen.attempts, seen.task_run_id) == (SendState.SENDING, 1, "run-1")
     assert seen.claimed_at is not None
@@ -68,11 +68,11 @@ async def test_a_claim_is_durable_before_it_returns(store: LedgerStore, record: 
 
 @pytest.mark.parametrize("state", [SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN])
 async def test_a_settled_row_keeps_its_outcome(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain, state: SendState
+    store: LedgerStore, record: BroadcastRecord, lease: Lease, state: SendState
 ) -> None:
-    (row,) = await drain.take(1)
-    await drain.claim(row)
-    await drain.settle(row, Outcome(state, "wamid.5", "fine\0", "100", "words", "media"))
+    (row,) = await lease.take(1)
+    await lease.claim(row)
+    await lease.settle(row, Outcome(state, "wamid.5", "fine\0", "100", "words", "media"))
     seen = (await rows_of(store, record))[row.id]
     assert (seen.state, seen.message_id, seen.error_code, seen.error_text, seen.error_kind) == (
         state,
@@ -83,35 +83,35 @@ async def test_a_settled_row_keeps_its_outcome(
     )
     assert seen.status_text.startswith("fine")
     assert seen.settled_at is not None
-    assert (await drain.outstanding()).held_by_us == 0
+    assert (await lease.outstanding()).held_by_us == 0
     with pytest.raises(ClaimLostError):
-        await drain.claim(row)
+        await lease.claim(row)
 
 
 async def test_what_was_surely_not_accepted_stays_reserved_for_another_try(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    (row,) = await drain.take(1)
-    await drain.claim(row)
-    await drain.settle(row, AGAIN)
+    (row,) = await lease.take(1)
+    await lease.claim(row)
+    await lease.settle(row, AGAIN)
     seen = (await rows_of(store, record))[row.id]
     assert (seen.state, seen.attempts, seen.error_code) == (SendState.QUEUED, 1, "130429")
     async with store.join(record, messages_per_second=0) as other:
         assert row.id not in {taken.id for taken in await other.take(100)}
-    await drain.claim(row)
-    await drain.settle(row, ACCEPTED)
+    await lease.claim(row)
+    await lease.settle(row, ACCEPTED)
     seen = (await rows_of(store, record))[row.id]
     assert (seen.state, seen.attempts, seen.error_code) == (SendState.ACCEPTED, 2, "")
 
 
 async def test_what_is_given_back_can_be_taken_by_another(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    rows = await drain.take(10)
-    await drain.claim(rows[0])
-    await drain.give_back(rows)
+    rows = await lease.take(10)
+    await lease.claim(rows[0])
+    await lease.give_back(rows)
     with pytest.raises(ClaimLostError):
-        await drain.claim(rows[1])
+        await lease.claim(rows[1])
     async with store.join(record, messages_per_second=0) as other:
         assert len(await other.take(100)) == 9
 
@@ -127,9 +127,9 @@ async def test_leaving_gives_back_what_is_reserved(store: LedgerStore, record: B
 async def test_leaving_with_a_claim_open_holds_the_row_as_unknown_and_says_why(
     store: LedgerStore, record: BroadcastRecord
 ) -> None:
-    async with store.join(record, messages_per_second=0) as drain:
-        (row,) = await drain.take(1)
-        await drain.claim(row)
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
     seen = (await rows_of(store, record))[row.id]
     assert seen.state is SendState.UNKNOWN
     assert "its run ended before an answer was recorded" in seen.error_text
@@ -137,16 +137,16 @@ async def test_leaving_with_a_claim_open_holds_the_row_as_unknown_and_says_why(
 
 
 async def test_a_settlement_corrects_a_row_that_was_held_as_unknown(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    accepted, again, failed = await drain.take(3)
+    accepted, again, failed = await lease.take(3)
     for row in (accepted, again, failed):
-        await drain.claim(row)
-    await be_declared_gone(store, drain)
+        await lease.claim(row)
+    await be_declared_gone(store, lease)
     assert {(await rows_of(store, record))[row.id].state for row in (accepted, again, failed)} == {SendState.UNKNOWN}
-    await drain.settle(accepted, ACCEPTED)
-    await drain.settle(again, AGAIN)
-    await drain.settle(failed, Outcome(SendState.FAILED, error_code="131026"))
+    await lease.settle(accepted, ACCEPTED)
+    await lease.settle(again, AGAIN)
+    await lease.settle(failed, Outcome(SendState.FAILED, error_code="131026"))
     seen = await rows_of(store, record)
     assert [seen[row.id].state for row in (accepted, again, failed)] == ["accepted", "queued", "failed"]
     async with store.join(record, messages_per_second=0) as other:
@@ -154,59 +154,59 @@ async def test_a_settlement_corrects_a_row_that_was_held_as_unknown(
 
 
 async def test_a_late_acceptance_saves_a_row_that_was_queued_again(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    (row,) = await drain.take(1)
-    await drain.claim(row)
-    await be_declared_gone(store, drain)
+    (row,) = await lease.take(1)
+    await lease.claim(row)
+    await be_declared_gone(store, lease)
     assert await store.requeue(record, SendState.UNKNOWN) == 1
-    await drain.settle(row, ACCEPTED)
+    await lease.settle(row, ACCEPTED)
     assert (await rows_of(store, record))[row.id].state is SendState.ACCEPTED
 
 
 async def test_an_outcome_that_comes_after_another_claim_is_refused(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    (row,) = await drain.take(1)
-    await drain.claim(row)
-    await be_declared_gone(store, drain)
+    (row,) = await lease.take(1)
+    await lease.claim(row)
+    await be_declared_gone(store, lease)
     await store.requeue(record, SendState.UNKNOWN)
     async with store.join(record, messages_per_second=0) as other:
         (same,) = (entry for entry in await other.take(100) if entry.id == row.id)
         await other.claim(same)
         with pytest.raises(ClaimLostError, match="too late"):
-            await drain.settle(row, ACCEPTED)
+            await lease.settle(row, ACCEPTED)
         await other.settle(same, Outcome(SendState.FAILED))
     assert (await rows_of(store, record))[row.id].state is SendState.FAILED
 
 
 async def test_an_owner_declared_gone_loses_its_rows_and_joins_anew(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain
+    store: LedgerStore, record: BroadcastRecord, lease: Lease
 ) -> None:
-    rows = await drain.take(3)
-    await be_declared_gone(store, drain)
+    rows = await lease.take(3)
+    await be_declared_gone(store, lease)
     with pytest.raises(ClaimLostError):
-        await drain.claim(rows[0])
-    assert await drain.take(3) == []  # it learns of it, and joins anew
-    again = await drain.take(3)
+        await lease.claim(rows[0])
+    assert await lease.take(3) == []  # it learns of it, and joins anew
+    again = await lease.take(3)
     assert [row.id for row in again] == [row.id for row in rows]
-    await drain.claim(again[0])
-    await drain.settle(again[0], ACCEPTED)
+    await lease.claim(again[0])
+    await lease.settle(again[0], ACCEPTED)
 
 
-async def test_settling_without_a_claim_is_refused(drain: Drain) -> None:
-    (row,) = await drain.take(1)
+async def test_settling_without_a_claim_is_refused(lease: Lease) -> None:
+    (row,) = await lease.take(1)
     with pytest.raises(LedgerError, match="no open claim"):
-        await drain.settle(row, ACCEPTED)
-    await drain.claim(row)
+        await lease.settle(row, ACCEPTED)
+    await lease.claim(row)
     with pytest.raises(LedgerError, match="sending"):
-        await drain.settle(row, Outcome(SendState.SENDING))
+        await lease.settle(row, Outcome(SendState.SENDING))
 
 
 async def test_a_cancelled_claim_queues_its_row_again(store: LedgerStore, record: BroadcastRecord) -> None:
-    async with store.join(record, messages_per_second=0) as drain:
-        rows = await drain.take(5)
-        claims = [asyncio.create_task(drain.claim(row)) for row in rows]
+    async with store.join(record, messages_per_second=0) as lease:
+        rows = await lease.take(5)
+        claims = [asyncio.create_task(lease.claim(row)) for row in rows]
         await asyncio.sleep(0)
         for claim in claims:
             claim.cancel()
@@ -214,8 +214,8 @@ async def test_a_cancelled_claim_queues_its_row_again(store: LedgerStore, record
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         await store._writer.flush()
         assert {row.state for row in (await rows_of(store, record)).values()} == {SendState.QUEUED}
-        await drain.claim(rows[0])  # and it may be claimed again
-        await drain.settle(rows[0], ACCEPTED)
+        await lease.claim(rows[0])  # and it may be claimed again
+        await lease.settle(rows[0], ACCEPTED)
     counts = await store.counts(record)
     assert (counts[SendState.QUEUED], counts[SendState.ACCEPTED]) == (9, 1)
 
@@ -223,10 +223,10 @@ async def test_a_cancelled_claim_queues_its_row_again(store: LedgerStore, record
 async def test_a_settlement_is_carried_out_though_its_caller_is_cancelled(
     store: LedgerStore, record: BroadcastRecord
 ) -> None:
-    async with store.join(record, messages_per_second=0) as drain:
-        (row,) = await drain.take(1)
-        await drain.claim(row)
-        settling = asyncio.create_task(drain.settle(row, ACCEPTED))
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
+        settling = asyncio.create_task(lease.settle(row, ACCEPTED))
         await asyncio.sleep(0)
         settling.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -238,8 +238,8 @@ async def test_cancelling_the_run_leaves_nothing_reserved(store: LedgerStore, re
     taken = asyncio.Event()
 
     async def work() -> None:
-        async with store.join(record, messages_per_second=0) as drain:
-            await drain.take(5)
+        async with store.join(record, messages_per_second=0) as lease:
+            await lease.take(5)
             taken.set()
             await asyncio.sleep(60)
 
@@ -261,9 +261,9 @@ async def _held(store: LedgerStore) -> int:
 
 
 async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
-    store: LedgerStore, record: BroadcastRecord, drain: Drain, monkeypatch: pytest.MonkeyPatch
+    store: LedgerStore, record: BroadcastRecord, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserve, calls = drain._reserve, 0
+    reserve, calls = lease._reserve, 0
 
     async def committed_but_unheard(connection: object, owner: int, wanted: int, doubtful: bool) -> object:
         nonlocal calls
@@ -274,10 +274,10 @@ async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
             raise ConnectionResetError("the answer was lost")
         return taken
 
-    monkeypatch.setattr(drain, "_reserve", committed_but_unheard)
-    taken = await drain.take(4)
+    monkeypatch.setattr(lease, "_reserve", committed_but_unheard)
+    taken = await lease.take(4)
     assert [row.id for row in taken] == sorted(await rows_of(store, record))[:4]
-    assert (await drain.outstanding()).held_by_us == 4
+    assert (await lease.outstanding()).held_by_us == 4
 
 
 async def test_what_is_left_is_counted_by_who_holds_it(store: LedgerStore, record: BroadcastRecord) -> None:
@@ -292,37 +292,37 @@ async def test_what_is_left_is_counted_by_who_holds_it(store: LedgerStore, recor
 async def test_an_unhealthy_owner_does_not_claim_until_the_ledger_hears_of_it(
     store: LedgerStore, record: BroadcastRecord
 ) -> None:
-    async with store.join(record, messages_per_second=0, lapse_seconds=0.6, beat_seconds=0.05) as drain:
-        (row,) = await drain.take(1)
-        async with drain._presence.beating:  # no heartbeat gets through
+    async with store.join(record, messages_per_second=0, lapse_seconds=0.6, beat_seconds=0.05) as lease:
+        (row,) = await lease.take(1)
+        async with lease._heartbeat.beating:  # no heartbeat gets through
             await asyncio.sleep(0.35)
-            assert not drain.healthy
-            claim = asyncio.create_task(drain.claim(row))
+            assert not lease.healthy
+            claim = asyncio.create_task(lease.claim(row))
             await asyncio.sleep(0.1)
             assert not claim.done()
         await claim
-        assert drain.healthy
-        await drain.settle(row, ACCEPTED)
+        assert lease.healthy
+        await lease.settle(row, ACCEPTED)
 
 
 async def test_a_claim_whose_commit_outlasted_its_owner_is_not_sent(
     store: LedgerStore, record: BroadcastRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with store.join(record, messages_per_second=0, lapse_seconds=0.4, beat_seconds=0.05) as drain:
-        (row,) = await drain.take(1)
+    async with store.join(record, messages_per_second=0, lapse_seconds=0.4, beat_seconds=0.05) as lease:
+        (row,) = await lease.take(1)
         commit = store._writer._commits.commit
 
         async def slow_commit(group: object) -> set[str]:
             matched = await commit(group)  # type: ignore[arg-type]
-            async with drain._presence.beating:
+            async with lease._heartbeat.beating:
                 await asyncio.sleep(0.3)
-                await be_declared_gone(store, drain)
+                await be_declared_gone(store, lease)
             return matched
 
         with monkeypatch.context() as slowly:
             slowly.setattr(store._writer._commits, "commit", slow_commit)
             with pytest.raises(ClaimLostError, match="nothing was sent"):
-                await drain.claim(row)
+                await lease.claim(row)
         await store._writer.flush()
     assert (await rows_of(store, record))[row.id].state is SendState.QUEUED
 
@@ -344,8 +344,8 @@ async def test_owners_of_other_senders_are_left_alone(store: LedgerStore, record
     ):
         await one.recover()
         await two.recover()
-        assert (one.company, two.company) == (1, 1)
+        assert (one.active_runs, two.active_runs) == (1, 1)
         async with store.join(other, sender="graph:1", messages_per_second=0):
             await one.recover()
             await two.recover()
-            assert (one.company, two.company) == (2, 2)  # one for its pace, the other for its rows
+            assert (one.active_runs, two.active_runs) == (2, 2)  # one for its pace, the other for its rows
