@@ -16,10 +16,11 @@ from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.flows.names import resolve_name
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
-from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
+from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState, StopReason
 from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastStoppedError,
+    ErrorKind,
     InputError,
     RecipientListError,
     WhatsAppError,
@@ -129,7 +130,7 @@ class Broadcast:
                 + (f" ({account.detail})" if account.detail else ""),
                 provider=self._dialect.name,
                 code=account.state,
-                kind="session",
+                kind=ErrorKind.SESSION,
             )
         return account
 
@@ -203,7 +204,7 @@ class Broadcast:
 
     async def _send(self, store: LedgerStore, record: BroadcastRecord) -> Report:
         settings, message = self._settings, self._message
-        stopped = ""
+        stopped, reason = "", None
         counts = await store.counts(record)
         if counts.get(SendState.QUEUED, 0) or counts.get(SendState.SENDING, 0):
             self._check_link_life(counts)
@@ -245,12 +246,12 @@ class Broadcast:
                     shared = self._shards is not None
                     await stack.enter_async_context(self._artifacts.progress(store, record, dispatcher, shared=shared))
                 tally = await dispatcher.run()
-                stopped = tally.stopped
+                stopped, reason = tally.stopped, tally.reason
                 if self._shards and stopped:
                     self._shards.call_off(stopped)
                 if recorder and not await recorder.caught_up():
                     self._log.warning("The Prefect server did not record %d task runs.", recorder.lost)
-        return await self._report(store, record, stopped)
+        return await self._report(store, record, stopped, reason)
 
     async def _start_shards(self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord) -> int:
         """Start the child runs, if any are asked for; what this run itself may send at most."""
@@ -267,11 +268,11 @@ class Broadcast:
             record, max_messages=self._settings.max_messages, moving=lambda: store.counts(record)
         )
 
-    def _stopper(self, dispatcher: Dispatcher) -> Callable[[str], None]:
+    def _stopper(self, dispatcher: Dispatcher) -> Callable[[StopReason, str], None]:
         """Stops this run's sends and its shards'."""
 
-        def stop(why: str) -> None:
-            dispatcher.stop(why)
+        def stop(reason: StopReason, why: str) -> None:
+            dispatcher.stop(reason, why)
             if self._shards:
                 self._shards.call_off(why)
 
@@ -279,10 +280,12 @@ class Broadcast:
 
     # Report ---------------------------------------------------------------------------------------------------------
 
-    async def _report(self, store: LedgerStore, record: BroadcastRecord, stopped: str) -> Report:
+    async def _report(
+        self, store: LedgerStore, record: BroadcastRecord, stopped: str, reason: StopReason | None
+    ) -> Report:
         counts = await store.counts(record)
         removed = self._planned.removed or record.removed
-        report = self._made(counts, removed, stopped)
+        report = self._made(counts, removed, stopped, reason)
         if not self._part_of:  # one report, the parent's
             await self._artifacts.report(report, store, record)
         if report.unknown:
@@ -291,7 +294,7 @@ class Broadcast:
                 "again.",
                 report.unknown,
             )
-        if stopped and report.pending and not _asked_to_stop(stopped):
+        if reason and report.pending and not reason.by_person:
             raise BroadcastStoppedError(f"broadcast {self._name} stopped: {stopped}", report=report)
         return report
 
@@ -299,9 +302,11 @@ class Broadcast:
         counts = {SendState.QUEUED: self._planned.usable}
         await self._artifacts.plan(self._planned, self._message, account, counts, self._pace_seconds(counts))
         self._log.info("Dry run: %d would be sent, %d rows removed.", self._planned.usable, self._planned.removed)
-        return self._made(counts, self._planned.removed, "")
+        return self._made(counts, self._planned.removed)
 
-    def _made(self, counts: dict[SendState, int], removed: int, stopped: str) -> Report:
+    def _made(
+        self, counts: dict[SendState, int], removed: int, stopped: str = "", reason: StopReason | None = None
+    ) -> Report:
         return Report(
             broadcast=self._name,
             planned=sum(counts.values()),
@@ -315,17 +320,13 @@ class Broadcast:
             transcodes=self._message.transcodes,
             seconds=round(time.monotonic() - self._started, 3),
             stopped=stopped,
+            stop_reason=reason,
         )
 
 
 def _flow_run_id() -> UUID | None:
     context = FlowRunContext.get()
     return context.flow_run.id if context and context.flow_run else None
-
-
-def _asked_to_stop(why: str) -> bool:
-    """Whether a person stopped it: then what is pending is what they wanted."""
-    return why.startswith("the flow run was")
 
 
 def _rate(sender: Sender) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import LedgerError
+from ..models.errors import ErrorKind, LedgerError
 from ..models.states import SendState
 from .database import Database, cause
 from .liveness import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
@@ -276,7 +276,9 @@ async def _free_rows(connection: AsyncConnection, owner: int, broadcast: int, re
         await connection.execute(
             sa.update(sends)
             .where(*sending, sends.c.id == row_id)
-            .values(state=SendState.UNKNOWN, owner=None, settled_at=_now(), error_text=text, error_kind="run gone")
+            .values(
+                state=SendState.UNKNOWN, owner=None, settled_at=_now(), error_text=text, error_kind=ErrorKind.RUN_GONE
+            )
         )
     freed = await connection.execute(
         sa.update(sends).where(*theirs, sends.c.state != SendState.SENDING).values(owner=None)

@@ -6,7 +6,7 @@ from .masking import mask, mask_numbers
 from .receipt import Receipt
 from .recipient import Recipient, RecipientKind, canonical_address, check_region
 from .report import Report
-from .states import ACCEPTED_STATES, SendState
+from .states import ACCEPTED_STATES, SendState, StopReason
 
 __all__ = [
     "ACCEPTED_STATES",
@@ -21,6 +21,7 @@ __all__ = [
     "RecipientKind",
     "Report",
     "SendState",
+    "StopReason",
     "canonical_address",
     "check_region",
     "mask",

@@ -38,12 +38,54 @@ class Verdict(StrEnum):
     ACCOUNT = "account"  # the account can't send; stop, leave the rest pending
 
 
+class ErrorKind(StrEnum):
+    """What kind of trouble an error or an outcome stands for; the ledger keeps the value beside each row."""
+
+    UNSPECIFIED = ""
+    # The account can't send.
+    AUTH = "auth"  # token, key or permission
+    POLICY = "policy"  # the business account is restricted
+    RESTRICTED = "restricted"  # the number is held back for spam: going on makes it worse
+    ACCOUNT = "account"  # registration or terms
+    PAYMENT = "payment"  # the plan allows no more
+    SESSION = "session"  # the gateway's session with the phone is down
+    # Later.
+    THROTTLE = "throttle"  # the sender is too fast
+    PAIR = "pair"  # too many messages to this one recipient
+    TRANSIENT = "transient"  # the service's own trouble, surely not accepted
+    UNREACHABLE = "unreachable"  # no connection: the request never left
+    # Nobody can get it.
+    REQUEST = "request"  # the body is wrong
+    MEDIA = "media"  # this media fails for everyone
+    MEDIA_ID = "media id"  # the media id is gone or another number's: upload once more
+    TEMPLATE = "template"  # the opener's template
+    # This recipient can't get it.
+    PARAMETER = "parameter"  # a value of this row, such as its address
+    RECIPIENT = "recipient"  # this person can't get it
+    WINDOW = "window"  # the 24-hour window is closed: an opener is needed
+    COUNTRY = "country"  # the account may not write to this country
+    GROUP = "group"  # the group can't get it
+    QUOTE = "quote"  # the message to quote is refused
+    UNSUPPORTED = "unsupported"  # the service has no such feature; no request was made
+    UNEXPLAINED = "unexplained"  # the service says no, and not why
+    # Nobody knows.
+    TIMEOUT = "timeout"  # the service ran out of time
+    TROUBLE = "trouble"  # the service broke down
+    NO_ANSWER = "no answer"  # the answer was lost on the way, or says neither yes nor no
+    RUN_GONE = "run gone"  # the run that was sending it ended without recording an outcome
+
+
 class WhatsAppError(Exception):
     """Whatever this package raises on purpose.
 
     Args:
         message: One sentence: what was wrong, with which object, and what to do.
+
+    Attributes:
+        kind: What kind of trouble it stands for.
     """
+
+    kind: ErrorKind = ErrorKind.UNSPECIFIED
 
     def __init__(self, message: str) -> None:
         self.message = mask_numbers(message)
@@ -85,6 +127,8 @@ class UnsupportedError(InputError):
         reason: Why, and what to use instead.
     """
 
+    kind = ErrorKind.UNSUPPORTED
+
     def __init__(self, provider: str, parameter: str, reason: str) -> None:
         self.provider, self.parameter, self.reason = provider, parameter, mask_numbers(reason)
         super().__init__(f"{provider} refuses {parameter}: {reason}")
@@ -100,7 +144,7 @@ class ProviderError(WhatsAppError):
         http_status: Status of the answer.
         retry_after: Seconds until another try makes sense; None where the service didn't say.
         scope: Whom a retry concerns: the whole `sender`, or this `recipient` alone.
-        kind: What kind of refusal, such as `throttle`, `transient`, `window`, `media`, `media id`, `auth`.
+        kind: What kind of refusal.
         trace_id: The service's own id of the request, for its support.
     """
 
@@ -115,7 +159,7 @@ class ProviderError(WhatsAppError):
         http_status: int = 0,
         retry_after: float | None = None,
         scope: Literal["sender", "recipient"] = "sender",
-        kind: str = "",
+        kind: ErrorKind = ErrorKind.UNSPECIFIED,
         trace_id: str = "",
     ) -> None:
         self.provider, self.code, self.http_status = provider, code, http_status
@@ -130,13 +174,13 @@ class RetryLaterError(ProviderError):
 
 
 class RecipientRefusedError(ProviderError):
-    """This recipient can't get it; the others can. `kind="window"` means that an opener is needed first."""
+    """This recipient can't get it; the others can. `ErrorKind.WINDOW` means that an opener is needed first."""
 
     verdict = Verdict.RECIPIENT
 
 
 class RequestRefusedError(ProviderError):
-    """Nobody can get it: the media (`kind="media"`, `"media id"`) or the request is at fault."""
+    """Nobody can get it: the media (`ErrorKind.MEDIA`, `MEDIA_ID`) or the request is at fault."""
 
     verdict = Verdict.REQUEST
 
@@ -163,9 +207,13 @@ class TransportError(WhatsAppError):
 class NotSentError(TransportError):
     """The request was *not* sent: no connection was had. Safe to try again."""
 
+    kind = ErrorKind.UNREACHABLE
+
 
 class OutcomeUnknownError(TransportError):
     """The request may have been accepted: its answer was lost. Not safe to try again."""
+
+    kind = ErrorKind.NO_ANSWER
 
 
 class LedgerError(WhatsAppError):

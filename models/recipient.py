@@ -8,6 +8,7 @@ from typing import Any, Self
 import phonenumbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from .errors import InputError
 from .masking import mask, mask_numbers
 
 
@@ -86,7 +87,7 @@ class Recipient(BaseModel):
             reply_to: Id of the message to quote.
 
         Raises:
-            ValueError: The address can't be used; the text says why, without the whole number.
+            InputError: The address can't be used; the text says why, without the whole number.
         """
         return cls(to=canonical_address(to, default_region), name=name, reply_to=reply_to)
 
@@ -138,7 +139,7 @@ def canonical_address(value: str, default_region: str = "") -> str:
         E.164 with `+`, a group, newsletter or lid chat id, or a user id.
 
     Raises:
-        ValueError: Not an address, or one without a country code; the text names the reason and hides the number.
+        InputError: Not an address, or one without a country code; the text names the reason and hides the number.
 
     Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages — without
     `+` the sender's own country code may be put in front, so that the message reaches a stranger.
@@ -149,28 +150,28 @@ def canonical_address(value: str, default_region: str = "") -> str:
     if text.startswith("="):
         text = text[1:].lstrip()
         if not _FORMULA_NUMBER.fullmatch(text):
-            raise ValueError(f"a formula, not an address: {_shown(text)}")
+            raise InputError(f"a formula, not an address: {_shown(text)}")
     text = text.strip("'\" ")
     if not text:
-        raise ValueError("empty")
+        raise InputError("empty")
     if len(text) > _LONGEST:
-        raise ValueError(f"too long for an address: {len(text)} characters, {_shown(text)}")
+        raise InputError(f"too long for an address: {len(text)} characters, {_shown(text)}")
     if "@" in text:
         folded = text.lower()
         if person := _PERSON.fullmatch(folded):
             return _e164("+" + person["digits"], "")
         if _CHAT.fullmatch(folded):
             return folded
-        raise ValueError(f"not a chat id that can be sent to (…@c.us, @g.us, @newsletter or @lid): {_shown(text)}")
+        raise InputError(f"not a chat id that can be sent to (…@c.us, @g.us, @newsletter or @lid): {_shown(text)}")
     if _USER_ID.fullmatch(text) or _GRAPH_GROUP.fullmatch(text):
         return text
     if _ROUNDED.fullmatch(text):
-        raise ValueError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
+        raise InputError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
     if text.startswith("-"):
-        raise ValueError(f"a negative number: {_shown(text)}")
+        raise InputError(f"a negative number: {_shown(text)}")
     text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text.replace("\uff0b", "+")
     if not _PHONE_SHAPE.fullmatch(text):
-        raise ValueError(f"not a phone number or chat id: {_shown(text)}")
+        raise InputError(f"not a phone number or chat id: {_shown(text)}")
     return _e164(text, region)
 
 
@@ -178,10 +179,10 @@ def check_region(region: str) -> None:
     """Refuse a default region that phonenumbers doesn't know.
 
     Raises:
-        ValueError: Not one of its two-letter regions.
+        InputError: Not one of its two-letter regions.
     """
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError(f"default_region {_shown(region)} is not a two-letter region such as US, GB or BR")
+        raise InputError(f"default_region {_shown(region)} is not a two-letter region such as US, GB or BR")
 
 
 def _e164(text: str, region: str) -> str:
@@ -189,22 +190,22 @@ def _e164(text: str, region: str) -> str:
     if not digits.isascii():
         digits = "".join(c if c == "+" else str(unicodedata.decimal(c)) for c in digits)
     if len(digits) > 20:
-        raise ValueError(f"too long for a phone number: {len(digits)} digits")
+        raise InputError(f"too long for a phone number: {len(digits)} digits")
     if digits.startswith("00") and not region:
         digits = "+" + digits[2:]
     put_right = _russian_trunk_eight(digits)
     if put_right:
         return put_right
     if not digits.startswith("+") and not region:
-        raise ValueError(f"no country code: {_shown(text)} needs a leading + or a default_region")
+        raise InputError(f"no country code: {_shown(text)} needs a leading + or a default_region")
     try:
         number = phonenumbers.parse(digits, region or None)
     except phonenumbers.NumberParseException as refused:
         why = str(refused).partition(") ")[2].rstrip(".").lower()  # it says "(0) Invalid country code."
-        raise ValueError(f"not a phone number: {_shown(text)} ({why})") from None
+        raise InputError(f"not a phone number: {_shown(text)} ({why})") from None
     # is_possible_number() would take a number without its area code, which can't be reached from abroad.
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise ValueError(f"not a possible phone number: {_shown(text)} has the wrong length for its country")
+        raise InputError(f"not a possible phone number: {_shown(text)} has the wrong length for its country")
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 

@@ -4,6 +4,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .states import StopReason
+
 
 class Report(BaseModel):
     """The state of a broadcast as its ledger has it.
@@ -23,6 +25,7 @@ class Report(BaseModel):
         transcodes: Transcodes this run made (0 or 1).
         seconds: How long this run took.
         stopped: One sentence where the broadcast stopped before its end; else empty.
+        stop_reason: What kind of reason that is; None where it didn't stop.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +42,7 @@ class Report(BaseModel):
     transcodes: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0)
     stopped: str = ""
+    stop_reason: StopReason | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

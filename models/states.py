@@ -19,3 +19,21 @@ class SendState(StrEnum):
 
 
 ACCEPTED_STATES = frozenset({SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED})
+
+
+class StopReason(StrEnum):
+    """Why a broadcast stopped before its end; what is pending goes on with the next run of the same name."""
+
+    CANCELLED = "cancelled"  # a person cancelled the flow run, or its process was told to end
+    PAUSED = "paused"  # a person paused the flow run
+    ACCOUNT = "account"  # the account can't send
+    REQUEST = "request"  # nobody can get it: the media or the request is at fault
+    THROTTLED = "throttled"  # the service wants nothing for longer than a run waits
+    OUTAGE = "outage"  # the service is unreachable or broken: nothing is accepted
+    LEDGER = "ledger"  # the ledger can't be read or written
+    INTERNAL = "internal"  # our own fault
+
+    @property
+    def by_person(self) -> bool:
+        """Whether somebody wanted it: then what is pending is no failure."""
+        return self in (StopReason.CANCELLED, StopReason.PAUSED)

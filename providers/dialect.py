@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 from ..models.audio import Audio
 from ..models.contact import Contact
-from ..models.errors import VERDICT_ERRORS, OutcomeUnknownError, UnsupportedError, Verdict
+from ..models.errors import VERDICT_ERRORS, ErrorKind, OutcomeUnknownError, UnsupportedError, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient
 from .http_types import Credential, Exchange, Response
@@ -196,13 +196,17 @@ class Dialect(ABC):
         """
         status = response.status
         if status == 429 or (status == 503 and response.retry_after() is not None):
-            self.raise_verdict(Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind="throttle")
+            self.raise_verdict(
+                Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind=ErrorKind.THROTTLE
+            )
         if status in (401, 403, 407):
             self.raise_verdict(
-                Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind="auth"
+                Verdict.ACCOUNT, f"HTTP {status} {what}: the credential is refused", response, kind=ErrorKind.AUTH
             )
         if status == 402:
-            self.raise_verdict(Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind="payment")
+            self.raise_verdict(
+                Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind=ErrorKind.PAYMENT
+            )
         if 300 <= status < 500 and status != 408:
             self.raise_verdict(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
         self.raise_unknown(f"HTTP {status} {what}", response, repeatable=repeatable)
@@ -220,6 +224,6 @@ class Dialect(ABC):
             RetryLaterError: Where it is repeatable.
         """
         if repeatable:
-            self.raise_verdict(Verdict.RETRY, message, response, kind="transient")
+            self.raise_verdict(Verdict.RETRY, message, response, kind=ErrorKind.TRANSIENT)
         words = self.credential.redact(f"{self.name}: {message}: the message may have been accepted")
         raise OutcomeUnknownError(words, provider=self.name) from None

@@ -195,7 +195,7 @@ class Graph(Dialect):
         """Look an uploaded media id up.
 
         Raises:
-            RequestRefusedError: With `kind="media id"` where it is gone or another number's.
+            RequestRefusedError: With `ErrorKind.MEDIA_ID` where it is gone or another number's.
         """
         answer = yield from self._media("GET", media_id)
         size = str(answer.get("file_size", ""))
@@ -211,7 +211,7 @@ class Graph(Dialect):
         """Delete an uploaded media id; whether Graph says that it did.
 
         Raises:
-            RequestRefusedError: With `kind="media id"` where there is none.
+            RequestRefusedError: With `ErrorKind.MEDIA_ID` where there is none.
         """
         answer = yield from self._media("DELETE", media_id)
         return answer.get("success") is True

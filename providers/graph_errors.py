@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-from ..models.errors import Verdict
+from ..models.errors import ErrorKind, Verdict
 from .http_types import Response
 
 # What is answered to a send by a media id that expired or is another number's isn't documented; 100, 131009 and 131053
@@ -59,7 +59,7 @@ class Meaning:
     """
 
     verdict: Verdict
-    kind: str
+    kind: ErrorKind
     advice: str = ""
     scope: Literal["sender", "recipient"] = "sender"
     wait: float | None = None
@@ -68,25 +68,29 @@ class Meaning:
 
 MEANINGS: dict[ErrorClass, Meaning] = {
     ErrorClass.AUTH: Meaning(
-        Verdict.ACCOUNT, "auth", "check that access_token is valid and may whatsapp_business_messaging"
+        Verdict.ACCOUNT, ErrorKind.AUTH, "check that access_token is valid and may whatsapp_business_messaging"
     ),
-    ErrorClass.POLICY: Meaning(Verdict.ACCOUNT, "policy", "see the account's quality in WhatsApp Manager"),
-    ErrorClass.RESTRICTED: Meaning(Verdict.ACCOUNT, "restricted", "stop sending until WhatsApp Manager lifts it"),
-    ErrorClass.ACCOUNT: Meaning(Verdict.ACCOUNT, "account", "put the account right in WhatsApp Manager"),
-    ErrorClass.THROTTLE: Meaning(Verdict.RETRY, "throttle"),
+    ErrorClass.POLICY: Meaning(Verdict.ACCOUNT, ErrorKind.POLICY, "see the account's quality in WhatsApp Manager"),
+    ErrorClass.RESTRICTED: Meaning(
+        Verdict.ACCOUNT, ErrorKind.RESTRICTED, "stop sending until WhatsApp Manager lifts it"
+    ),
+    ErrorClass.ACCOUNT: Meaning(Verdict.ACCOUNT, ErrorKind.ACCOUNT, "put the account right in WhatsApp Manager"),
+    ErrorClass.THROTTLE: Meaning(Verdict.RETRY, ErrorKind.THROTTLE),
     # "You can still send to others"; Meta's wait of 4^X seconds needs the count of failures, which the pace keeps.
-    ErrorClass.PAIR: Meaning(Verdict.RETRY, "pair", scope="recipient"),
-    ErrorClass.TRANSIENT: Meaning(Verdict.RETRY, "transient"),
-    ErrorClass.MAINTENANCE: Meaning(Verdict.RETRY, "transient", wait=60.0, longest=60.0),
-    ErrorClass.REQUEST: Meaning(Verdict.REQUEST, "request"),
-    ErrorClass.MEDIA: Meaning(Verdict.REQUEST, "media", "send audio that Graph takes"),
-    ErrorClass.MEDIA_ID: Meaning(Verdict.REQUEST, "media id", "upload the audio once more from this number"),
-    ErrorClass.TEMPLATE: Meaning(Verdict.REQUEST, "template"),
-    ErrorClass.PARAMETER: Meaning(Verdict.RECIPIENT, "parameter", "check this recipient's address and reply_to"),
-    ErrorClass.RECIPIENT: Meaning(Verdict.RECIPIENT, "recipient"),
-    ErrorClass.WINDOW: Meaning(Verdict.RECIPIENT, "window", "they must write first, or get an opener template"),
-    ErrorClass.COUNTRY: Meaning(Verdict.RECIPIENT, "country"),
-    ErrorClass.GROUP: Meaning(Verdict.RECIPIENT, "group"),
+    ErrorClass.PAIR: Meaning(Verdict.RETRY, ErrorKind.PAIR, scope="recipient"),
+    ErrorClass.TRANSIENT: Meaning(Verdict.RETRY, ErrorKind.TRANSIENT),
+    ErrorClass.MAINTENANCE: Meaning(Verdict.RETRY, ErrorKind.TRANSIENT, wait=60.0, longest=60.0),
+    ErrorClass.REQUEST: Meaning(Verdict.REQUEST, ErrorKind.REQUEST),
+    ErrorClass.MEDIA: Meaning(Verdict.REQUEST, ErrorKind.MEDIA, "send audio that Graph takes"),
+    ErrorClass.MEDIA_ID: Meaning(Verdict.REQUEST, ErrorKind.MEDIA_ID, "upload the audio once more from this number"),
+    ErrorClass.TEMPLATE: Meaning(Verdict.REQUEST, ErrorKind.TEMPLATE),
+    ErrorClass.PARAMETER: Meaning(
+        Verdict.RECIPIENT, ErrorKind.PARAMETER, "check this recipient's address and reply_to"
+    ),
+    ErrorClass.RECIPIENT: Meaning(Verdict.RECIPIENT, ErrorKind.RECIPIENT),
+    ErrorClass.WINDOW: Meaning(Verdict.RECIPIENT, ErrorKind.WINDOW, "they must write first, or get an opener template"),
+    ErrorClass.COUNTRY: Meaning(Verdict.RECIPIENT, ErrorKind.COUNTRY),
+    ErrorClass.GROUP: Meaning(Verdict.RECIPIENT, ErrorKind.GROUP),
 }
 
 _CODES: dict[ErrorClass, tuple[int, ...]] = {
@@ -218,7 +222,7 @@ def _words(error: dict[str, Any], redact: Callable[[str], str]) -> str:
 
 def _wait(meaning: Meaning, response: Response) -> float | None:
     seconds = response.retry_after()
-    if seconds is None and meaning.kind == "throttle":
+    if seconds is None and meaning.kind is ErrorKind.THROTTLE:
         seconds = _regain_access(response)
     if seconds is None:
         seconds = meaning.wait

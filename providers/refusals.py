@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.errors import Verdict
+from ..models.errors import ErrorKind, Verdict
 from ..models.masking import mask_numbers
 from .http_types import Response
 
@@ -35,7 +35,7 @@ class Meaning:
     """
 
     verdict: Verdict | None
-    kind: str
+    kind: ErrorKind
     sentence: str
     advice: str = ""
     words: str = ""
@@ -47,17 +47,21 @@ class Meaning:
 
 RESTRICTED = Meaning(
     Verdict.ACCOUNT,
-    "restricted",
+    ErrorKind.RESTRICTED,
     "WhatsApp restricts this account",
     "stop sending from it; trying again makes it worse",
     r"\berror:? ?463\b|reputation|\brestricted\b|\bbanned\b",
 )
 TIMEOUT = Meaning(
-    None, "timeout", "ran out of time", "the message may have been accepted", r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b"
+    None,
+    ErrorKind.TIMEOUT,
+    "ran out of time",
+    "the message may have been accepted",
+    r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b",
 )
 SESSION = Meaning(
     Verdict.ACCOUNT,
-    "session",
+    ErrorKind.SESSION,
     "the session can't send",
     "start it and log in with the phone, then run again",
     r"invalid_session|session status"
@@ -67,14 +71,14 @@ SESSION = Meaning(
 )
 THROTTLE = Meaning(
     Verdict.RETRY,
-    "throttle",
+    ErrorKind.THROTTLE,
     "too many requests",
     "",
     r"rate.?limit|too many (?:requests|messages)|throttl|slow down|limit.{0,20}per (?:second|minute)",
 )
 AUTH = Meaning(
     Verdict.ACCOUNT,
-    "auth",
+    ErrorKind.AUTH,
     "the credential is refused",
     "check the account's id and its token or key",
     # Not the bare word: a 500 may repeat a URL with `token=`, and a parser calls a character an unexpected token.
@@ -84,7 +88,7 @@ AUTH = Meaning(
 )
 RECIPIENT = Meaning(
     Verdict.RECIPIENT,
-    "recipient",
+    ErrorKind.RECIPIENT,
     "this recipient can't get it",
     "check the number or chat id",
     r"wrong (?:chat ?id|phone)|(?:chat ?id|phone) format|contain only numbers|\bno lid for user\b"
@@ -93,11 +97,15 @@ RECIPIENT = Meaning(
     r"(?:not found|not exists?|does ?n[o']t exist|is (?:invalid|not valid))",
 )
 QUOTE = Meaning(
-    Verdict.RECIPIENT, "quote", "the message to quote is refused", "check reply_to", r"\bquoted|\breply[_ ]?to\b"
+    Verdict.RECIPIENT,
+    ErrorKind.QUOTE,
+    "the message to quote is refused",
+    "check reply_to",
+    r"\bquoted|\breply[_ ]?to\b",
 )
 MEDIA = Meaning(
     Verdict.REQUEST,
-    "media",
+    ErrorKind.MEDIA,
     "the audio or card is refused",
     "",
     r"ffmpeg|mime ?type|base64|\bvcard\b|contactid|invalid url|unsupported (?:media|format|file|audio)"
@@ -105,18 +113,22 @@ MEDIA = Meaning(
     r"|(?:download|fetch|load).{0,30}\b(?:file|url|media|audio)\b",
 )
 MISSING = Meaning(
-    Verdict.REQUEST, "request", "the request is refused", "", r"missing[_ ](?:required )?(?:param|field|argument)"
+    Verdict.REQUEST,
+    ErrorKind.REQUEST,
+    "the request is refused",
+    "",
+    r"missing[_ ](?:required )?(?:param|field|argument)",
 )
 PAYMENT = Meaning(
     Verdict.ACCOUNT,
-    "payment",
+    ErrorKind.PAYMENT,
     "the plan allows no more",
     "see the plan and its quota at the service",
     r"quota|\bnot[ _]?paid\b|unpaid|payment|subscription|trial|\blimit\b",
 )
-REQUEST = Meaning(Verdict.REQUEST, "request", "the request is refused")
-UNEXPLAINED = Meaning(Verdict.RECIPIENT, "unexplained", "the service says that it was not sent")
-TROUBLE = Meaning(None, "trouble", "trouble at the service", "the message may have been accepted")
+REQUEST = Meaning(Verdict.REQUEST, ErrorKind.REQUEST, "the request is refused")
+UNEXPLAINED = Meaning(Verdict.RECIPIENT, ErrorKind.UNEXPLAINED, "the service says that it was not sent")
+TROUBLE = Meaning(None, ErrorKind.TROUBLE, "trouble at the service", "the message may have been accepted")
 
 MEANINGS = (RESTRICTED, TIMEOUT, SESSION, THROTTLE, AUTH, RECIPIENT, QUOTE, MEDIA, MISSING, PAYMENT)
 
@@ -132,7 +144,7 @@ def classify(response: Response, text: str) -> Meaning:
 
     Example:
         >>> classify(Response(401), "Wrong token. Please provide token as a GET parameter.").kind
-        'auth'
+        <ErrorKind.AUTH: 'auth'>
         >>> classify(Response(500), "Internal Server Error").verdict is None
         True
     """

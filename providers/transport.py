@@ -15,7 +15,7 @@ import httpx
 import yarl
 from httpx_aiohttp import AiohttpTransport
 
-from ..models.errors import NotSentError, OutcomeUnknownError, RetryLaterError
+from ..models.errors import ErrorKind, NotSentError, OutcomeUnknownError, RetryLaterError
 from .dialect import Dialect
 from .http_types import Credential, Exchange, Request, Response, T
 
@@ -140,7 +140,7 @@ def _translated(failure: Exception, dialect: Dialect, request: Request) -> Excep
         return NotSentError(f"{call} was not sent ({why}); is base_url right and reachable?", provider=dialect.name)
     if request.repeatable:
         return RetryLaterError(
-            f"{call} got no answer ({trouble})", provider=dialect.name, code=trouble, kind="transient"
+            f"{call} got no answer ({trouble})", provider=dialect.name, code=trouble, kind=ErrorKind.TRANSIENT
         )
     return OutcomeUnknownError(
         f"{call} got no answer ({trouble}): the message may have been accepted", provider=dialect.name

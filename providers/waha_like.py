@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..models.errors import AccountError, Verdict
+from ..models.errors import AccountError, ErrorKind, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient
 from .dialect import AccountStatus, Attachment
@@ -70,12 +70,12 @@ class WahaLike(Gateway, ABC):
         try:
             return self._read_message(response, to)
         except AccountError as refused:
-            if refused.kind != "session":
+            if refused.kind is not ErrorKind.SESSION:
                 raise
             down = refused
         if (yield from self.check()).ready:
             message = "the session was down and works again"
-            self.raise_verdict(Verdict.RETRY, message, response, kind="session", retry_after=_SESSION_PAUSE)
+            self.raise_verdict(Verdict.RETRY, message, response, kind=ErrorKind.SESSION, retry_after=_SESSION_PAUSE)
         raise down
 
     def _read_message(self, response: Response, to: Recipient) -> Receipt:

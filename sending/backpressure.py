@@ -11,7 +11,10 @@ from collections.abc import Callable
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
+
+from ..models import StopReason
 
 # 3 events a run: 600 runs are 1,800 of the broker's 10,000, so that five flow runs fit beside each other.
 MAX_AHEAD = 600
@@ -21,7 +24,11 @@ LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing 
 # Runs that the server hasn't shown for this long, with nothing else coming in, were lost (a restart empties its queue).
 GIVE_UP_SECONDS = 60.0
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
-_STOPPING = {"CANCELLING", "CANCELLED", "PAUSED"}
+_STOPPING = {
+    StateType.CANCELLING: StopReason.CANCELLED,
+    StateType.CANCELLED: StopReason.CANCELLED,
+    StateType.PAUSED: StopReason.PAUSED,
+}
 
 
 class Recorder:
@@ -33,11 +40,11 @@ class Recorder:
     Args:
         flow_run_id: The flow run whose task runs are counted.
         max_ahead: How many may be started and not yet recorded.
-        on_stop: Called once with a sentence when someone cancels or pauses the flow run at the server.
+        on_stop: Called once with the reason and a sentence when someone cancels or pauses the flow run at the server.
     """
 
     def __init__(
-        self, flow_run_id: UUID, *, max_ahead: int = MAX_AHEAD, on_stop: Callable[[str], None] | None = None
+        self, flow_run_id: UUID, *, max_ahead: int = MAX_AHEAD, on_stop: Callable[[StopReason, str], None] | None = None
     ) -> None:
         self.started = self.recorded = self.lost = 0
         self._flow_run_id, self._max_ahead, self.on_stop = flow_run_id, max_ahead, on_stop
@@ -139,6 +146,6 @@ class Recorder:
         if self.on_stop is None:
             return
         state = (await client.read_flow_run(self._flow_run_id)).state
-        if state is not None and state.type.value in _STOPPING:
-            self.on_stop(f"the flow run was {(state.name or state.type.value).lower()} at the server")
+        if state is not None and (reason := _STOPPING.get(state.type)):
+            self.on_stop(reason, f"the flow run was {(state.name or state.type.value).lower()} at the server")
             self.on_stop = None

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..ledger import Lease, Outcome, Row
-from ..models import Receipt, Recipient, SendState
+from ..models import Receipt, Recipient, SendState, StopReason
 from ..models.errors import (
     AccountError,
     ClaimLostError,
+    ErrorKind,
     NotSentError,
     OutcomeUnknownError,
     ProviderError,
@@ -60,6 +61,7 @@ class Tally:
     unknown: int = 0
     throttles: int = 0
     stopped: str = ""
+    reason: StopReason | None = None
     answer_seconds: float = 0.0
 
     @property
@@ -119,14 +121,15 @@ class Delivery:
         self._refusals: tuple[str, int] = ("", 0)
         self._throttled_since: float | None = None
 
-    def stop(self, why: str) -> None:
+    def stop(self, reason: StopReason, why: str) -> None:
         """Let the sends in flight settle and leave the rest queued.
 
         Args:
+            reason: What kind of reason.
             why: One sentence for the report.
         """
         if not self.stopping.is_set():
-            self.tally.stopped = why
+            self.tally.reason, self.tally.stopped = reason, why
             self.stopping.set()
             self.first_answer.set()
 
@@ -208,28 +211,28 @@ class Delivery:
         match refusal:
             case OutcomeUnknownError():
                 return _outcome(SendState.UNKNOWN, refusal), None
-            case RecipientRefusedError(kind="window"):
+            case RecipientRefusedError(kind=ErrorKind.WINDOW):
                 return _outcome(SendState.SKIPPED, refusal), None
-            case RecipientRefusedError(kind="unexplained"):
+            case RecipientRefusedError(kind=ErrorKind.UNEXPLAINED):
                 return self._refused_alike(refusal), None
             case RecipientRefusedError() | UnsupportedError():
                 return _outcome(SendState.FAILED, refusal), None
             case RetryLaterError(scope="recipient"):
                 return self._again(refusal, tries, "pair", PAIR_TRIES, pair_backoff)
-            case RetryLaterError(kind="throttle"):
+            case RetryLaterError(kind=ErrorKind.THROTTLE):
                 return self._throttled(refusal, sent_at)
             case RetryLaterError():
                 return self._again(refusal, tries, "transient", TRANSIENT_TRIES, _transient_backoff)
             case NotSentError():
                 outcome, wait = self._again(refusal, tries, "unreachable", UNREACHABLE_TRIES, _transient_backoff)
                 if outcome.state is SendState.FAILED:
-                    self.stop(refusal.message)
+                    self.stop(StopReason.OUTAGE, refusal.message)
                     return _outcome(SendState.QUEUED, refusal), None
                 return outcome, wait
             case AccountError():
-                self.stop(refusal.message)
+                self.stop(StopReason.ACCOUNT, refusal.message)
                 return _outcome(SendState.QUEUED, refusal), None
-            case RequestRefusedError(kind="media id") if self._renew_media and not tries.get("media id"):
+            case RequestRefusedError(kind=ErrorKind.MEDIA_ID) if self._renew_media and not tries.get("media id"):
                 tries["media id"] = 1
                 return _outcome(SendState.QUEUED, refusal), lambda: self._renew(build)
             case RequestRefusedError():
@@ -258,15 +261,18 @@ class Delivery:
         self._throttled_since = self._throttled_since or now
         self._pace.throttled(refusal.retry_after, sent_at)
         if now - self._throttled_since > THROTTLED_AT_MOST_SECONDS:
-            self.stop(f"{refusal.message}; nothing was accepted for {THROTTLED_AT_MOST_SECONDS / 60:.0f} minutes")
+            self.stop(
+                StopReason.THROTTLED,
+                f"{refusal.message}; nothing was accepted for {THROTTLED_AT_MOST_SECONDS / 60:.0f} minutes",
+            )
         return _outcome(SendState.QUEUED, refusal), None
 
     def _refused_alike(self, refusal: ProviderError) -> Outcome:
         """A refusal that may be nobody's own: several of one kind in a row, and the broadcast stops."""
         code, count = self._refusals
         self._refusals = (refusal.code, count + 1 if refusal.code == code else 1)
-        if refusal.kind.startswith("media") or self._refusals[1] >= SAME_REFUSALS:
-            self.stop(refusal.message)
+        if refusal.kind in (ErrorKind.MEDIA, ErrorKind.MEDIA_ID) or self._refusals[1] >= SAME_REFUSALS:
+            self.stop(StopReason.REQUEST, refusal.message)
         return _outcome(SendState.FAILED, refusal)
 
     async def _renew(self, build: Build) -> None:
@@ -280,15 +286,14 @@ class Delivery:
         try:
             self._build = await asyncio.shield(renewal)
         except WhatsAppError as failure:
-            self.stop(f"the media could not be uploaded again: {failure.message}")
+            self.stop(StopReason.REQUEST, f"the media could not be uploaded again: {failure.message}")
         if self._renewal is renewal:
             self._renewal = None  # the service may disown the new id too, later in a long broadcast
 
 
 def _outcome(state: SendState, refusal: WhatsAppError) -> Outcome:
     code = refusal.code if isinstance(refusal, ProviderError) else ""
-    kind = refusal.kind if isinstance(refusal, ProviderError) else type(refusal).__name__
-    return Outcome(state, error_code=code, error_text=refusal.message, error_kind=kind)
+    return Outcome(state, error_code=code, error_text=refusal.message, error_kind=refusal.kind)
 
 
 def _transient_backoff(failures: int) -> float:

@@ -18,7 +18,7 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
 from ..ledger import Lease, Outcome, Row
-from ..models import SendState, mask
+from ..models import SendState, StopReason, mask
 from ..models.errors import ClaimLostError, WhatsAppError
 from ..providers.transport import AsyncClient
 from .backpressure import Recorder
@@ -111,13 +111,14 @@ class Dispatcher:
         """Whether no new send will start."""
         return self._delivery.stopping.is_set()
 
-    def stop(self, why: str) -> None:
+    def stop(self, reason: StopReason, why: str) -> None:
         """Let the sends in flight settle and leave the rest queued.
 
         Args:
+            reason: What kind of reason.
             why: One sentence for the report.
         """
-        self._delivery.stop(why)
+        self._delivery.stop(reason, why)
 
     async def run(self) -> Tally:
         """Send until nothing is queued, or until stopped.
@@ -137,7 +138,7 @@ class Dispatcher:
                     await (self._run_batches(running) if self._runs == "batch" else self._run_sends(running))
                     await _all(running)
         except asyncio.CancelledError:
-            self.stop("the flow run was cancelled")
+            self.stop(StopReason.CANCELLED, "the flow run was cancelled")
             raise
         finally:
             await _all(running)
@@ -340,7 +341,10 @@ class Dispatcher:
         if isinstance(error, ClaimLostError):
             return
         self._failure = self._failure or error
-        self.stop(error.message if isinstance(error, WhatsAppError) else f"unexpected {type(error).__name__}")
+        if isinstance(error, WhatsAppError):
+            self.stop(StopReason.LEDGER, error.message)
+        else:
+            self.stop(StopReason.INTERNAL, f"unexpected {type(error).__name__}")
 
     # Signals --------------------------------------------------------------------------------------------------------
 
@@ -355,7 +359,7 @@ class Dispatcher:
         def terminate() -> None:
             nonlocal came
             came = True
-            self.stop("the flow run was cancelled")
+            self.stop(StopReason.CANCELLED, "the flow run was cancelled")
 
         loop.add_signal_handler(signal.SIGTERM, terminate)
         try:

@@ -12,6 +12,7 @@ from prefect_whatsapp.models.errors import (
     BroadcastMismatchError,
     BroadcastStoppedError,
     ClaimLostError,
+    ErrorKind,
     InputError,
     LedgerError,
     NotSentError,
@@ -35,7 +36,7 @@ ANSWER: dict[str, Any] = {
     "http_status": 400,
     "retry_after": 4.0,
     "scope": "recipient",
-    "kind": "pair",
+    "kind": ErrorKind.PAIR,
     "trace_id": "Az8or2y",
 }
 MADE = [

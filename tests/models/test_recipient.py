@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_whatsapp.models import Recipient, RecipientKind, canonical_address, check_region
+from prefect_whatsapp.models.errors import InputError
 from pydantic import ValidationError
 
 NUMBER = "+16505550123"
@@ -148,3 +149,12 @@ def test_what_resembles_a_number_is_canonical_or_a_value_error(text: str, region
     except ValueError:
         return
     assert canonical_address(address, region) == address
+
+
+def test_what_is_no_address_raises_the_error_that_the_docstring_names() -> None:
+    with pytest.raises(InputError, match="not a phone number or chat id"):
+        Recipient.parse("garbage")
+    with pytest.raises(InputError, match="two-letter region"):
+        Recipient.parse("650 555 0123", default_region="Mars")
+    with pytest.raises(ValidationError, match="not a phone number or chat id"):
+        Recipient(to="garbage")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.ledger import Outcome, Row
-from prefect_whatsapp.models import Receipt, Recipient, SendState
+from prefect_whatsapp.models import Receipt, Recipient, SendState, StopReason
 from prefect_whatsapp.models.errors import RetryLaterError, WhatsAppError
 from prefect_whatsapp.sending.backpressure import Recorder
 from prefect_whatsapp.sending.delivery import Delivery
@@ -89,7 +89,7 @@ async def test_a_row_that_waits_at_the_gate_does_not_leave_once_the_broadcast_st
     await gate.acquire()
     sending = asyncio.ensure_future(delivery.deliver((await rows.take(1))[0]))
     await asyncio.sleep(0.01)
-    delivery.stop("someone pressed Cancel")
+    delivery.stop(StopReason.CANCELLED, "someone pressed Cancel")
     gate.release()
     assert (await sending).state is SendState.QUEUED
     assert (client.requests, rows.happened) == (0, ["claim", "settle queued"])
