@@ -4,12 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NEWEST := .venv-newest
+# The rooms whose tests need no server and no database.
+QUICK := tests/models tests/providers tests/recipients tests/reporting tests/sending tests/packaging
 
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ui lint types wheel server up down docs docs-images kill-test bench clean
+.PHONY: help install check demo test test-ui lint types wheel server up down docs docs-images kill-test bench newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +26,21 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[sandbox]'
 	@touch $(STAMP)
 
+newest: ## Run the tests with the newest of every dependency, without constraints, in .venv-newest
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --group dev --editable '.[sandbox]'
+	$(NEWEST)/bin/python -m pip list --format freeze --exclude-editable
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not ui and not wheel"
+
 demo: $(STAMP) ## Run a whole broadcast on this machine and compare what every side saw
 	$(BIN)/prefect-whatsapp demo
+
+check: $(STAMP) ## Check style and the quick tests, in under a minute: what to run while you work
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -n 2 $(QUICK) -m "not server and not slow and not ui and not wheel"
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -67,4 +83,4 @@ kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare 
 	$(BIN)/python tests/kill/rounds.py --rounds 240 --figures docs/figures
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
