@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from ..providers.chat_api import ChatApi
+from ..providers.chat_api_webhooks import ChatApiWebhooks
 from .gateway import GatewaySender
-from .sender import required
+from .sender import required, secrets_of
 
 
 class ChatApiCredentials(GatewaySender):
@@ -16,6 +17,7 @@ class ChatApiCredentials(GatewaySender):
         base_url: The service's address; chat-api.com itself has closed, compatible hosts answer.
         instance_id: The instance's id.
         token: The instance's token.
+        webhook_secret: For receipts: the last part of the webhook's address.
 
     Example:
         Load a saved instance and ask whether it can send:
@@ -62,6 +64,12 @@ class ChatApiCredentials(GatewaySender):
     address_by: Literal["phone", "chatId"] = Field(
         default="phone", title="Address people by", description="Whether a person goes as phone or as chatId."
     )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        title="Webhook secret",
+        description="Only for receipts: a long random text of your own, the last part of the webhook's address, as the "
+        "service signs nothing. Two secrets separated by a space both count while you rotate them.",
+    )
 
     def dialect(self) -> ChatApi:
         """The Chat-API dialect for this instance."""
@@ -76,3 +84,8 @@ class ChatApiCredentials(GatewaySender):
             contact_method=self.contact_method,
             address_by=self.address_by,
         )
+
+    def webhooks(self) -> ChatApiWebhooks:
+        """The dialect's webhooks, with the secret in the path."""
+        required(self, "instance_id", "webhook_secret", doing="receiving")
+        return ChatApiWebhooks(account=self.instance_id, secrets=secrets_of(self.webhook_secret))

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from ..providers.graph import Graph
-from .sender import Sender, required
+from ..providers.graph_webhooks import GraphWebhooks
+from .sender import Sender, required, secrets_of
 
 
 class GraphCredentials(Sender):
@@ -14,6 +15,8 @@ class GraphCredentials(Sender):
     Attributes:
         access_token: System user's or business token with the permission `whatsapp_business_messaging`.
         phone_number_id: Id of the sending number (WhatsApp → API Setup); not the number itself.
+        app_secret: For receipts: signs Meta's webhooks.
+        verify_token: For receipts: what Meta repeats when it first asks for the receiver.
 
     Example:
         Load a saved account and ask whether it can send:
@@ -60,6 +63,17 @@ class GraphCredentials(Sender):
         title="Voice MIME type",
         description="What an uploaded voice note is called; change it only where Meta answers with 131053.",
     )
+    app_secret: SecretStr = Field(
+        default=SecretStr(""),
+        title="App secret",
+        description="Only for receipts: signs Meta's webhooks; from your app's App settings → Basic. Two secrets "
+        "separated by a space both count while you rotate them.",
+    )
+    verify_token: SecretStr = Field(
+        default=SecretStr(""),
+        title="Verify token",
+        description="Only for receipts: the word you enter in your app's WhatsApp → Configuration.",
+    )
 
     def dialect(self) -> Graph:
         """Graph's dialect for this number."""
@@ -70,4 +84,13 @@ class GraphCredentials(Sender):
             base_url=self.base_url,
             api_version=self.api_version,
             voice_mime_type=self.voice_mime_type,
+        )
+
+    def webhooks(self) -> GraphWebhooks:
+        """Graph's webhooks, signed with the app secret."""
+        required(self, "phone_number_id", "app_secret", doing="receiving")
+        return GraphWebhooks(
+            account=self.phone_number_id,
+            secrets=secrets_of(self.app_secret),
+            verify_token=self.verify_token.get_secret_value(),
         )

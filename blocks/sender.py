@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_v
 from ..models.errors import InputError
 from ..providers.dialect import AccountStatus, Dialect
 from ..providers.transport import AsyncClient, Client
+from ..providers.webhooks import WebhookDialect
 from .reference import Referable
 
 DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/prefect-whatsapp/prefect-whatsapp#readme")
@@ -76,6 +77,14 @@ class Sender(Referable, CredentialsBlock):
 
         Raises:
             InputError: A field that sending needs is empty.
+        """
+
+    @abstractmethod
+    def webhooks(self) -> WebhookDialect:
+        """Read and verify the webhooks that the service posts about this account.
+
+        Raises:
+            InputError: A field that receiving needs is empty.
         """
 
     @property
@@ -149,8 +158,13 @@ class Sender(Referable, CredentialsBlock):
             return await client.run(client.dialect.check())
 
 
-def required(sender: Sender, *fields: str) -> None:
-    """Refuse a block in which a field that sending needs is empty.
+def required(sender: Sender, *fields: str, doing: str = "sending") -> None:
+    """Refuse a block in which a field that is needed is empty.
+
+    Args:
+        sender: The block.
+        fields: Names of its fields.
+        doing: What needs them.
 
     Raises:
         InputError: Naming the block's type and the field.
@@ -159,4 +173,9 @@ def required(sender: Sender, *fields: str) -> None:
         value = getattr(sender, name)
         plain = value.get_secret_value() if isinstance(value, SecretStr) else value
         if not plain:
-            raise InputError(f"{type(sender).__name__} has no {name}: fill it in before sending")
+            raise InputError(f"{type(sender).__name__} has no {name}: fill it in before {doing}")
+
+
+def secrets_of(value: SecretStr) -> tuple[str, ...]:
+    """The secrets of a field that holds several, separated by spaces, while they are rotated."""
+    return tuple(value.get_secret_value().split())

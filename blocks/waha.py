@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from ..providers.waha import Waha
+from ..providers.waha_webhooks import WahaWebhooks
 from .gateway import GatewaySender
-from .sender import required
+from .sender import required, secrets_of
 
 
 class WahaCredentials(GatewaySender):
@@ -16,6 +17,7 @@ class WahaCredentials(GatewaySender):
         base_url: The server's address, such as http://waha.internal:3000.
         session: Name of the session.
         api_key: The server's API key; empty where it has none.
+        webhook_hmac_key: For receipts: signs the session's webhooks.
 
     Example:
         Load a saved session and ask whether it can send:
@@ -44,6 +46,12 @@ class WahaCredentials(GatewaySender):
         title="Contact form",
         description="How contact cards are sent: as WAHA's objects, as vCards, or as objects where they hold the card.",
     )
+    webhook_hmac_key: SecretStr = Field(
+        default=SecretStr(""),
+        title="Webhook HMAC key",
+        description="Only for receipts: the key in the session's webhook settings (hmac.key). Two keys separated by a "
+        "space both count while you rotate them.",
+    )
 
     def dialect(self) -> Waha:
         """WAHA's dialect for this session."""
@@ -54,3 +62,8 @@ class WahaCredentials(GatewaySender):
             session=self.session,
             contact_form=self.contact_form,
         )
+
+    def webhooks(self) -> WahaWebhooks:
+        """WAHA's webhooks, signed with the session's HMAC key."""
+        required(self, "session", "webhook_hmac_key", doing="receiving")
+        return WahaWebhooks(account=self.session, secrets=secrets_of(self.webhook_hmac_key))

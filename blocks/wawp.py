@@ -1,12 +1,13 @@
 """The block for Wawp."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
+from ..providers.waha_webhooks import WawpWebhooks
 from ..providers.wawp import Wawp
 from .gateway import GatewaySender
-from .sender import required
+from .sender import required, secrets_of
 
 
 class WawpCredentials(GatewaySender):
@@ -15,6 +16,7 @@ class WawpCredentials(GatewaySender):
     Attributes:
         instance_id: Id of the session.
         access_token: The account's API token.
+        webhook_secret: For receipts: signs Wawp's webhooks, or stands in their address.
 
     Example:
         Load a saved session and ask whether it can send:
@@ -48,6 +50,22 @@ class WawpCredentials(GatewaySender):
         description="Wawp loads audio by a signed S3 link; it must outlive the broadcast and Wawp's own queue. "
         "Seven days is the most that S3 signs.",
     )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        title="Webhook secret",
+        description="Only for receipts: the secret of the webhook. Two secrets separated by a space both count while you "
+        "rotate them.",
+    )
+    webhook_header: str = Field(
+        default="",
+        title="Webhook signature header",
+        description="Only for receipts: name of the header that holds the signature; empty where the secret is the last "
+        "part of the webhook's address.",
+        pattern=r"^[A-Za-z0-9-]*$",
+    )
+    webhook_algorithm: Literal["sha256", "sha512"] = Field(
+        default="sha256", title="Webhook signature algorithm", description="Only for receipts: hash of the signature."
+    )
 
     def link_life(self) -> int:
         """How long a signed link to the audio lives, in seconds."""
@@ -57,3 +75,13 @@ class WawpCredentials(GatewaySender):
         """Wawp's dialect for this session."""
         required(self, "instance_id", "access_token", "base_url")
         return Wawp.with_token(self.instance_id, self.access_token.get_secret_value(), base_url=self.base_url)
+
+    def webhooks(self) -> WawpWebhooks:
+        """Wawp's webhooks, signed in a header or with the secret in the path."""
+        required(self, "instance_id", "webhook_secret", doing="receiving")
+        return WawpWebhooks(
+            account=self.instance_id,
+            secrets=secrets_of(self.webhook_secret),
+            header=self.webhook_header,
+            algorithm=self.webhook_algorithm,
+        )
