@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
-from ..ledger.database import read_address
+from ..ledger.address import read_address
 from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
 from ..models.errors import InputError
 from ..reporting.export import export_removed, export_rows

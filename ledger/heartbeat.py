@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import hashlib
 import logging
 import math
 import uuid
@@ -14,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ErrorKind, LedgerError
 from ..models.states import SendState
-from .database import Database, cause
-from .liveness import Owner, Share, Watch, enter, host_identity, leave, process_identity, tick
+from .database import Database
+from .failures import cause
+from .liveness import Owner, Watch, enter, host_identity, leave, process_identity, tick
+from .rate_shares import Share
 from .records import BroadcastRecord
 from .schema import owner_counts, owners, sends
 
@@ -39,7 +40,7 @@ class Heartbeat:
         after_beat: Called after each heartbeat, outside its transaction.
 
     Attributes:
-        owner_id: Its number in the ledger; another one after it was taken for dead and joined anew.
+        lease_id: Its number in the ledger; another one after it was taken for dead and joined anew.
         active_runs: How many runs of this sender or this broadcast live, this one among them.
         last_departure: When a request last left, by `owners.tick`.
         ended: Whether it has left.
@@ -58,7 +59,7 @@ class Heartbeat:
         beat_seconds: float,
         after_beat: Callable[[], Awaitable[None]],
     ) -> None:
-        self.owner_id, self.active_runs, self.last_departure, self.ended = 0, 1, -math.inf, False
+        self.lease_id, self.active_runs, self.last_departure, self.ended = 0, 1, -math.inf, False
         self.beating = asyncio.Lock()
         self._database, self._record = database, record
         self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
@@ -98,11 +99,10 @@ class Heartbeat:
         """Free what is reserved, hold as unknown what is being sent, and say goodbye."""
         self.ended = True
 
-        async def attempt() -> None:
-            async with self._database.writing() as connection:
-                await retire(connection, self.owner_id, self._record.number, _ENDED, self._goodbye())
+        async def work(connection: AsyncConnection) -> None:
+            await retire(connection, self.lease_id, self._record.number, _ENDED, self._goodbye())
 
-        await self._database.patiently("leave the broadcast", attempt)
+        await self._database.transact("leave the broadcast", work)
 
     async def stop(self) -> None:
         """Beat no more, and be no longer among those that live in this process."""
@@ -134,9 +134,7 @@ class Heartbeat:
         async with self.beating:
             began = tick()
             async with self._database.writing() as connection:
-                if not self._database.is_sqlite:
-                    lock = sa.select(sa.func.pg_advisory_xact_lock(_lock_number(self._sender)))
-                    await connection.execute(lock)
+                await self._database.engine.lock_sender(connection, self._sender)
                 listed = await self._listed_owners(connection)
                 mine = next((owner for owner in listed if owner.key == self._key and not owner.left), None)
                 if mine is None and self.ended:
@@ -148,7 +146,7 @@ class Heartbeat:
                 await connection.execute(
                     sa.update(owners).where(owners.c.id == mine.id).values(beat=owners.c.beat + 1, share=written)
                 )
-            self.owner_id = mine.id
+            self.lease_id = mine.id
             self._share.obey(written)
             self._beat_at, self.active_runs = began, len(living)
         await self._after_beat()
@@ -179,7 +177,7 @@ class Heartbeat:
 
     async def _register(self, connection: AsyncConnection) -> Owner:
         """Join, or join anew after another run took this one for dead: what it had reserved is no longer its own."""
-        if self.owner_id:
+        if self.lease_id:
             logger.warning("This run was taken for dead and joins anew; rows it had reserved were freed.")
             leave(self._key)
         self._share = Share()
@@ -284,11 +282,6 @@ async def _free_rows(connection: AsyncConnection, owner: int, broadcast: int, re
         sa.update(sends).where(*theirs, sends.c.state != SendState.SENDING).values(owner=None)
     )
     return len(in_doubt) + freed.rowcount
-
-
-def _lock_number(sender: str) -> int:
-    digest = hashlib.sha256(f"prefect-whatsapp owners of {sender}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def _now() -> datetime.datetime:

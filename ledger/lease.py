@@ -14,12 +14,13 @@ from ..models.errors import ClaimLostError, LedgerError
 from ..models.masking import mask
 from ..models.states import SendState
 from .database import Database
+from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
 from .liveness import tick
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
 from .schema import owners, sends
-from .writer import Claim, GroupWriter, Settlement
+from .writer import GroupWriter
 
 logger = logging.getLogger(__name__)
 
@@ -104,14 +105,12 @@ class Lease:
             self._forget_lost()
             owner, wanted = self._reserved_as, min(n, _TAKE_LIMIT)
 
-            async def attempt() -> list[Row] | None:
+            async def work(connection: AsyncConnection) -> list[Row] | None:
                 doubtful, self._doubtful = self._doubtful, True
-                async with self._database.writing() as connection:
-                    taken = await self._reserve(connection, owner, wanted, doubtful)
-                self._doubtful = False
-                return taken
+                return await self._reserve(connection, owner, wanted, doubtful)
 
-            rows = await self._database.patiently("reserve rows", attempt)
+            rows = await self._database.transact("reserve rows", work)
+            self._doubtful = False
             self._held.update((row.id, row) for row in rows or ())
         if rows is None:  # another run took this one for dead
             await self.recover()
@@ -119,8 +118,8 @@ class Lease:
 
     def _forget_lost(self) -> None:
         """Let go of what was reserved before this run was taken for dead and joined anew."""
-        if self._reserved_as != self._heartbeat.owner_id:
-            self._reserved_as, self._cursor = self._heartbeat.owner_id, 0
+        if self._reserved_as != self._heartbeat.lease_id:
+            self._reserved_as, self._cursor = self._heartbeat.lease_id, 0
             self._held.clear()
 
     async def _reserve(self, connection: AsyncConnection, owner: int, wanted: int, doubtful: bool) -> list[Row] | None:
@@ -196,7 +195,7 @@ class Lease:
             self._tokens.pop(row.id, None)
             self._unsent[row.id] = token
             raise
-        if self._heartbeat.owner_id != owner:
+        if self._heartbeat.lease_id != owner:
             self._tokens.pop(row.id, None)
             self._unclaim(row.id, token)
             raise self._lost(row)
@@ -251,21 +250,10 @@ class Lease:
     async def _give_back(self, rows: Sequence[Row]) -> None:
         ids = [row.id for row in rows if self._held.pop(row.id, None) is not None]
         for start in range(0, len(ids), _TAKE_LIMIT):
-            free = (
-                sa.update(sends)
-                .where(
-                    sends.c.id.in_(ids[start : start + _TAKE_LIMIT]),
-                    sends.c.owner == self._reserved_as,
-                    sends.c.state == SendState.QUEUED,
-                )
-                .values(owner=None)
-            )
-
-            async def attempt(free: sa.Update = free) -> None:
-                async with self._database.writing() as connection:
-                    await connection.execute(free)
-
-            await self._database.patiently("give rows back", attempt)
+            some = sends.c.id.in_(ids[start : start + _TAKE_LIMIT])
+            ours = (some, sends.c.owner == self._reserved_as, sends.c.state == SendState.QUEUED)
+            free = sa.update(sends).where(*ours).values(owner=None)
+            await self._database.transact("give rows back", lambda connection, free=free: connection.execute(free))  # type: ignore[misc]
 
     async def _yield_rows(self) -> None:
         """Free what is reserved while others have the whole rate: they would wait for these rows for ever."""
@@ -273,7 +261,7 @@ class Lease:
             await self.give_back(idle)
 
     async def outstanding(self) -> Outstanding:
-        """Count what is left to do; rows of owners that are gone count as held until `recover` frees them."""
+        """Count what is left to do; rows of runs that are gone count as held until `recover` frees them."""
         here = sends.c.broadcast == self.record.number
         queued, held = sends.c.state == SendState.QUEUED, sends.c.owner.is_not(None)
 
@@ -283,16 +271,14 @@ class Lease:
         query = sa.select(
             count(queued),
             count(held, queued),
-            count(held, sends.c.owner != self._heartbeat.owner_id),
-            count(held, sends.c.owner == self._heartbeat.owner_id),
+            count(held, sends.c.owner != self._heartbeat.lease_id),
         )
 
-        async def attempt() -> Outstanding:
-            async with self._database.reading() as connection:
-                all_queued, reserved, others, ours = (await connection.execute(query)).one()
-            return Outstanding(queued=all_queued - reserved, held_by_others=others, held_by_us=ours)
+        async def work(connection: AsyncConnection) -> Outstanding:
+            all_queued, reserved, others = (await connection.execute(query)).one()
+            return Outstanding(queued=all_queued - reserved, held_by_others=others)
 
-        return await self._database.patiently("count what is left", attempt)
+        return await self._database.read("count what is left", work)
 
     async def recover(self) -> int:
         """Free what owners that are gone had reserved, and hold as `unknown` what they were sending.
@@ -300,7 +286,7 @@ class Lease:
         Returns:
             How many rows that were.
         """
-        return await self._database.patiently("look for owners that are gone", self._heartbeat.beat)
+        return await self._database.patiently("look for runs that are gone", self._heartbeat.beat)
 
     def _lost(self, row: Row) -> ClaimLostError:
         return ClaimLostError(

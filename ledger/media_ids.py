@@ -3,7 +3,7 @@
 import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .database import Database
 from .schema import media
@@ -16,11 +16,10 @@ async def find(database: Database, digest: str, sender: str, margin_seconds: flo
         media.c.digest == digest, media.c.sender == sender, media.c.expires_at > until
     )
 
-    async def attempt() -> str:
-        async with database.reading() as connection:
-            return (await connection.execute(query)).scalar_one_or_none() or ""
+    async def work(connection: AsyncConnection) -> str:
+        return (await connection.execute(query)).scalar_one_or_none() or ""
 
-    return await database.patiently("look up a media id", attempt)
+    return await database.read("look up a media id", work)
 
 
 async def remember(database: Database, digest: str, sender: str, media_id: str, lifetime_seconds: float) -> None:
@@ -33,23 +32,13 @@ async def remember(database: Database, digest: str, sender: str, media_id: str, 
         "uploaded_at": now,
         "expires_at": now + datetime.timedelta(seconds=lifetime_seconds),
     }
-    insert = (sqlite if database.is_sqlite else postgresql).insert(media).values(values)
+    insert = database.engine.insert(media).values(values)
     changed = {name: insert.excluded[name] for name in ("media_id", "uploaded_at", "expires_at")}
     upsert = insert.on_conflict_do_update(index_elements=["digest", "sender"], set_=changed)
-
-    async def attempt() -> None:
-        async with database.writing() as connection:
-            await connection.execute(upsert)
-
-    await database.patiently("keep a media id", attempt)
+    await database.transact("keep a media id", lambda connection: connection.execute(upsert))
 
 
 async def forget(database: Database, digest: str, sender: str, media_id: str) -> None:
     """Drop an id that the service disowned, unless a newer one has taken its place."""
     delete = sa.delete(media).where(media.c.digest == digest, media.c.sender == sender, media.c.media_id == media_id)
-
-    async def attempt() -> None:
-        async with database.writing() as connection:
-            await connection.execute(delete)
-
-    await database.patiently("forget a media id", attempt)
+    await database.transact("forget a media id", lambda connection: connection.execute(delete))

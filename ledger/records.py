@@ -147,13 +147,11 @@ class Outstanding:
 
     Attributes:
         queued: Rows that anyone may take.
-        held_by_others: Rows that another owner reserved or is sending.
-        held_by_us: Rows that this owner reserved or is sending.
+        held_by_others: Rows that another run reserved or is sending.
     """
 
     queued: int
     held_by_others: int
-    held_by_us: int = 0
 
 
 def storable(text: str, limit: int = 2000) -> str:

@@ -4,6 +4,7 @@ import datetime
 import re
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import LedgerError
 from ..models.states import SendState
@@ -49,8 +50,7 @@ async def record(
     }
     values |= {name: text for name, text in (("message_id", message_id), ("status_text", status_text)) if text}
 
-    async def attempt() -> bool:
-        async with database.writing() as connection:
-            return (await connection.execute(change.values(**values))).rowcount > 0
+    async def work(connection: AsyncConnection) -> bool:
+        return (await connection.execute(change.values(**values))).rowcount > 0
 
-    return await database.patiently("record a delivery status", attempt)
+    return await database.transact("record a delivery status", work)

@@ -1,4 +1,4 @@
-"""The durable book: who was to get what, what was tried, what came back."""
+"""The ledger, opened: who was to get what, what was tried, what came back."""
 
 import datetime
 import uuid
@@ -7,15 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.recipient import Recipient
 from ..models.states import SendState
 from . import media_ids, plan, statuses
-from .database import Database, read_address
-from .exclusive import exclusive
+from .address import read_address
+from .database import Database
 from .lease import Lease, finish
 from .migrations import migrate
 from .records import BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
@@ -69,7 +68,7 @@ class LedgerStore:
     @property
     def on_one_machine(self) -> bool:
         """Whether it is a file, which no other machine sees."""
-        return self._database.is_sqlite
+        return self._database.engine.on_one_machine
 
     async def start_broadcast(
         self, name: str, *, kind: str, provider: str, account: str, content: str, content_label: str = ""
@@ -102,18 +101,17 @@ class LedgerStore:
         )
         fields = ("id", "name", "kind", "provider", "account", "content", "content_label", "created_at")
         values = {field: getattr(asked, field) for field in fields}
-        insert = self._insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
+        insert = self._database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
 
-        async def attempt() -> BroadcastRecord:
-            async with self._database.writing() as connection:
+        async def work(connection: AsyncConnection) -> BroadcastRecord:
+            found = await _find(connection, asked.name)
+            if found is None:
+                await connection.execute(insert)
                 found = await _find(connection, asked.name)
-                if found is None:
-                    await connection.execute(insert)
-                    found = await _find(connection, asked.name)
-                assert found is not None
-                return found
+            assert found is not None
+            return found
 
-        found = await self._database.patiently("begin a broadcast", attempt)
+        found = await self._database.transact("begin a broadcast", work)
         if _promise(found) != _promise(asked):
             raise BroadcastMismatchError(
                 f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
@@ -123,12 +121,7 @@ class LedgerStore:
 
     async def find_broadcast(self, name: str) -> BroadcastRecord | None:
         """Look a broadcast up by its name."""
-
-        async def attempt() -> BroadcastRecord | None:
-            async with self._database.reading() as connection:
-                return await _find(connection, name)
-
-        return await self._database.patiently("look up a broadcast", attempt)
+        return await self._database.read("look up a broadcast", lambda connection: _find(connection, name))
 
     async def broadcasts(self) -> list[BroadcastSummary]:
         """List all broadcasts with their counts, the newest first."""
@@ -137,15 +130,14 @@ class LedgerStore:
             sends.c.broadcast, sends.c.state
         )
 
-        async def attempt() -> list[BroadcastSummary]:
-            async with self._database.reading() as connection:
-                records = [as_broadcast(entry) for entry in await connection.execute(listing)]
-                counts: dict[int, dict[SendState, int]] = {record.number: {} for record in records}
-                for number, state, count in await connection.execute(counting):
-                    counts.setdefault(number, {})[SendState(state)] = count
+        async def work(connection: AsyncConnection) -> list[BroadcastSummary]:
+            records = [as_broadcast(entry) for entry in await connection.execute(listing)]
+            counts: dict[int, dict[SendState, int]] = {record.number: {} for record in records}
+            for number, state, count in await connection.execute(counting):
+                counts.setdefault(number, {})[SendState(state)] = count
             return [BroadcastSummary(record, counts[record.number]) for record in records]
 
-        return await self._database.patiently("list the broadcasts", attempt)
+        return await self._database.read("list the broadcasts", work)
 
     async def plan(self, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
         """Queue one chunk of recipients; those that the broadcast has already stay as they are.
@@ -170,14 +162,13 @@ class LedgerStore:
             sa.update(broadcasts).where(broadcasts.c.number == record.number).values(planned_at=_now(), removed=removed)
         )
 
-        async def attempt() -> BroadcastRecord:
-            async with self._database.writing() as connection:
-                await connection.execute(change)
-                found = await _find(connection, record.name)
-                assert found is not None
-                return found
+        async def work(connection: AsyncConnection) -> BroadcastRecord:
+            await connection.execute(change)
+            found = await _find(connection, record.name)
+            assert found is not None
+            return found
 
-        return await self._database.patiently("mark the plan", attempt)
+        return await self._database.transact("mark the plan", work)
 
     async def removed_rows(self, record: BroadcastRecord, *, batch: int = 1000) -> AsyncIterator[RemovedRow]:
         """Go through the lines that were not planned, by line number."""
@@ -197,12 +188,11 @@ class LedgerStore:
             sa.select(sends.c.state, sa.func.count()).where(sends.c.broadcast == record.number).group_by(sends.c.state)
         )
 
-        async def attempt() -> dict[SendState, int]:
-            async with self._database.reading() as connection:
-                found = {SendState(state): count for state, count in await connection.execute(query)}
+        async def work(connection: AsyncConnection) -> dict[SendState, int]:
+            found = {SendState(state): count for state, count in await connection.execute(query)}
             return {state: found.get(state, 0) for state in SendState}
 
-        return await self._database.patiently("count rows", attempt)
+        return await self._database.read("count rows", work)
 
     async def rows(
         self, record: BroadcastRecord, states: Collection[SendState] | None = None, *, batch: int = 1000
@@ -227,12 +217,11 @@ class LedgerStore:
             last = page[-1].id
 
     async def _page(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async def attempt() -> Sequence[sa.Row[Any]]:
-            async with self._database.reading() as connection:
-                page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
-                return page
+        async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+            return page
 
-        return await self._database.patiently("read rows", attempt)
+        return await self._database.read("read rows", work)
 
     async def requeue(self, record: BroadcastRecord, state: SendState) -> int:
         """Queue rows again: `unknown` for `on_unknown="resend"`, `failed` or `skipped` for another try.
@@ -259,11 +248,10 @@ class LedgerStore:
             )
         )
 
-        async def attempt() -> int:
-            async with self._database.writing() as connection:
-                return (await connection.execute(change)).rowcount
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(change)).rowcount
 
-        return await self._database.patiently("queue rows again", attempt)
+        return await self._database.transact("queue rows again", work)
 
     async def record_status(
         self,
@@ -315,7 +303,7 @@ class LedgerStore:
 
     def exclusive(self, key: str) -> AbstractAsyncContextManager[None]:
         """Be the only one among all processes with this ledger for a key; ends with the process."""
-        return exclusive(self._database, key)
+        return self._database.exclusive(key)
 
     @asynccontextmanager
     async def join(
@@ -356,9 +344,6 @@ class LedgerStore:
             yield lease
         finally:
             await finish(lease._leave)
-
-    def _insert(self, table: sa.Table) -> Any:
-        return (sqlite if self._database.is_sqlite else postgresql).insert(table)
 
 
 async def _find(connection: AsyncConnection, name: str) -> BroadcastRecord | None:

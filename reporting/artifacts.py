@@ -21,7 +21,7 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
-from ..ledger.database import read_address
+from ..ledger.address import read_address
 from ..media import waveform_png
 from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
 from ..models.errors import WhatsAppError

@@ -5,8 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ...models.errors import LedgerError
-from ..database import Database, make_file
-from ..exclusive import exclusive
+from ..database import Database
 from ..schema import SCHEMA_VERSION, VERSION_TABLE
 
 _VERSION = sa.table(VERSION_TABLE, sa.column("version_num"))
@@ -23,8 +22,7 @@ async def migrate(database: Database) -> None:
     """
 
     async def version() -> str:
-        if database.address.path is not None:
-            make_file(database.address.path)
+        await database.engine.prepare()
         async with database.reading() as connection:
             if not await connection.run_sync(lambda plain: sa.inspect(plain).has_table(VERSION_TABLE)):
                 return ""
@@ -33,7 +31,7 @@ async def migrate(database: Database) -> None:
     found = await database.patiently("be opened", version)
     if found == SCHEMA_VERSION:
         return
-    async with exclusive(database, "migrate"):
+    async with database.exclusive("migrate"):
         found = await database.patiently("be opened", version)
         if found == SCHEMA_VERSION:
             return
@@ -44,13 +42,8 @@ async def migrate(database: Database) -> None:
             )
 
         async def upgrade() -> None:
-            if database.is_sqlite:
-                # Before any transaction, and lasting: readers never wait for the writer.
-                async with database.engine.connect() as connection:
-                    raw = await connection.get_raw_connection()
-                    cursor = await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
-                    await cursor.close()
-            async with database.migrating() as connection:
+            await database.engine.before_migration()
+            async with database.engine.migrating() as connection:
                 await connection.run_sync(_upgrade)
 
         await database.patiently("be migrated", upgrade)

@@ -12,7 +12,7 @@ from prefect_whatsapp.ledger import LedgerStore
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty ledger."""
     if request.param == "sqlite":
-        return str(tmp_path / "book" / "ledger.db")
+        return str(tmp_path / "new" / "ledger.db")
     server: Postgres = request.getfixturevalue("postgres")
     return server.empty_database()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from ledgers import begin
+from ledgers import begin, people
 from postgres import NOT_FOUND, Postgres, find_binaries
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
@@ -70,3 +70,37 @@ async def test_a_database_that_stays_away_is_told_and_its_rows_are_named_afterwa
         counts = await store.counts(record)
         assert (counts[SendState.UNKNOWN], counts[SendState.QUEUED]) == (1, 9)
         assert len(await lease.take(10)) == 9
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended"),
+    [
+        ("ALTER DATABASE {name} SET default_transaction_read_only = on", "ALTER DATABASE {name} RESET ALL"),
+        ("ALTER ROLE pack SET statement_timeout = 1", "ALTER ROLE pack RESET ALL"),
+    ],
+)
+async def test_a_failover_to_a_server_that_only_reads_and_a_canceled_statement_are_waited_for(
+    mortal: Postgres, begun: str, ended: str
+) -> None:
+    """25006, as the old primary says until the connections are cut, and 57014."""
+    name = f"failover_{abs(hash(begun))}"
+    url = mortal.create_database(name)
+    async with LedgerStore.open(url, patience_seconds=20) as store:
+        record = await begin(store, 3000)
+        async with store.join(record, messages_per_second=0, beat_seconds=0.1) as lease:
+            row, *_ = await lease.take(3)
+            mortal.ask("psql", "-qc", begun.format(name=name), "postgres")
+            await store._database.engine.pool.dispose()
+            await store._writer._commits._drop()  # type: ignore[attr-defined]
+
+            async def work() -> None:
+                await lease.claim(row)
+                await lease.settle(row, Outcome(SendState.ACCEPTED))
+                await store.plan(record, people(3000, start=5000))
+
+            working = asyncio.create_task(work())
+            await asyncio.sleep(1.0)
+            assert not working.done()
+            mortal.ask("psql", "-qc", ended.format(name=name), "postgres")
+            await asyncio.wait_for(working, 15)
+        assert (await store.counts(record))[SendState.QUEUED] == 5999

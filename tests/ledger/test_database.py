@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from postgres import Postgres
 from prefect_whatsapp.ledger import LedgerStore
-from prefect_whatsapp.ledger.database import Address, Database, read_address
+from prefect_whatsapp.ledger.address import Address, read_address
+from prefect_whatsapp.ledger.database import Database
 from prefect_whatsapp.models.errors import LedgerError
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql", "postgres"])
 def test_each_spelling_of_postgresql_is_asyncpg_and_shows_no_password(scheme: str) -> None:
-    address = read_address(f"{scheme}://pack:se%2Fcret@db.example:5433/book?sslmode=require")
+    address = read_address(f"{scheme}://pack:se%2Fcret@db.example:5433/ledger?sslmode=require")
     assert address.url.drivername == "postgresql+asyncpg"
     assert address.url.password == "se/cret"
     assert address.url.query["ssl"] == "require"
-    assert address.shown == "postgresql://db.example:5433/book"
+    assert address.shown == "postgresql://db.example:5433/ledger"
 
 
 def test_no_url_is_sqlite_under_prefect_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,12 +38,12 @@ def test_a_path_and_an_sqlite_url_name_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mysql://pack:hunter2@db/book", "can't live in mysql"),
-        ("postgresql://pack:hunter2@db:port/book", "can't be read"),
+        ("mysql://pack:hunter2@db/ledger", "can't live in mysql"),
+        ("postgresql://pack:hunter2@db:port/ledger", "can't be read"),
         ("postgresql://pack:hunter2@db", "names no database"),
         ("sqlite+aiosqlite://", "needs a file"),
         ("sqlite+aiosqlite:///:memory:", "needs a file"),
-        ("postgresql+psycopg://pack:hunter2@db/book", "can't live in postgresql+psycopg"),
+        ("postgresql+psycopg://pack:hunter2@db/ledger", "can't live in postgresql+psycopg"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_told_without_its_password(url: str, words: str) -> None:
@@ -81,7 +82,7 @@ async def test_a_database_that_never_answers_is_told_in_one_sentence_after_the_p
         port = closed.getsockname()[1]
     began = time.monotonic()
     with pytest.raises(LedgerError) as raised:
-        async with LedgerStore.open(f"postgresql://pack:hunter2@127.0.0.1:{port}/book", patience_seconds=1):
+        async with LedgerStore.open(f"postgresql://pack:hunter2@127.0.0.1:{port}/ledger", patience_seconds=1):
             pass
     assert 0.3 < time.monotonic() - began < 5
     assert "could not be opened within 1 s" in str(raised.value)

@@ -17,19 +17,15 @@ from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger import heartbeat as heartbeat_module
 from prefect_whatsapp.ledger import liveness as liveness_module
 from prefect_whatsapp.ledger.liveness import (
-    HURRIED_BEAT_SECONDS,
-    HURRY_SECONDS,
-    SETTLING_SECONDS,
     Owner,
-    Share,
     Watch,
     enter,
     host_identity,
     leave,
     process_exists,
     process_identity,
-    split,
 )
+from prefect_whatsapp.ledger.rate_shares import HURRIED_BEAT_SECONDS, HURRY_SECONDS, SETTLING_SECONDS, Share, split
 from prefect_whatsapp.models import SendState
 
 ELSEWHERE = Owner(
@@ -112,7 +108,7 @@ def test_an_owner_of_this_host_lives_as_long_as_its_process() -> None:
     assert watch.is_gone(owner, 250.0)
 
 
-def test_a_process_that_outlived_its_drain_by_minutes_does_not_keep_its_rows() -> None:
+def test_a_process_that_outlived_its_lease_by_minutes_does_not_keep_its_rows() -> None:
     watch = Watch(lapse_seconds=30)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         owner = replace(ELSEWHERE, host=host_identity(), process=process_identity(child.pid))
@@ -120,7 +116,7 @@ def test_a_process_that_outlived_its_drain_by_minutes_does_not_keep_its_rows() -
         child.kill()
 
 
-def test_a_drain_of_this_process_lives_while_it_is_joined() -> None:
+def test_a_lease_of_this_process_lives_while_it_is_joined() -> None:
     owner = replace(ELSEWHERE, key="here", host=host_identity(), process=process_identity())
     enter("here")
     assert not Watch(30).is_gone(owner, 0.0)
@@ -138,7 +134,7 @@ def test_without_proc_only_the_heartbeat_counts(monkeypatch: pytest.MonkeyPatch)
 
 @dataclass
 class Written:
-    """One owner's line in the book of the simulation."""
+    """One owner's line in the ledger of the simulation."""
 
     rate: float
     share: float = 0.0
@@ -151,41 +147,41 @@ def test_the_obeyed_shares_of_any_second_never_exceed_the_rate(seed: int) -> Non
     """Owners join, leave, are killed, beat late and lose commits at random; their obeyed shares stay within the rate."""
     rng = random.Random(seed)
     rate = rng.choice([80.0, 1000.0, 7.0, 0.5, 80.5])
-    book: dict[int, Written] = {}
+    written_down: dict[int, Written] = {}
     obeyed: list[tuple[float, dict[int, float]]] = []
     now = 0.0
 
     def beat(mine: int) -> None:
         lingering = 0.0
-        for entry in book.values():
+        for entry in written_down.values():
             if entry.left_at is not None:
                 if now - entry.left_at >= SETTLING_SECONDS:
                     entry.share = 0.0
                 lingering += entry.share
-        living = {owner: entry.rate for owner, entry in book.items() if entry.left_at is None}
-        others = sum(book[owner].share for owner in living if owner != mine)
-        me = book[mine]
+        living = {owner: entry.rate for owner, entry in written_down.items() if entry.left_at is None}
+        others = sum(written_down[owner].share for owner in living if owner != mine)
+        me = written_down[mine]
         written = me.lease.next_written(living, mine, written=me.share, lingering=lingering, others=others, now=now)
         fate = rng.random()
         if fate > 0.05:  # else the transaction failed
             me.share = written
             if fate > 0.1:  # else its answer was lost
                 me.lease.obey(written)
-        total = sum(entry.share for entry in book.values())
+        total = sum(entry.share for entry in written_down.values())
         assert total <= rate + 1e-9
 
     for number in range(600):
         now += rng.uniform(0.0, 0.3)
-        alive = [owner for owner, entry in book.items() if entry.left_at is None]
+        alive = [owner for owner, entry in written_down.items() if entry.left_at is None]
         event = rng.random()
         if event < 0.04 and len(alive) < 5:
-            book[number] = Written(rate)
+            written_down[number] = Written(rate)
             beat(number)
         elif event < 0.07 and alive:
-            book[rng.choice(alive)].left_at = now
+            written_down[rng.choice(alive)].left_at = now
         elif alive:
             beat(rng.choice(alive))
-        obeyed.append((now, {o: e.lease.obeyed for o, e in book.items() if e.left_at is None}))
+        obeyed.append((now, {o: e.lease.obeyed for o, e in written_down.items() if e.left_at is None}))
         # The most that each could have sent in the last second.
         most: dict[int, float] = {}
         for at, shares in obeyed[-60:]:
@@ -196,14 +192,14 @@ def test_the_obeyed_shares_of_any_second_never_exceed_the_rate(seed: int) -> Non
 
 
 def test_the_whole_rate_is_used_when_nobody_joins_or_leaves() -> None:
-    book = {owner: Written(80.0) for owner in (1, 2, 3)}
+    written_down = {owner: Written(80.0) for owner in (1, 2, 3)}
     for step in range(60):
-        for mine, me in book.items():
-            others = sum(entry.share for owner, entry in book.items() if owner != mine)
-            rates = {owner: entry.rate for owner, entry in book.items()}
+        for mine, me in written_down.items():
+            others = sum(entry.share for owner, entry in written_down.items() if owner != mine)
+            rates = {owner: entry.rate for owner, entry in written_down.items()}
             me.share = me.lease.next_written(rates, mine, written=me.share, lingering=0, others=others, now=step * 0.3)
             me.lease.obey(me.share)
-    assert [entry.lease.obeyed for entry in book.values()] == [27, 27, 26]
+    assert [entry.lease.obeyed for entry in written_down.values()] == [27, 27, 26]
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 12.0) -> None:

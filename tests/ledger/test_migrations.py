@@ -13,7 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, migrations
-from prefect_whatsapp.ledger.database import Database, read_address
+from prefect_whatsapp.ledger.address import read_address
+from prefect_whatsapp.ledger.database import Database
 from prefect_whatsapp.ledger.migrations import known_versions, migrate
 from prefect_whatsapp.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from prefect_whatsapp.models import SendState

@@ -44,14 +44,14 @@ async def told(process: Process, last: str) -> list[tuple[str, int]]:
     raise AssertionError(f"the worker ended before it said {last}: {said[-5:]}")
 
 
-async def test_four_processes_drain_one_broadcast_and_no_row_twice(url: str) -> None:
+async def test_four_processes_work_on_one_broadcast_and_no_row_twice(url: str) -> None:
     async with LedgerStore.open(url) as store:
         record = await begin(store, 1200)
         async with (
-            worker(url, "drain") as one,
-            worker(url, "drain") as two,
-            worker(url, "drain") as three,
-            worker(url, "drain") as four,
+            worker(url, "send all") as one,
+            worker(url, "send all") as two,
+            worker(url, "send all") as three,
+            worker(url, "send all") as four,
         ):
             said = await asyncio.gather(*(told(process, "done") for process in (one, two, three, four)))
         claimed = [row for lines in said for word, row in lines if word == "claimed"]
@@ -108,7 +108,7 @@ async def test_killed_again_and_again_nobody_is_claimed_twice_or_forgotten(url: 
         record = await begin(store, 400)
         claimed: list[int] = []
         for number in range(6):
-            async with worker(url, "drain") as process:
+            async with worker(url, "send all") as process:
                 assert process.stdout is not None
                 for _ in range(5 + 23 * number):
                     if not (line := (await process.stdout.readline()).decode().split()):

@@ -47,7 +47,7 @@ async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
             if not many and statement.startswith(("SELECT", "UPDATE")):
                 statements.append((statement, values))
 
-        sa.event.listen(store._database.engine.sync_engine, "before_cursor_execute", listen)
+        sa.event.listen(store._database.engine.pool.sync_engine, "before_cursor_execute", listen)
         async with store.join(record, messages_per_second=80) as lease:
             rows = await lease.take(5)
             await lease.claim(rows[0])
@@ -58,7 +58,7 @@ async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
             await store.counts(record)
             await store.record_status("wamid.1", SendState.READ)
             await store.record_status(rows[0].callback, SendState.READ)
-        sa.event.remove(store._database.engine.sync_engine, "before_cursor_execute", listen)
+        sa.event.remove(store._database.engine.pool.sync_engine, "before_cursor_execute", listen)
         assert len(statements) > 10
         async with store._database.reading() as connection:
             for statement, values in statements:

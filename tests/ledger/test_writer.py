@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, Outcome
-from prefect_whatsapp.ledger import writer as writer_module
+from prefect_whatsapp.ledger.engines import sqlite as sqlite_engine
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import LedgerError
 
@@ -122,7 +122,7 @@ async def test_a_full_disk_holds_sends_up_until_there_is_room(tmp_path: Path, mo
                 connection.execute(f"PRAGMA max_page_count={pages}")
             return connection
 
-        monkeypatch.setattr(writer_module.sqlite3, "connect", small_disk)
+        monkeypatch.setattr(sqlite_engine.sqlite3, "connect", small_disk)
         async with store.join(record, messages_per_second=0) as lease:
             rows = await lease.take(40)
             await asyncio.gather(*(lease.claim(row) for row in rows))
@@ -150,7 +150,7 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_lost(
             return connection
 
         with monkeypatch.context() as disk:
-            disk.setattr(writer_module.sqlite3, "connect", small_disk)
+            disk.setattr(sqlite_engine.sqlite3, "connect", small_disk)
             async with store.join(record, messages_per_second=0) as lease:
                 rows = await lease.take(40)
                 await asyncio.gather(*(lease.claim(row) for row in rows))

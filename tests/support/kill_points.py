@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
 from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
-from prefect_whatsapp.ledger import writer as ledger_writer
-from prefect_whatsapp.ledger.writer import Claim, PostgresCommits, SqliteCommits
+from prefect_whatsapp.ledger.engines import Claim, Settlement, postgresql
+from prefect_whatsapp.ledger.engines import sqlite as sqlite_engine
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.providers.http_types import Request
 from prefect_whatsapp.providers.transport import AsyncClient
@@ -100,7 +100,7 @@ def install(stop: Stop) -> None:
             path = "/messages" if stop.at == "request" else "/media"
             _wrap(AsyncClient, "_call", fuse, lambda _, request: request.path.endswith(path))
         case "claim commit" | "settle commit":
-            _wrap_commits(fuse, Claim if stop.at == "claim commit" else ledger_writer.Settlement)
+            _wrap_commits(fuse, Claim if stop.at == "claim commit" else Settlement)
         case _:
             raise ValueError(f"no such place: {stop.at}")
 
@@ -155,8 +155,8 @@ def _wrap_commits(fuse: _Fuse, kind: type) -> None:
 
         commits.commit = commit  # type: ignore[attr-defined]
 
-    watch(SqliteCommits)
-    watch(PostgresCommits)
+    watch(sqlite_engine.SqliteCommits)
+    watch(postgresql.PostgresCommits)
 
     class Connection(sqlite3.Connection):
         def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
@@ -174,7 +174,7 @@ def _wrap_commits(fuse: _Fuse, kind: type) -> None:
         def connect(self, *args: Any, **others: Any) -> sqlite3.Connection:
             return sqlite3.connect(*args, factory=Connection, **others)
 
-    ledger_writer.sqlite3 = Sqlite()  # type: ignore[attr-defined]
+    sqlite_engine.sqlite3 = Sqlite()  # type: ignore[attr-defined]
     end_of_transaction = Transaction.__aexit__
 
     async def leave(self: Any, *exception: Any) -> None:

@@ -235,7 +235,7 @@ class Rig:
 def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
     """Whose fate is in doubt after a killed run: those who must be, and those who may be.
 
-    What was handed in and not heard back may or may not be in the book.
+    What was handed in and not heard back may or may not be in the ledger.
     """
     must, may = set[str](), set[str]()
     for word, person in witnessed:

@@ -22,8 +22,8 @@ import kill_points
 from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
-from prefect_whatsapp.ledger import recipient_list
 from prefect_whatsapp.models.errors import BroadcastStoppedError
+from prefect_whatsapp.recipients import reader
 from prefect_whatsapp.sandbox.s3 import ACCESS_KEY, REGION, SECRET_KEY
 from pydantic import SecretStr
 from senders import sender_of
@@ -74,7 +74,7 @@ def _plain(report: Any) -> Any:
 
 def prepare(job: dict[str, Any]) -> None:
     """Arm what is to happen to this process."""
-    recipient_list.CHUNK_ROWS = PLAN_CHUNK
+    reader.CHUNK_ROWS = PLAN_CHUNK
     if stop := job.get("stop"):
         kill_points.install(kill_points.Stop(**stop))
     if job.get("forget_doubts"):

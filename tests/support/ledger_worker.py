@@ -22,7 +22,7 @@ async def send(lease: Lease, row: Row, pause: float) -> None:
     tell("settled", row.id)
 
 
-async def drain_all(lease: Lease) -> None:
+async def send_all(lease: Lease) -> None:
     """Send until nothing is left, sixteen at a time, and never look back at what others hold."""
     while rows := await lease.take(16):
         await asyncio.gather(*(send(lease, row, 0.001) for row in rows))
@@ -56,7 +56,7 @@ async def main(url: str, broadcast: str, mode: str) -> None:
         record = await store.find_broadcast(broadcast)
         assert record is not None
         async with store.join(record, messages_per_second=0) as lease:
-            await {"drain": drain_all, "hold": hold, "slow": slow}[mode](lease)
+            await {"send all": send_all, "hold": hold, "slow": slow}[mode](lease)
     tell("done")
 
 

@@ -23,7 +23,7 @@ def find_binaries() -> Path | None:
     return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """PostgreSQL refuses to run as root: its own user, or nobody."""
     if os.geteuid() != 0:
         return None
@@ -53,7 +53,7 @@ class Postgres:
         binaries = find_binaries()
         if binaries is None:
             raise RuntimeError(NOT_FOUND)
-        self._binaries, self._user = binaries, _unprivileged()
+        self._binaries, self._user = binaries, unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="pw-postgres-"))
         secret = self.folder / "password"
         secret.write_text(self.password)
@@ -133,18 +133,18 @@ class Postgres:
                 self._process.wait(20)
         self._process = None
 
-    def _ask(self, program: str, *arguments: str) -> None:
+    def ask(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), "-h", "127.0.0.1", "-p", str(self.port), "-U", "pack", *arguments]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": self.password})
 
     def create_database(self, name: str) -> str:
         """Make an empty database; its URL."""
-        self._ask("createdb", name)
+        self.ask("createdb", name)
         return self.url(name)
 
     def empty_database(self) -> str:
         """Empty the one database there is, in a hundredth of the time and space of another one; its URL."""
-        self._ask("psql", "-qc", "DROP SCHEMA public CASCADE; CREATE SCHEMA public", "postgres")
+        self.ask("psql", "-qc", "DROP SCHEMA public CASCADE; CREATE SCHEMA public", "postgres")
         return self.url()
 
     def remove(self) -> None:

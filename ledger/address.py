@@ -1,0 +1,84 @@
+"""Where a ledger is: the setting of a `Ledger` block, read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..models.errors import LedgerError
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a ledger is.
+
+    Attributes:
+        url: For SQLAlchemy, with its password; never shown.
+        path: The file of an SQLite ledger; None on PostgreSQL.
+        shown: What may be printed.
+    """
+
+    url: URL
+    path: Path | None
+    shown: str
+
+
+def read_address(url: str = "") -> Address:
+    """Read the setting of a `Ledger` block.
+
+    Args:
+        url: Empty for SQLite under `PREFECT_HOME`; a path; `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`, also with
+            `postgresql://` or `postgres://` before it, as hosting services write it.
+
+    Returns:
+        The address.
+
+    Raises:
+        LedgerError: Not an address of either database; the text holds no password.
+
+    Example:
+        >>> read_address("postgres://pack:secret@db.example:5433/ledger").shown
+        'postgresql://db.example:5433/ledger'
+    """
+    text = url.strip()
+    if not text:
+        from prefect.settings import get_current_settings
+
+        return _file(Path(get_current_settings().home) / "prefect-whatsapp" / "ledger.db")
+    if "://" not in text:
+        return _file(Path(text))
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError):
+        raise LedgerError(
+            "the ledger's address can't be read: write postgresql+asyncpg://user:password@host:port/database"
+            " (special characters of a password percent-encoded) or sqlite+aiosqlite:////path/to/file"
+        ) from None
+    if parsed.drivername in ("sqlite", "sqlite+aiosqlite"):
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise LedgerError("the ledger needs a file that outlives the process: sqlite+aiosqlite:////path/to/file")
+        return _file(Path(parsed.database))
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg"):
+        return _postgres(parsed)
+    raise LedgerError(
+        f"the ledger can't live in {parsed.drivername}: use PostgreSQL (postgresql+asyncpg://…) or SQLite (a path)"
+    )
+
+
+def _file(path: Path) -> Address:
+    path = path.expanduser().absolute()
+    return Address(URL.create("sqlite+aiosqlite", database=str(path)), path, str(path))
+
+
+def _postgres(parsed: URL) -> Address:
+    if not parsed.database:
+        raise LedgerError("the ledger's address names no database: postgresql+asyncpg://user@host:port/database")
+    query = dict(parsed.query)
+    if "sslmode" in query:  # libpq's word; asyncpg's is ssl
+        query["ssl"] = query.pop("sslmode")
+    query.pop("application_name", None)
+    host = query.get("host", "") if not parsed.host else parsed.host
+    port = f":{parsed.port}" if parsed.port else ""
+    url = parsed.set(drivername="postgresql+asyncpg", query=query)
+    return Address(url, None, f"postgresql://{host if isinstance(host, str) else host[0]}{port}/{parsed.database}")

@@ -1,0 +1,83 @@
+"""What a group commit writes: claims and settlements, in SQL that each engine fills in."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..records import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Row `row_id`, reserved by `owner`, becomes `sending` under `token`."""
+
+    row_id: int
+    owner: int
+    token: str
+    task_run_id: str
+    at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Row `row_id` gets its outcome, where `token` is still the token of its last claim."""
+
+    row_id: int
+    token: str
+    outcome: Outcome
+    at: datetime.datetime
+
+
+# A claim that is repeated finds its own token. A state that came by a delivery status is never taken back, and a
+# row that was held as unknown, or queued again, is corrected while nobody else has claimed it. The coalesce keeps
+# PostgreSQL from going by the index of owners, where all rows in hand are.
+CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
+    attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
+    task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL
+{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
+    AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
+_OPEN = "s.state IN ('sending', 'unknown', 'queued')"
+SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{state}} ELSE s.state END,
+    owner = CASE WHEN {{state}} = 'queued' THEN s.owner END,
+    message_id = CASE WHEN {{message_id}} <> '' THEN {{message_id}} ELSE s.message_id END,
+    status_text = CASE WHEN {_OPEN} THEN {{status_text}} ELSE s.status_text END,
+    error_code = CASE WHEN {_OPEN} THEN {{error_code}} ELSE s.error_code END,
+    error_text = CASE WHEN {_OPEN} THEN {{error_text}} ELSE s.error_text END,
+    error_kind = CASE WHEN {_OPEN} THEN {{error_kind}} ELSE s.error_kind END,
+    settled_at = CASE WHEN {_OPEN} THEN {{at}} ELSE s.settled_at END
+{{source}} WHERE s.id = {{id}} AND s.claim = {{token}}"""  # noqa: S608 (only our own constants)
+CLAIM_FIELDS = ("id", "owner", "token", "task_run_id")
+SETTLE_FIELDS = ("id", "token", "state", "message_id", "status_text", "error_code", "error_text", "error_kind")
+
+
+class Commits(Protocol):
+    """How a group is committed on one kind of database."""
+
+    async def commit(self, group: Sequence[Claim | Settlement]) -> set[str]:
+        """Make a group durable; the tokens of those that matched their row."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+def claim_values(claim: Claim) -> dict[str, Any]:
+    """Give what fills in `CLAIM`, by `CLAIM_FIELDS`."""
+    return {"id": claim.row_id, "owner": claim.owner, "token": claim.token, "task_run_id": claim.task_run_id}
+
+
+def settle_values(settlement: Settlement) -> dict[str, Any]:
+    """Give what fills in `SETTLE`, by `SETTLE_FIELDS`."""
+    outcome = settlement.outcome
+    return {
+        "id": settlement.row_id,
+        "token": settlement.token,
+        "state": outcome.state.value,
+        "message_id": outcome.message_id,
+        "status_text": outcome.status_text,
+        "error_code": outcome.error_code,
+        "error_text": outcome.error_text,
+        "error_kind": outcome.error_kind,
+    }
