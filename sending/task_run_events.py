@@ -383,10 +383,8 @@ class TaskRunEvents:
 
     async def _flow_run_is_gone(self) -> bool:
         assert self._client
-        path = "/flow_runs/count"
-        answer = await self._client.request(
-            "POST", path, json={"flow_runs": {"id": {"any_": [str(self._contract.flow_run_id)]}}}
-        )
+        one = {"id": {"any_": [str(self._contract.flow_run_id)]}}
+        answer = await self._client.request("POST", "/flow_runs/count", json={"flow_runs": one})
         return int(answer.json()) == 0
 
 
