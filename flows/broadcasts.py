@@ -1,9 +1,9 @@
 """The two broadcast flows: the same message to everyone on a list, each send a task run, never twice."""
 
-from prefect import flow
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import form
 from prefect_whatsapp.flows.names import flow_run_name
+from prefect_whatsapp.flows.parameters import flow
 from prefect_whatsapp.flows.steps import Broadcast, Settings
 from prefect_whatsapp.models import Report
 from prefect_whatsapp.tasks.content import AudioContent, ContactsContent

@@ -17,18 +17,27 @@ from prefect_whatsapp.blocks import (
 from prefect_whatsapp.models import Contact, Recipient
 from pydantic import BeforeValidator, Field
 
+# What a run stores of a block is its reference alone: fields that were typed in would lie there in clear, tokens too.
+_ONLY_A_REFERENCE = {"propertyNames": {"const": "$ref"}}
 
-def _titled(title: str, **bounds: Any) -> Any:
+
+def _titled(title: str, *, saved_block: bool = False, **bounds: Any) -> Any:
     # Prefect gives every parameter its name as the title; what stands in the extra is put on after that.
-    return Field(json_schema_extra={"title": title}, **bounds)
+    extra: dict[str, Any] = {"title": title, **(_ONLY_A_REFERENCE if saved_block else {})}
+    return Field(json_schema_extra=extra, **bounds)
 
 
 def _block(*kinds: type[Block]) -> BeforeValidator:
-    """Refuse a block of another kind in one sentence; pydantic would say one for each kind."""
+    """Take a block, saved or made in Python; refuse fields that were typed in, and a block of another kind.
+
+    In one sentence; pydantic would say one for each kind.
+    """
+    wanted = ", ".join(str(kind._block_type_name) for kind in kinds)
 
     def refuse_others(value: Any) -> Any:
+        if value is not None and not isinstance(value, Block):
+            raise ValueError(f"choose a saved block ({wanted}); its fields can't be typed in here")
         if isinstance(value, Block) and not isinstance(value, kinds):
-            wanted = ", ".join(str(kind._block_type_name) for kind in kinds)
             raise ValueError(
                 f"a block of type {value.get_block_type_slug()} does not fit here; choose one of: {wanted}"
             )
@@ -48,7 +57,7 @@ Broadcast = Annotated[str, _titled("Broadcast")]
 Sender = Annotated[
     AnySender,
     _block(GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials),
-    _titled("Sender"),
+    _titled("Sender", saved_block=True),
 ]
 AudioSource = Annotated[str, _titled("Audio")]
 Contacts = Annotated[list[Contact], _titled("Contact cards")]
@@ -56,8 +65,12 @@ Recipients = Annotated[
     Annotated[str, Field(title="A file")] | Annotated[list[str | Recipient], Field(title="Typed in")],
     _titled("Recipients"),
 ]
-Storage = Annotated[Annotated[S3Bucket, Field(title="S3 bucket")] | None, _block(S3Bucket), _titled("Storage")]
-LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _block(Ledger), _titled("Ledger")]
+Storage = Annotated[
+    Annotated[S3Bucket, Field(title="S3 bucket")] | None, _block(S3Bucket), _titled("Storage", saved_block=True)
+]
+LedgerBlock = Annotated[
+    Annotated[Ledger, Field(title="Saved ledger")] | None, _block(Ledger), _titled("Ledger", saved_block=True)
+]
 Voice = Annotated[bool, _titled("Voice note")]
 Convert = Annotated[bool, _titled("Let the service convert")]
 InFlight = Annotated[int, _titled("Requests at once", ge=0, le=64)]

@@ -1,9 +1,9 @@
 """The two flows that send one message to one recipient, as people press Run in the Prefect UI."""
 
-from prefect import flow
 from prefect.runtime import flow_run
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import form
+from prefect_whatsapp.flows.parameters import flow
 from prefect_whatsapp.models import Receipt, Recipient, mask
 from prefect_whatsapp.tasks import asend_audio, asend_contacts
 from prefect_whatsapp.tasks.content import AudioContent
