@@ -21,7 +21,7 @@ from prefect_whatsapp.flows.parameters import CheckedFlow
 from prefect_whatsapp.models.errors import InputError
 from refusal_runner import NUMBER, PASSWORD, REFUSED, TOKEN
 
-CANARIES = [NUMBER[1:], TOKEN[:12], TOKEN[-10:], PASSWORD]
+CANARIES = [NUMBER[1:], TOKEN[:10], TOKEN[-10:], PASSWORD]
 FLOWS = [broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message]
 GIVEN = {"broadcast": "b", "sender": GraphCredentials(), "audio": "a.mp3"}
 

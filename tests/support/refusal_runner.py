@@ -18,7 +18,7 @@ from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
 from pydantic import SecretStr
 
 NUMBER = "+19875550104"
-TOKEN = "EAACANARYheadCANARYtail"
+TOKEN = "CANARYhead.CANARYtail"
 PASSWORD = "CANARYpassword"
 
 # One refusal each; everything else of the run is as a person would fill it in, numbers included.
