@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ..media import VoiceSettings
 from .sender import Sender
 
 
@@ -29,6 +30,10 @@ class GatewaySender(Sender):
         if self.min_seconds_between > self.max_seconds_between:
             raise ValueError("min_seconds_between is more than max_seconds_between")
         return self
+
+    def voice_settings(self) -> VoiceSettings:
+        """As phones record: a gateway hands the bytes to them as they are, and some iPhones refuse other notes."""
+        return VoiceSettings.as_phones_record()
 
     @property
     def random_spacing(self) -> tuple[float, float] | None:

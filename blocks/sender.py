@@ -9,6 +9,7 @@ import httpx
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator
 
+from ..media import VoiceSettings
 from ..models.errors import InputError
 from ..providers.dialect import AccountStatus, Dialect
 from ..providers.transport import AsyncClient, Client
@@ -96,6 +97,10 @@ class Sender(Referable, CredentialsBlock):
     def random_spacing(self) -> tuple[float, float] | None:
         """Least and most seconds between two sends; None where an even pace is right."""
         return None
+
+    def voice_settings(self) -> VoiceSettings:
+        """How a voice note for this service is made."""
+        return VoiceSettings()
 
     def link_life(self) -> int:
         """How long a signed link to audio lives, in seconds, where the service loads audio by link."""

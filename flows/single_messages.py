@@ -48,7 +48,7 @@ async def send_audio_message(
     message = AudioContent(audio, sender, storage, voice=voice, convert=convert)
     async with (ledger or Ledger()).open() as store:
         await message.load(store, sender.dialect())
-        ready = await message.brought(store)
+        ready = await message.ensure_uploaded(store)
     return await asend_audio(ready, recipient, sender, voice=voice, convert=convert)
 
 

@@ -2,18 +2,21 @@
 
 from .ffmpeg import ffmpeg_executable, ffmpeg_version
 from .formats import container_of, filename_for
-from .inspect import PLAY_BUTTON_BYTES, VOICE_MAX_BYTES, inspect_audio, voice_warnings
+from .inspect import inspect_audio, voice_warnings
+from .limits import LONGEST_SECONDS, MAX_AUDIO_BYTES, MAX_LIST_BYTES, PLAY_BUTTON_BYTES, VOICE_MAX_BYTES
 from .ogg import OggFile, OpusHead, read_ogg
 from .publishing import cache_directory, publish
 from .s3 import LONGEST_LINK_SECONDS, StoredObject, presign, put
-from .sources import MAX_AUDIO_BYTES, Downloaded, download, open_source, open_stream
+from .sources import Downloaded, download, open_source, open_stream
 from .stream import Source
-from .voice import VoiceSettings, make_voice_note
+from .voice import VoiceSettings, is_ready, make_voice_note
 from .waveform import waveform_png
 
 __all__ = [
     "LONGEST_LINK_SECONDS",
+    "LONGEST_SECONDS",
     "MAX_AUDIO_BYTES",
+    "MAX_LIST_BYTES",
     "PLAY_BUTTON_BYTES",
     "VOICE_MAX_BYTES",
     "Downloaded",
@@ -29,6 +32,7 @@ __all__ = [
     "ffmpeg_version",
     "filename_for",
     "inspect_audio",
+    "is_ready",
     "make_voice_note",
     "open_source",
     "open_stream",

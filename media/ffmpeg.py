@@ -102,6 +102,38 @@ def convert(
         .overwrite_output()
         .compile(cmd=ffmpeg_executable())
     )
+    names = {str(given): source, str(made): "the voice note", str(made.parent): ""}
+    _run(command, source=source, names=names, deadline=deadline, limit=limit)
+
+
+def filter_report(given: Path, audio_filter: str, *, source: str, deadline: float, limit: float) -> str:
+    """Run one audio filter over a file and return what it reports at its end, such as the summary of `ebur128`.
+
+    Args:
+        given: The input.
+        audio_filter: As `-af` takes it.
+        source: What a message calls the audio.
+        deadline: `time.monotonic()` at which ffmpeg is killed.
+        limit: The seconds that a message names as the limit.
+
+    Raises:
+        AudioError: As for `convert`.
+
+    Source: https://ffmpeg.org/ffmpeg-filters.html#ebur128-1
+    """
+    import ffmpeg
+
+    command = (
+        ffmpeg.input(str(given), protocol_whitelist="file")
+        .output("-", af=audio_filter, f="null")
+        .global_args("-v", "info", "-nostats", "-nostdin", "-hide_banner")
+        .compile(cmd=ffmpeg_executable())
+    )
+    return _run(command, source=source, names={str(given): source}, deadline=deadline, limit=limit)
+
+
+def _run(command: list[str], *, source: str, names: Mapping[str, str], deadline: float, limit: float) -> str:
+    """Run ffmpeg and return its last words."""
     with tempfile.TemporaryFile() as said:
         # A file and not a pipe: a damaged input makes ffmpeg say megabytes.
         with subprocess.Popen(  # noqa: S603 (an argument list, no shell)
@@ -116,10 +148,11 @@ def convert(
                 ) from None
             finally:
                 process.kill()
-        if status:
-            said.seek(max(0, said.seek(0, 2) - _TAIL_BYTES))
-            words = _tail(said.read(), {str(given): source, str(made): "the voice note", str(made.parent): ""})
-            raise AudioError(f"ffmpeg can't convert {source} (exit status {status}): {words}")
+        said.seek(max(0, said.seek(0, 2) - _TAIL_BYTES))
+        words = said.read()
+    if status:
+        raise AudioError(f"ffmpeg can't convert {source} (exit status {status}): {_tail(words, names)}")
+    return words.decode("utf-8", "replace")
 
 
 def _tail(said: bytes, names: Mapping[str, str]) -> str:

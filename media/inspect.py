@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..models import Audio
 from ..models.errors import AudioError
 from .formats import FORMAT_WHITELIST, MIME_TYPES, container_of, container_of_format, filename_for
+from .limits import ADVISED_VOICE_SECONDS, PLAY_BUTTON_BYTES, VOICE_MAX_BYTES
 from .mp3 import frame_bytes, id3_bytes, states_length
 from .ogg import OggFile, read_ogg
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
-
-VOICE_MAX_BYTES = 16_000_000  # 16 MB at Meta; whether it counts 16,000,000 or 16,777,216 is not stated
-PLAY_BUTTON_BYTES = 512_000  # 512 KB likewise
-ADVISED_VOICE_SECONDS = 120.0
 
 _OPEN_OPTIONS = {"format_whitelist": FORMAT_WHITELIST, "protocol_whitelist": "file"}
 
@@ -75,7 +72,7 @@ def inspect_audio(path: Path, *, source: str, etag: str = "") -> Audio:
     if ogg and ogg.head and sound.codec == "opus":
         voice_ready = not ogg.problems and size <= VOICE_MAX_BYTES
         duration, sample_rate = ogg.duration or duration, ogg.head.sample_rate
-    if _cut_off(sound, stated):
+    if _cut_off(sound, stated) or sound.present > duration * 1.02 + 0.25:  # a header may lie in either direction
         duration = sound.present
     mime_type, _ = MIME_TYPES[container]
     return Audio(

@@ -1,10 +1,11 @@
-"""Walk the pages of an Ogg file: what phones need to be right, and no decoder looks at.
+"""Walk the pages of an Ogg file, and write them: what phones need to be right, and no decoder looks at.
 
 Sources: RFC 3533 (Ogg pages), RFC 7845 (Opus in Ogg), RFC 6716 section 3 (Opus packets).
 """
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -52,6 +53,7 @@ class OggFile:
         vendor: Who wrote the tags.
         comments: The tags, each `NAME=value`.
         packet_codes: Frames a packet as its first byte states: 0 one, 1 and 2 two, 3 any number.
+        configurations: Mode, bandwidth and frame length as the first bytes state them: 9 is SILK, wide band, 20 ms.
         ended: Whether the last page is marked as such; a file that was cut off is not.
         problems: Why it is not a good voice note; empty if it is one.
     """
@@ -64,8 +66,26 @@ class OggFile:
     vendor: str
     comments: tuple[str, ...]
     packet_codes: frozenset[int]
+    configurations: frozenset[int]
     ended: bool
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpusStream:
+    """An Opus stream taken out of its Ogg pages.
+
+    Attributes:
+        head: The `OpusHead` packet.
+        packets: The audio packets, in order.
+        granule: Samples at 48 kHz, pre-skip included, at the end of the sound.
+        serial: The logical stream's number.
+    """
+
+    head: bytes
+    packets: tuple[bytes, ...]
+    granule: int
+    serial: int
 
 
 def crc(page: bytes) -> int:
@@ -103,21 +123,73 @@ def read_ogg(file: IO[bytes]) -> OggFile:
         What is in it, with each reason why it is not a good voice note.
     """
     walk = _Walk()
-    while header := file.read(_HEADER.size):
-        if len(header) < _HEADER.size or not header.startswith(b"OggS"):
-            walk.problem("there are bytes that are no Ogg page")
-            break
-        lacing = file.read(header[26])
-        body = file.read(sum(lacing))
-        if len(lacing) < header[26] or len(body) < sum(lacing):
-            walk.problem("the last page is cut off")
-            break
-        walk.page(header, lacing, body)
+    walk.through(file)
     return walk.result()
+
+
+def read_opus(file: IO[bytes]) -> OpusStream:
+    """Take a good voice note apart into its packets.
+
+    Args:
+        file: Binary, at its beginning: one Opus stream in OGG without a problem.
+
+    Raises:
+        ValueError: It is none.
+    """
+    packets: list[bytes] = []
+    walk = _Walk(keep=packets.append)
+    walk.through(file)
+    if walk.result().problems:
+        raise ValueError("not one good Opus stream in Ogg")
+    return OpusStream(walk.headers[0], tuple(packets), walk.granule, walk.serials[0])
+
+
+def write_opus(stream: OpusStream, *, vendor: str) -> bytes:
+    """Write an Opus stream as an Ogg file, with tags that hold the vendor alone.
+
+    Args:
+        stream: Its packets may hold any number of frames; granules are counted from them anew.
+        vendor: Who is said to have encoded it.
+
+    Returns:
+        The file: the two header pages, then pages of at most a second.
+
+    Source: RFC 7845, sections 3 to 5.
+    """
+    tags = b"OpusTags" + struct.pack("<I", len(vendor.encode())) + vendor.encode() + struct.pack("<I", 0)
+    pages = [_page(_FIRST, 0, stream.serial, 0, [stream.head]), _page(0, 0, stream.serial, 1, [tags])]
+    held: list[bytes] = []
+    samples = granule = segments = 0
+
+    def flush(*, last: bool) -> None:
+        # The last granule may lie before the end of the last packet: what follows it is padding that is not played.
+        at = stream.granule if last else granule
+        pages.append(_page(_LAST if last else 0, at, stream.serial, len(pages), held))
+        held.clear()
+
+    for packet in stream.packets:
+        needed = len(packet) // 255 + 1
+        if held and (samples >= OPUS_RATE or segments + needed > 255):
+            flush(last=False)
+            samples = segments = 0
+        held.append(packet)
+        samples += packet_samples(packet)
+        granule += packet_samples(packet)
+        segments += needed
+    flush(last=True)
+    return b"".join(pages)
+
+
+def _page(flags: int, granule: int, serial: int, sequence: int, packets: list[bytes]) -> bytes:
+    lacing = b"".join(b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets)
+    head = _HEADER.pack(b"OggS", 0, flags, granule, serial, sequence, 0, len(lacing))
+    page = head + lacing + b"".join(packets)
+    return page[:22] + crc(page).to_bytes(4, "little") + page[26:]
 
 
 @dataclass
 class _Walk:
+    keep: Callable[[bytes], object] | None = None
     serials: list[int] = field(default_factory=list)
     firsts: int = 0
     ended: bool = False
@@ -126,6 +198,7 @@ class _Walk:
     samples: int = 0
     packets: int = 0
     codes: set[int] = field(default_factory=set)
+    configurations: set[int] = field(default_factory=set)
     open_packet: bytearray = field(default_factory=bytearray)
     headers: list[bytes] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -133,6 +206,18 @@ class _Walk:
     def problem(self, words: str) -> None:
         if words not in self.problems:
             self.problems.append(words)
+
+    def through(self, file: IO[bytes]) -> None:
+        while header := file.read(_HEADER.size):
+            if len(header) < _HEADER.size or not header.startswith(b"OggS"):
+                self.problem("there are bytes that are no Ogg page")
+                break
+            lacing = file.read(header[26])
+            body = file.read(sum(lacing))
+            if len(lacing) < header[26] or len(body) < sum(lacing):
+                self.problem("the last page is cut off")
+                break
+            self.page(header, lacing, body)
 
     @property
     def opus(self) -> bool:
@@ -178,6 +263,8 @@ class _Walk:
             self.headers.append(packet)
             return
         self.packets += 1
+        if self.keep:
+            self.keep(packet)
         if self.opus:
             samples = packet_samples(packet)
             self.samples += samples
@@ -187,6 +274,7 @@ class _Walk:
                 self.problem("a packet is stereo")
             if packet:
                 self.codes.add(packet[0] & 3)
+                self.configurations.add(packet[0] >> 3)
 
     def result(self) -> OggFile:
         first = self.headers[0] if self.headers else b""
@@ -203,6 +291,7 @@ class _Walk:
             vendor=vendor,
             comments=comments,
             packet_codes=frozenset(self.codes),
+            configurations=frozenset(self.configurations),
             ended=self.ended,
             problems=tuple(self.problems),
         )

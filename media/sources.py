@@ -19,13 +19,13 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ..models.errors import SourceError
+from .limits import MAX_AUDIO_BYTES
 from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
 
 if TYPE_CHECKING:
     from prefect.filesystems import ReadableFileSystem
     from prefect_aws import S3Bucket
 
-MAX_AUDIO_BYTES = 256_000_000  # an hour of stereo WAV is 635 MB; the largest voice note that fits is 2 h 13 min
 _SPOOL_BYTES = 8_000_000
 
 

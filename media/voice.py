@@ -2,7 +2,8 @@
 
 Two passes, through WAV: on the live Cloud API that cured notes which one pass left undownloadable (error 131053), and
 the second pass then sees plain samples that start at zero. Sample rate, frame length and bitrate are settings, because
-the field disagrees on what phones from Apple want.
+the field disagrees on what phones from Apple want. `VoiceSettings.as_phones_record()` is the note that meets all reports of
+2026 at once; gateways hand our bytes to phones as they are, so it is theirs.
 
 Sources: https://developers.facebook.com/docs/whatsapp/cloud-api/messages/audio-messages#voice-messages,
 https://ffmpeg.org/ffmpeg-codecs.html#libopus-1
@@ -13,8 +14,9 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,13 +24,20 @@ from ..models import Audio
 from ..models.errors import AudioError
 from .ffmpeg import convert, ffmpeg_executable, ffmpeg_version
 from .formats import FORMAT_WHITELIST, filename_for
-from .inspect import PLAY_BUTTON_BYTES, VOICE_MAX_BYTES, inspect_audio, voice_warnings
+from .inspect import inspect_audio, voice_warnings
+from .limits import LONGEST_SECONDS, PLAY_BUTTON_BYTES, VOICE_MAX_BYTES
+from .loudness import AIM_LUFS, measure_loudness
+from .ogg import read_ogg, read_opus, write_opus
+from .opus_packets import merge_frames
 
-_RECIPE = 1  # in the cache key: raise it when the command below changes
+_RECIPE = 2  # in the cache key: raise it when the command below changes
 _SHORTEST_SECONDS = 0.05
 _SAFE = 0.97  # of a size limit, when a bitrate is chosen by proportion
 _STEP = 1000  # bit/s
 _LEAST_SHARE = 0.5  # variable bitrate stays above this share of the nominal for speech; silence can go below
+_PHONE_VENDOR = "WhatsApp"
+_WIDE_BAND_20_MS = {9, 23}  # SILK, and CELT where libopus hears music: RFC 6716 table 2
+_SOUND = {"bitrate", "sample_rate", "frame_duration", "frames_per_packet", "application", "loudness"}
 
 
 class VoiceSettings(BaseModel):
@@ -39,7 +48,11 @@ class VoiceSettings(BaseModel):
         min_bitrate: The lowest bit/s to which it goes to stay within a size; below 16,000 speech suffers.
         sample_rate: Hz that the encoder is given and that the note's header states.
         frame_duration: Milliseconds a frame. 60 gives three 20 ms frames a packet at 24 and 48 kHz, as phones record.
+        frames_per_packet: Frames that share an Opus packet. 3 needs frames of 20 ms and writes the file anew, with the
+            vendor that phones write.
         application: libopus's tuning.
+        loudness: LUFS that one constant gain aims at, as far as the peak allows (−1 dBTP); None leaves the recording
+            as loud as it is.
         play_button_bytes: The size to stay within if a speech-worthy bitrate allows; larger notes show a download icon.
         max_bytes: The size above which a note is refused.
         time_limit_seconds: Seconds after which ffmpeg is ended.
@@ -51,7 +64,9 @@ class VoiceSettings(BaseModel):
     min_bitrate: int = Field(default=16_000, ge=6_000, le=256_000)
     sample_rate: Literal[8000, 12000, 16000, 24000, 48000] = 48000
     frame_duration: Literal[20, 40, 60] = 20
+    frames_per_packet: Literal[1, 3] = 1
     application: Literal["voip", "audio"] = "voip"
+    loudness: float | None = Field(default=AIM_LUFS, ge=-40, le=-10)
     play_button_bytes: int = Field(default=PLAY_BUTTON_BYTES, gt=0)
     max_bytes: int = Field(default=VOICE_MAX_BYTES, gt=0)
     time_limit_seconds: float = Field(default=300.0, gt=0)
@@ -60,7 +75,27 @@ class VoiceSettings(BaseModel):
     def _bitrates_in_order(self) -> Self:
         if self.min_bitrate > self.bitrate:
             raise ValueError(f"min_bitrate {self.min_bitrate:,} is above bitrate {self.bitrate:,}")
+        if self.frames_per_packet == 3 and self.frame_duration != 20:
+            raise ValueError(f"frames_per_packet 3 needs frames of 20 ms, not {self.frame_duration}")
         return self
+
+    @classmethod
+    def as_phones_record(cls, **changes: Any) -> Self:
+        """Settings of a note like those that phones record: mono at 16 kHz, three 20 ms frames in each packet.
+
+        Args:
+            **changes: Other fields.
+
+        Example:
+            >>> VoiceSettings.as_phones_record(loudness=None).sample_rate
+            16000
+        """
+        return cls(**{"sample_rate": 16000, "frame_duration": 20, "frames_per_packet": 3, **changes})
+
+    def sound(self) -> str:
+        """Write what was chosen and changes the sound; limits and defaults, which an update may change, are left out."""
+        chosen = self.model_dump(include=_SOUND, exclude_defaults=True)
+        return json.dumps(chosen, sort_keys=True)
 
 
 def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | None = None) -> Audio:
@@ -79,10 +114,15 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
         AudioError: ffmpeg refused it or ran out of time, the result is empty, or it is over `max_bytes` at any bitrate.
     """
     settings = settings or VoiceSettings()
-    if audio.voice_ready:
+    if is_ready(audio, settings):
         return audio
-    if audio.duration * settings.min_bitrate / 8 * _LEAST_SHARE > settings.max_bytes:
+    if (
+        audio.duration > LONGEST_SECONDS
+        or audio.duration * settings.min_bitrate / 8 * _LEAST_SHARE > settings.max_bytes
+    ):
         raise AudioError(_too_large(audio, settings))
+    if audio.duration > LONGEST_SECONDS:
+        raise AudioError(_too_long(audio))
     directory.mkdir(parents=True, exist_ok=True)
     kept = directory / f"{_cache_key(audio, settings)}.ogg"
     if kept.is_file():
@@ -101,6 +141,21 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
             )
         os.replace(made, kept)
     return _as_note(audio, note.model_copy(update={"path": kept}), settings, transcoded=True)
+
+
+def is_ready(audio: Audio, settings: VoiceSettings) -> bool:
+    """Tell whether audio is a voice note of this form already.
+
+    With three frames a packet, only a note whose packets are all like those of a phone passes; with one, any good note.
+    """
+    if not audio.voice_ready or settings.frames_per_packet == 1:
+        return audio.voice_ready
+    try:
+        with audio.path.open("rb") as file:
+            walked = read_ogg(file)
+    except OSError:  # kept by the service alone
+        return True
+    return walked.packet_codes == {3} and walked.configurations <= _WIDE_BAND_20_MS
 
 
 def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
@@ -123,10 +178,20 @@ def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
             "ac": 1,
             "ar": settings.sample_rate,
             "c:a": "pcm_s16le",
+            # Headers lie: a small file can decode to days of samples.
+            "t": LONGEST_SECONDS + 1,
+            "fs": (LONGEST_SECONDS + 2) * settings.sample_rate * 2,
         },
     )
+    if wav.stat().st_size > LONGEST_SECONDS * settings.sample_rate * 2 + 4096:
+        raise AudioError(_too_long(audio))
     if wav.stat().st_size < _SHORTEST_SECONDS * settings.sample_rate * 2:
         raise AudioError(f"{audio.source} holds no sound, or none that can be decoded: look at the file.")
+
+    gain = 0.0
+    if settings.loudness is not None:
+        measured = measure_loudness(wav, source=audio.source, deadline=deadline, limit=limit)
+        gain = measured.gain(settings.loudness)
 
     def encoded(bitrate: int) -> Path:
         made = work / f"{bitrate}.ogg"
@@ -138,8 +203,10 @@ def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
                 deadline=deadline,
                 limit=limit,
                 input_options={},
-                output_options=_opus_options(settings, bitrate),
+                output_options=_opus_options(settings, bitrate, gain),
             )
+            if settings.frames_per_packet > 1:
+                _repacketize(made, settings.frames_per_packet)
         return made
 
     best = encoded(settings.bitrate)
@@ -157,8 +224,16 @@ def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
     raise AudioError(_too_large(audio, settings))
 
 
-def _opus_options(settings: VoiceSettings, bitrate: int) -> dict[str, str | int | None]:
+def _repacketize(made: Path, frames: int) -> None:
+    with made.open("rb") as file:
+        stream = read_opus(file)
+    merged = replace(stream, packets=tuple(merge_frames(stream.packets, frames)))
+    made.write_bytes(write_opus(merged, vendor=_PHONE_VENDOR))
+
+
+def _opus_options(settings: VoiceSettings, bitrate: int, gain: float) -> dict[str, str | int | None]:
     return {
+        **({"af": f"volume={gain:.1f}dB:precision=float"} if gain else {}),
         "map_metadata": -1,
         "ac": 1,
         "ar": settings.sample_rate,
@@ -200,3 +275,7 @@ def _too_large(audio: Audio, settings: VoiceSettings) -> str:
         f"{audio.source} lasts {audio.duration / 60:.0f} minutes: even at {settings.min_bitrate / 1000:g} kbit/s the "
         f"voice note is over {settings.max_bytes / 1e6:g} MB; cut it into parts."
     )
+
+
+def _too_long(audio: Audio) -> str:
+    return f"{audio.source} holds more than {LONGEST_SECONDS / 3600:.1f} hours of sound: cut it into parts."

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# 16 MB at Meta for every audio type; whether it counts 16,000,000 or 16,777,216 is not stated, and the smaller is safe.
+MAX_AUDIO_MESSAGE_BYTES = 16_000_000
+
 
 class Audio(BaseModel):
     """One audio file that was fetched and looked into.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
 
-from ..models.audio import Audio
+from ..models.audio import MAX_AUDIO_MESSAGE_BYTES, Audio
 from ..models.contact import Contact
 from ..models.errors import VERDICT_ERRORS, ErrorKind, OutcomeUnknownError, UnsupportedError, Verdict
 from ..models.receipt import Receipt
@@ -82,7 +82,7 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     carries_audio: ClassVar[AudioForm]
-    max_audio_bytes: ClassVar[int] = 16 * 1024 * 1024
+    max_audio_bytes: ClassVar[int] = MAX_AUDIO_MESSAGE_BYTES
     media_id_days: ClassVar[int] = 0
     pair_limit: ClassVar[tuple[int, float] | None] = None
 

@@ -4,7 +4,9 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-MAX_BYTES = 16 * 1024 * 1024
+from ..models.audio import MAX_AUDIO_MESSAGE_BYTES
+
+MAX_BYTES = MAX_AUDIO_MESSAGE_BYTES
 _CRC_UP_TO = 1024 * 1024
 
 

@@ -13,12 +13,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect_aws import S3Bucket
 
 from ..blocks.sender import Sender
-from ..media import VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
+from ..media import MAX_AUDIO_BYTES, VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
 from ..sending.pair_pace import pair_wait
 from .attachments import attachment
-
-MAX_SOURCE_BYTES = 200 * 1024 * 1024
 
 
 def send_run_name(kind: str) -> Any:
@@ -44,7 +42,7 @@ def _fetch(source: str, storage: S3Bucket | None, directory: str | Path, max_byt
 
 @task(name="fetch-audio", cache_policy=NO_CACHE, persist_result=False)
 def fetch_audio(
-    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_SOURCE_BYTES
+    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_AUDIO_BYTES
 ) -> Audio:
     """Fetch an audio file and look into it.
 
@@ -71,23 +69,32 @@ def fetch_audio(
 
 @task(name="fetch-audio", cache_policy=NO_CACHE, persist_result=False)
 async def afetch_audio(
-    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_SOURCE_BYTES
+    source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_AUDIO_BYTES
 ) -> Audio:
     """Fetch an audio file and look into it; as `fetch_audio`, without blocking the loop."""
     return await asyncio.to_thread(_fetch, source, storage, directory, max_bytes)
 
 
-def _prepare(audio: Audio, settings: VoiceSettings | None, directory: str | Path) -> Audio:
-    return make_voice_note(audio, directory=Path(directory or cache_directory()), settings=settings or VoiceSettings())
+def _prepare(audio: Audio, settings: VoiceSettings | None, sender: Sender | None, directory: str | Path) -> Audio:
+    settings = settings or (sender.voice_settings() if sender else VoiceSettings())
+    return make_voice_note(audio, directory=Path(directory or cache_directory()), settings=settings)
 
 
 @task(name="prepare-voice", cache_policy=NO_CACHE, persist_result=False)
-def prepare_voice(audio: Audio, settings: VoiceSettings | None = None, *, directory: str | Path = "") -> Audio:
+def prepare_voice(
+    audio: Audio,
+    settings: VoiceSettings | None = None,
+    *,
+    sender: Sender | None = None,
+    directory: str | Path = "",
+) -> Audio:
     """Make a WhatsApp voice note: one mono Opus stream in OGG, no picture, no tags, the same bytes for the same input.
 
     Args:
         audio: From `fetch_audio`; a good voice note is returned as it is.
-        settings: Bitrate, sample rate, frame length and time limit.
+        settings: Bitrate, sample rate, frames, loudness and time limit; None for what suits `sender`.
+        sender: The account it is for: a gateway hands the note to phones as it is, so for one it is made like the notes
+            that phones record. Without it, the note is the one for Graph.
         directory: Where the note is kept and found again; empty for the cache under `PREFECT_HOME`.
 
     Returns:
@@ -98,16 +105,22 @@ def prepare_voice(audio: Audio, settings: VoiceSettings | None = None, *, direct
 
     Example:
         ```python
-        note = prepare_voice(fetch_audio("weekly.mp3"))
+        note = prepare_voice(fetch_audio("weekly.mp3"), sender=WahaCredentials.load("office"))
         ```
     """
-    return _prepare(audio, settings, directory)
+    return _prepare(audio, settings, sender, directory)
 
 
 @task(name="prepare-voice", cache_policy=NO_CACHE, persist_result=False)
-async def aprepare_voice(audio: Audio, settings: VoiceSettings | None = None, *, directory: str | Path = "") -> Audio:
+async def aprepare_voice(
+    audio: Audio,
+    settings: VoiceSettings | None = None,
+    *,
+    sender: Sender | None = None,
+    directory: str | Path = "",
+) -> Audio:
     """Make a WhatsApp voice note; as `prepare_voice`, without blocking the loop."""
-    return await asyncio.to_thread(_prepare, audio, settings, directory)
+    return await asyncio.to_thread(_prepare, audio, settings, sender, directory)
 
 
 @task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)

@@ -10,7 +10,7 @@ from prefect_aws import S3Bucket
 
 from ..blocks.sender import Sender
 from ..ledger import LedgerStore
-from ..media import VoiceSettings
+from ..media import PLAY_BUTTON_BYTES, VoiceSettings, is_ready
 from ..models import Audio, Contact, Receipt, Recipient
 from ..models.errors import InputError
 from ..providers.dialect import Dialect
@@ -22,8 +22,6 @@ from .attachments import attachment
 
 # A media id is given up this long before the service forgets it, so that a long broadcast doesn't lose it on the way.
 MEDIA_ID_MARGIN_SECONDS = 2 * 86_400.0
-# Meta says 512 KB and not which; the smaller reading is safe.
-PLAY_BUTTON_BYTES = 512_000
 
 
 class AudioContent(Content):
@@ -35,7 +33,7 @@ class AudioContent(Content):
         storage: Where keys are looked up, and where services that load by link find the file.
         voice: False sends basic audio.
         convert: Whether the service is to transcode it.
-        settings: How a voice note is made.
+        settings: How a voice note is made; None for what suits the sender.
     """
 
     kind = "audio"
@@ -51,7 +49,7 @@ class AudioContent(Content):
         settings: VoiceSettings | None = None,
     ) -> None:
         self._source, self._sender, self._storage = source, sender, storage
-        self._voice, self._convert, self._settings = voice, convert, settings or VoiceSettings()
+        self._voice, self._convert, self._settings = voice, convert, settings or sender.voice_settings()
         self.audio: Audio | None = None
         self._media_id = ""
 
@@ -60,7 +58,7 @@ class AudioContent(Content):
         if not self._source.strip():
             raise InputError("audio is empty: give s3://bucket/key, a key in storage, an https link or a path")
         audio = await afetch_audio(self._source, self._storage)
-        way = "convert" if self._convert else self._settings.model_dump_json() if self._voice else "basic"
+        way = "convert" if self._convert else f"voice {self._settings.sound()}" if self._voice else "basic"
         self.digest = hashlib.sha256(f"{audio.sha256}|{way}".encode()).hexdigest()
         self.label = f"{audio.source} ({'voice note' if self._voice else 'basic audio'}, {audio.sha256[:12]})"
         self._media_id = await self._known_media_id(store, dialect)
@@ -88,7 +86,7 @@ class AudioContent(Content):
 
     async def bring(self, store: LedgerStore) -> Build:
         """Bring it to the service, then build each message around the one attachment."""
-        dialect, ready = self._sender.dialect(), await self.brought(store)
+        dialect, ready = self._sender.dialect(), await self.ensure_uploaded(store)
         message = await asyncio.to_thread(attachment, ready, dialect, voice=self._voice, convert=self._convert)
 
         def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
@@ -96,7 +94,7 @@ class AudioContent(Content):
 
         return build
 
-    async def brought(self, store: LedgerStore) -> Audio:
+    async def ensure_uploaded(self, store: LedgerStore) -> Audio:
         """Upload once for this content and account, whoever else wants to at the same time.
 
         Returns:
@@ -133,7 +131,9 @@ class AudioContent(Content):
 
     async def _prepared(self, audio: Audio, dialect: Dialect) -> Audio:
         """A voice note of it, unless it may go as it is."""
-        if self._convert or audio.voice_ready or (not self._voice and dialect.accepts_unconverted(audio)):
+        if self._convert or (not self._voice and (audio.voice_ready or dialect.accepts_unconverted(audio))):
+            return audio
+        if is_ready(audio, self._settings):
             return audio
         note = await aprepare_voice(audio, self._settings)
         self.transcodes += note.transcoded
