@@ -1,13 +1,15 @@
 """The block that says where the ledger is."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, HttpUrl, SecretStr
 
-from ..ledger import LedgerStore
 from .reference import Referable
 from .sender import DOCUMENTATION_URL, LOGO_URL
+
+if TYPE_CHECKING:  # the database drivers take a third of a second to import; a form needs none
+    from ..ledger import LedgerStore
 
 
 class Ledger(Referable):
@@ -44,7 +46,7 @@ class Ledger(Referable):
         description="How long to wait for a database that is down or full before the broadcast stops.",
     )
 
-    def open(self) -> AbstractAsyncContextManager[LedgerStore]:
+    def open(self) -> "AbstractAsyncContextManager[LedgerStore]":
         """Open the ledger for one event loop.
 
         Returns:
@@ -53,4 +55,6 @@ class Ledger(Referable):
         Raises:
             LedgerError: The database can't be reached or was written by a newer version.
         """
+        from ..ledger import LedgerStore
+
         return LedgerStore.open(self.url.get_secret_value(), patience_seconds=self.patience_seconds)

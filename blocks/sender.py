@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
@@ -12,9 +12,11 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_v
 from ..media import VoiceSettings
 from ..models.errors import InputError
 from ..providers.dialect import AccountStatus, Dialect
-from ..providers.transport import AsyncClient, Client
 from ..providers.webhooks import WebhookDialect
 from .reference import Referable
+
+if TYPE_CHECKING:  # aiohttp is imported with the first client
+    from ..providers.transport import AsyncClient, Client
 
 DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/prefect-whatsapp/prefect-whatsapp#readme")
 # Prefect's client takes http(s) addresses only, so a picture inside the package can't be named here.
@@ -108,7 +110,7 @@ class Sender(Referable, CredentialsBlock):
 
     def get_client(
         self, *, connections: int = 16, transport: httpx.BaseTransport | None = None
-    ) -> AbstractContextManager[Client]:
+    ) -> "AbstractContextManager[Client]":
         """Open a sync client of this account.
 
         Args:
@@ -122,7 +124,7 @@ class Sender(Referable, CredentialsBlock):
 
     def get_async_client(
         self, *, connections: int = 16, transport: httpx.AsyncBaseTransport | None = None
-    ) -> AbstractAsyncContextManager[AsyncClient]:
+    ) -> "AbstractAsyncContextManager[AsyncClient]":
         """Open an async client of this account; arguments as for `get_client`.
 
         Returns:
@@ -131,7 +133,9 @@ class Sender(Referable, CredentialsBlock):
         return self._async_client(connections, transport)
 
     @contextmanager
-    def _client(self, connections: int, transport: httpx.BaseTransport | None) -> Iterator[Client]:
+    def _client(self, connections: int, transport: httpx.BaseTransport | None) -> "Iterator[Client]":
+        from ..providers.transport import Client
+
         with Client(
             self.dialect(), connections=connections, timeout=self.answer_timeout_seconds, transport=transport
         ) as client:
@@ -140,7 +144,9 @@ class Sender(Referable, CredentialsBlock):
     @asynccontextmanager
     async def _async_client(
         self, connections: int, transport: httpx.AsyncBaseTransport | None
-    ) -> AsyncIterator[AsyncClient]:
+    ) -> "AsyncIterator[AsyncClient]":
+        from ..providers.transport import AsyncClient
+
         async with AsyncClient(
             self.dialect(), connections=connections, timeout=self.answer_timeout_seconds, transport=transport
         ) as client:

@@ -1,19 +1,23 @@
 """The recipient list of a broadcast, wherever it is, read in chunks; and what it came to."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import phonenumbers
-from prefect_aws import S3Bucket
 
 from ..media import open_stream
 from ..models import Recipient
 from ..models.errors import RecipientListError
 from .reader import ListChunk, read_recipients, recipients_of
+
+if TYPE_CHECKING:  # two thirds of a second to import, which a run without S3 saves
+    from prefect_aws import S3Bucket
 
 _CALLING_CODES = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 

@@ -3,20 +3,24 @@
 None has Prefect's cache or retries: neither can tell a message that was refused from one whose answer was lost.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect_aws import S3Bucket
 
 from ..blocks.sender import Sender
 from ..media import MAX_AUDIO_BYTES, VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
 from ..sending.pair_pace import pair_wait
 from .attachments import attachment
+
+if TYPE_CHECKING:  # two thirds of a second to import, which a run without S3 saves
+    from prefect_aws import S3Bucket
 
 
 def send_run_name(kind: str) -> Any:
