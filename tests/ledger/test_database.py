@@ -133,3 +133,12 @@ async def test_cancelling_ends_the_patience(tmp_path: Path) -> None:
         async with asyncio.timeout(0.2):
             await database.patiently("be reached", never)
     await database.close()
+
+
+def test_within_prefects_test_harness_the_embedded_ledger_is_the_harness_own(tmp_path: Path) -> None:
+    """It leaves PREFECT_HOME as it is: a test would write the real ledger, and the second run of it send nothing."""
+    database = tmp_path / "harness" / "prefect-test.db"
+    from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
+
+    with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
+        assert read_address("").path == database.parent / "prefect-whatsapp" / "ledger.db"
