@@ -19,13 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from prefect_whatsapp.cli.prefect_server import start_prefect_server
+from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS, start_prefect_server
 from prefect_whatsapp.sandbox.processes import QUIET, Process, ServiceError, free_port, start_process
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
 from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+AUTOMATIONS = Path(__file__).resolve().parent / "automations"
 PREFERRED_PORTS = {"prefect": 4200, "sandbox": 8090, "s3": 5000}
 PREFECT = [sys.executable, "-m", "prefect"]
 POOL, BUCKET = "whatsapp", "broadcasts"
@@ -72,6 +73,7 @@ def up(state: Path, *, recipients: int = 200, ports: Mapping[str, int] = PREFERR
         _run([sys.executable, __file__, "fill", "--state", str(state), "--with", *fill], environment)
         _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
         _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
+        _run([sys.executable, str(AUTOMATIONS / "apply.py"), "--walk-away"], environment)
         started["worker"] = _worker(state, environment)
     except BaseException:
         for process in reversed(started.values()):
@@ -148,6 +150,7 @@ def _worker(state: Path, environment: Mapping[str, str]) -> Process:
             "PREFECT_WORKER_WEBSERVER_PORT": str(port),
             "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": SERVER_SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"],
         },
     )
 

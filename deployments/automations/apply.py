@@ -1,11 +1,13 @@
 """Create or update the automations of YAML files: `python deployments/automations/apply.py FILE …`.
 
-Prefect's own `prefect automation create --from-file` wants the ids of deployments and blocks. Here an action names them,
-`deployment: flow/name` and `block: type-slug/name`, so that a file fits any server.
+Prefect's own `prefect automation create --from-file` wants the ids of deployments and blocks. Here a file names them, so
+that it fits any server: `deployments: [flow/name, …]` for whose flow runs the trigger is, and in an action
+`deployment: flow/name` and `block: type-slug/name`. `--deployment flow/name` takes the place of a file's own list.
 """
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,21 @@ import yaml
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import PrefectClient, get_client
 
+# What makes a broadcast finish by itself, whoever kills its process, its worker or their machine.
+WALK_AWAY = (
+    "crash-when-silent.yaml",
+    "resume-after-crash.yaml",
+    "resume-after-outage.yaml",
+    "needs-attention-after-crashes.yaml",
+)
 
-async def apply(file: Path) -> str:
+
+async def apply(file: Path, deployments: Sequence[str] = ()) -> str:
     """Create the automation of a file, or put it in the place of the one of the same name.
 
     Args:
         file: YAML of one automation.
+        deployments: Whose flow runs it is for, as `flow/name`; none takes those that the file names.
 
     Returns:
         The automation's name.
@@ -28,6 +39,14 @@ async def apply(file: Path) -> str:
     """
     told: dict[str, Any] = yaml.safe_load(await asyncio.to_thread(file.read_text, encoding="utf-8"))
     async with get_client() as client:
+        named = told.pop("deployments", ())
+        if whose := list(deployments or named) if named else ():
+            told["trigger"]["match_related"] = {
+                "prefect.resource.role": "deployment",
+                "prefect.resource.id": [
+                    f"prefect.deployment.{(await client.read_deployment_by_name(name)).id}" for name in whose
+                ],
+            }
         told["actions"] = [await _with_ids(client, action) for action in told["actions"]]
         automation = AutomationCore.model_validate(told)
         known = await client.read_automations_by_name(automation.name)
@@ -48,12 +67,20 @@ async def _with_ids(client: PrefectClient, action: dict[str, Any]) -> dict[str, 
     return action
 
 
-async def _apply_all(files: list[Path]) -> None:
+async def _apply_all(files: list[Path], deployments: list[str]) -> None:
     for file in files:
-        print(f"Applied: {await apply(file)}")
+        print(f"Applied: {await apply(file, deployments)}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path)
-    asyncio.run(_apply_all(parser.parse_args().files))
+    parser.add_argument("files", nargs="*", type=Path, help="YAML of one automation each")
+    parser.add_argument(
+        "--deployment", action="append", default=[], metavar="FLOW/NAME", help="may be given more than once"
+    )
+    parser.add_argument("--walk-away", action="store_true", help=f"apply {', '.join(WALK_AWAY)}")
+    given = parser.parse_args()
+    chosen = [*given.files, *(Path(__file__).with_name(name) for name in WALK_AWAY if given.walk_away)]
+    if not chosen:
+        parser.error("give a file, or --walk-away")
+    asyncio.run(_apply_all(chosen, given.deployment))
