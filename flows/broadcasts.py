@@ -3,6 +3,7 @@
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import form
 from prefect_whatsapp.flows.names import flow_run_name
+from prefect_whatsapp.flows.outage import run_to_its_end
 from prefect_whatsapp.flows.parameters import flow
 from prefect_whatsapp.flows.steps import Broadcast, Settings
 from prefect_whatsapp.models import Report
@@ -97,7 +98,7 @@ async def broadcast_audio(
         shards=shards,
         shard_deployment=shard_deployment,
     )
-    return await Broadcast(settings, AudioContent(audio, sender, storage, voice=voice, convert=convert)).run()
+    return await run_to_its_end(Broadcast(settings, AudioContent(audio, sender, storage, voice=voice, convert=convert)))
 
 
 @flow(name="broadcast-contacts", flow_run_name=flow_run_name)
@@ -171,4 +172,4 @@ async def broadcast_contacts(
         shards=shards,
         shard_deployment=shard_deployment,
     )
-    return await Broadcast(settings, ContactsContent(contacts, sender)).run()
+    return await run_to_its_end(Broadcast(settings, ContactsContent(contacts, sender)))
