@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Failed
 from prefect_whatsapp.ledger import Row
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.sending.event_runs import EngineTaskRuns, EventTaskRuns, ended_run
 from prefect_whatsapp.sending.task_run_events import (
     LIST_LENGTH,
     EndedRun,
@@ -24,7 +25,6 @@ from prefect_whatsapp.sending.task_run_events import (
     new_run_id,
     run_key,
 )
-from prefect_whatsapp.sending.task_runs import EngineTaskRuns, EventTaskRuns, ended_run
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 STATES: list[Callable[[], State[Any] | None]] = [
