@@ -1,0 +1,55 @@
+"""How a broadcast waits for a person: without a process where it can be started anew, so that it outlives the machine."""
+
+from uuid import UUID
+
+from prefect import apause_flow_run, asuspend_flow_run
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.runtime import deployment, flow_run
+
+
+async def wait_for_resume(key: str, *, seconds: int) -> None:
+    """Return once somebody has chosen Resume for this wait, and at once where that has happened before.
+
+    A deployed run is suspended: its process ends here, and Resume starts it anew on any worker, from the top. A run of
+    nobody's deployment keeps its process and looks every few seconds.
+
+    Only Resume counts. A run that was started again for another reason (its machine died while it waited, somebody
+    pressed Retry) waits anew: for Prefect alone a wait is over as soon as it has begun once.
+
+    Args:
+        key: What is waited for: a resume of another key's wait does not end this one.
+        seconds: How long the run may wait; then Prefect lets nobody resume it.
+
+    Raises:
+        prefect.exceptions.Pause: The process is to end here; Prefect's engine takes it.
+    """
+    async with get_client() as client:
+        states = await client.read_flow_run_states(UUID(str(flow_run.id)))
+    if was_resumed(states, key):
+        return
+    waits = sum(state.type is StateType.PAUSED for state in states)
+    if deployment.id and not flow_run.parent_flow_run_id:
+        await asuspend_flow_run(timeout=seconds, key=f"{key}-{waits}")
+    else:
+        await apause_flow_run(timeout=seconds, poll_interval=3, key=f"{key}-{waits}")
+
+
+def was_resumed(states: list[State], key: str) -> bool:
+    """Whether the last wait in a flow run's history was for this key, and ended by Resume.
+
+    Example:
+        >>> from prefect.states import AwaitingRetry, Crashed, Running, Scheduled, Suspended
+        >>> waits = [Running(), Suspended(timeout_seconds=60, pause_key="plan-0")]
+        >>> was_resumed([*waits, Scheduled(name="Resuming"), Running()], "plan")
+        True
+        >>> was_resumed([*waits, Crashed(), AwaitingRetry(), Running()], "plan")
+        False
+    """
+    history = sorted(states, key=lambda state: state.timestamp)
+    last = max((place for place, state in enumerate(history) if state.type is StateType.PAUSED), default=-1)
+    if last < 0 or last + 1 >= len(history):
+        return False
+    return (history[last].state_details.pause_key or "").rpartition("-")[0] == key and history[
+        last + 1
+    ].name == "Resuming"
