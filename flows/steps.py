@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from prefect import apause_flow_run
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.flows.approval import pass_gate
 from prefect_whatsapp.flows.names import resolve_name
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
+from prefect_whatsapp.ledger.history import Action, this_process
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState, StopReason
 from prefect_whatsapp.models.errors import (
     AccountError,
@@ -33,8 +34,6 @@ from prefect_whatsapp.sending.content import Content
 from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
 from prefect_whatsapp.sending.pace import Pace
 from prefect_whatsapp.sending.shards import Shards, part_of
-
-APPROVAL_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +77,7 @@ class Broadcast:
         self._planned = self._list.planned
         self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
         self._part_of = part_of()
+        self._actor = this_process(str(flow_run.id or ""))
 
     async def run(self) -> Report:
         """Go through the steps.
@@ -113,11 +113,16 @@ class Broadcast:
                 await self._list.read_through()
                 return await self._report_dry_run(account)
             record = await self._plan(store)
+            again = await self._to_send_again(store, record)
             if not self._part_of:
                 counts = await store.counts(record)
+                for state, number in again.items():
+                    counts[SendState.QUEUED] += number
+                    counts[state] -= number
                 await self._artifacts.plan(self._planned, message, account, counts, self._pace_seconds(counts))
-            if settings.approve:
-                await self._approval()
+            sent_again = sum(again.values())
+            await pass_gate(store, record, asked=settings.approve, sent_again=sent_again, actor=self._actor)
+            await self._send_again(store, record, again)
             return await self._send(store, record)
 
     # Check and plan -------------------------------------------------------------------------------------------------
@@ -156,15 +161,34 @@ class Broadcast:
             async for chunk in self._list.chunks():
                 if record is None:  # only now: a list that can't be read binds the name to nothing
                     record = await self._begin(store)
+                    if self._settings.approve:
+                        await store.hold(record, self._actor)
                 self._planned.new += await store.plan(record, chunk.usable)
                 await store.remove(record, chunk.removed)
             assert record  # a list without a usable row was refused
             record = await store.mark_planned(record, removed=self._planned.removed)
-        if self._settings.on_unknown == "resend" and (n := await store.requeue(record, SendState.UNKNOWN)):
-            self._log.warning("%d sends whose fate is unknown will be sent again, as on_unknown asks", n)
-        if self._settings.retry_failed and (n := await store.requeue(record, SendState.FAILED)):
-            self._log.info("%d failed sends will be tried again", n)
+            if self._planned.new:
+                what = f"{self._planned.new:,} new recipients, {self._planned.removed:,} rows removed"
+                await store.note(Action.PLANNED, self._actor, record, what)
         return record
+
+    async def _to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
+        """How many unknown and failed sends this run is to send again, by state."""
+        settings = self._settings
+        asked = {SendState.UNKNOWN: settings.on_unknown == "resend", SendState.FAILED: settings.retry_failed}
+        if not any(asked.values()):
+            return {}
+        counts = await store.counts(record)
+        return {state: counts[state] for state, wanted in asked.items() if wanted and counts[state]}
+
+    async def _send_again(self, store: LedgerStore, record: BroadcastRecord, again: dict[SendState, int]) -> None:
+        for state in again:
+            number = await store.requeue(record, state)
+            await store.note(Action.SENT_AGAIN, self._actor, record, f"{number:,} {state} sends")
+            if state is SendState.UNKNOWN:
+                self._log.warning("%d sends whose fate is unknown will be sent again, as on_unknown asks", number)
+            else:
+                self._log.info("%d failed sends will be tried again", number)
 
     async def _begin(self, store: LedgerStore) -> BroadcastRecord:
         return await store.start_broadcast(
@@ -175,13 +199,6 @@ class Broadcast:
             content=self._message.digest,
             content_label=self._message.label,
         )
-
-    async def _approval(self) -> None:
-        """Wait for a person; what the ledger holds now is what goes, the list isn't read again."""
-        self._log.warning(
-            "Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu."
-        )
-        await apause_flow_run(timeout=APPROVAL_SECONDS, poll_interval=3, key="approve")
 
     def _check_link_life(self, counts: dict[SendState, int]) -> None:
         """A link must outlive the broadcast, and the service's own queue after it."""

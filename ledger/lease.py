@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..models.errors import ClaimLostError, LedgerError
 from ..models.masking import mask
 from ..models.states import SendState
+from .approvals import may_be_sent
 from .database import Database
 from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
@@ -129,7 +130,11 @@ class Lease:
             return None
         queued = (
             sa.select(sends)
-            .where(sends.c.broadcast == self.record.number, sends.c.state == SendState.QUEUED)
+            .where(
+                sends.c.broadcast == self.record.number,
+                sends.c.state == SendState.QUEUED,
+                may_be_sent(self.record.number),
+            )
             .order_by(sends.c.id)
             .with_for_update(skip_locked=True)
         )
@@ -261,9 +266,10 @@ class Lease:
             await self.give_back(idle)
 
     async def outstanding(self) -> Outstanding:
-        """Count what is left to do; rows of runs that are gone count as held until `recover` frees them."""
+        """Count what is left to do, of what may be sent; rows of runs that are gone count as held until `recover` frees them."""
         here = sends.c.broadcast == self.record.number
-        queued, held = sends.c.state == SendState.QUEUED, sends.c.owner.is_not(None)
+        queued = sa.and_(sends.c.state == SendState.QUEUED, may_be_sent(self.record.number))
+        held = sends.c.owner.is_not(None)
 
         def count(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
             return sa.select(sa.func.count()).select_from(sends).where(here, *conditions).scalar_subquery()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -132,4 +132,29 @@ media = sa.Table(
     sa.Column("media_id", sa.Text, nullable=False),
     sa.Column("uploaded_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
+)
+
+approvals = sa.Table(
+    "whatsapp_approvals",
+    metadata,
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("last_row", sa.BigInteger, nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("approved_at", UtcDateTime),
+    sa.Column("approved_by", sa.Text, nullable=False, server_default=""),
+)
+
+history = sa.Table(  # triggers refuse every change but an insertion
+    "whatsapp_history",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("broadcast", sa.Text, nullable=False, server_default=""),
+    sa.Column("username", sa.Text, nullable=False, server_default=""),
+    sa.Column("host", sa.Text, nullable=False, server_default=""),
+    sa.Column("flow_run_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("detail", sa.Text, nullable=False, server_default=""),
 )

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import BroadcastMismatchError, LedgerError
+from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import media_ids, plan, statuses
+from . import approvals, history, media_ids, plan, statuses
 from .address import read_address
 from .database import Database
 from .lease import Lease, finish
@@ -252,6 +253,66 @@ class LedgerStore:
             return (await connection.execute(change)).rowcount
 
         return await self._database.transact("queue rows again", work)
+
+    async def plan_digest(self, record: BroadcastRecord) -> str:
+        """Give the digest of the plan as it is now: what is sent, from which account, up to which row."""
+        return (await approvals.read_plan(self._database, record))[0]
+
+    async def find_approval(self, record: BroadcastRecord) -> approvals.Approval | None:
+        """Give the approval that was last asked for; None where none ever was."""
+        return await approvals.find(self._database, record)
+
+    async def hold(self, record: BroadcastRecord, actor: history.Actor) -> None:
+        """Give none of its rows to any run before a plan is approved; called before the rows of that plan are written."""
+        await approvals.hold(self._database, record, str(actor))
+
+    async def request_approval(self, record: BroadcastRecord, actor: history.Actor) -> str:
+        """Ask for the approval of the plan as it is now: no run of the broadcast is given a row before.
+
+        Returns:
+            The plan's digest.
+        """
+        digest, last_row = await approvals.read_plan(self._database, record)
+        await approvals.request(self._database, record, digest, last_row, str(actor))
+        await self.note(history.Action.APPROVAL_REQUESTED, actor, record, f"plan {digest[:12]}")
+        return digest
+
+    async def approve(self, record: BroadcastRecord, digest: str, actor: history.Actor, *, by: str = "") -> bool:
+        """Approve a plan that waits.
+
+        Args:
+            record: The broadcast.
+            digest: Of the plan, as `request_approval` gave it.
+            actor: Whose run keeps the approval.
+            by: Who gave it, where that is another.
+
+        Returns:
+            Whether this very plan may be sent now; False where it has changed since.
+        """
+        if await self.plan_digest(record) != digest:
+            return False
+        approved = await approvals.approve(self._database, record, digest, by or str(actor))
+        if approved:
+            await self.note(history.Action.APPROVED, actor, record, f"plan {digest[:12]}" + (f" by {by}" if by else ""))
+        return approved
+
+    async def note(
+        self, action: history.Action, actor: history.Actor, record: BroadcastRecord | None = None, detail: str = ""
+    ) -> None:
+        """Add a line to the history, which nothing takes away again.
+
+        Args:
+            action: What was done.
+            actor: Who did it.
+            record: The broadcast that it was about.
+            detail: More, in words, without a whole phone number.
+        """
+        name = mask_numbers(record.name) if record else ""
+        await history.add(self._database, action, actor, broadcast=name, detail=mask_numbers(detail))
+
+    async def history(self, *, broadcast: str = "", at_most: int = 1000) -> Sequence[history.Entry]:
+        """Read who did what, the newest first; of one broadcast where its name is given."""
+        return await history.read(self._database, broadcast=mask_numbers(broadcast), at_most=at_most)
 
     async def record_status(
         self,
