@@ -59,7 +59,8 @@ class ChatApiCredentials(GatewaySender):
     contact_method: Literal["auto", "sendContact", "sendVCard"] = Field(
         default="auto",
         title="Contact method",
-        description="auto sends a card with a name by sendVCard, so that the name is shown, and a bare id by sendContact.",
+        description="auto chooses what keeps most: one card with a name goes by sendVCard, so that the name is shown; "
+        "several cards go by sendContact, which shows the names of the phone book.",
     )
     address_by: Literal["phone", "chatId"] = Field(
         default="phone", title="Address people by", description="Whether a person goes as phone or as chatId."

@@ -16,7 +16,7 @@ class WahaCredentials(GatewaySender):
     Attributes:
         base_url: The server's address, such as http://waha.internal:3000.
         session: Name of the session.
-        api_key: The server's API key; empty where it has none.
+        api_key: The server's API key, WAHA_API_KEY; empty where it asks for none.
         webhook_hmac_key: For receipts: signs the session's webhooks.
 
     Example:
@@ -39,12 +39,14 @@ class WahaCredentials(GatewaySender):
     api_key: SecretStr = Field(
         default=SecretStr(""),
         title="API key",
-        description="The server's WAHA_API_KEY; empty where the server asks for none.",
+        description="WAHA_API_KEY in the server's environment or .env. Where none is set, WAHA makes its own key and "
+        "prints it at its start. Versions 2026.1.4 to 2026.2 without a key want any value here.",
     )
     contact_form: Literal["auto", "object", "vcard"] = Field(
-        default="auto",
+        default="vcard",
         title="Contact form",
-        description="How contact cards are sent: as WAHA's objects, as vCards, or as objects where they hold the card.",
+        description="How contact cards are sent: as vCards, which show everything; as WAHA's objects, which lose the parts "
+        "of a name; or auto: as objects where they hold the whole card.",
     )
     webhook_hmac_key: SecretStr = Field(
         default=SecretStr(""),

@@ -22,7 +22,7 @@ from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import AccountStatus, Attachment, AudioForm
 from .gateway import Gateway, bare_type
-from .http_types import Credential, Exchange, Request
+from .http_types import Credential, Exchange, Request, Response
 
 VoiceMethod = Literal["sendPTT", "sendFile"]
 ContactForm = Literal["contactId", "contacts"]
@@ -30,6 +30,9 @@ ContactMethod = Literal["auto", "sendContact", "sendVCard"]
 AddressBy = Literal["phone", "chatId"]
 
 _BASIC_AUDIO = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/aac", "audio/amr"})
+_READY = frozenset({"authenticated", "connected"})
+# The vendor's documents print an answer's fields as the C# SDK's, a clone its flags as text.
+_WRITTEN_AS = {"Id": "id", "Sent": "sent", "Message": "message"}
 # "Status of the account not equals authenticated. Message will be sent after …", with sent: true.
 _HELD = re.compile(r"not equals authenticated", re.IGNORECASE)
 
@@ -75,8 +78,8 @@ class ChatApi(Gateway):
         path_template: Path of a method, with `{instance_id}` and `{method}`.
         voice_method: What carries a voice note: `sendPTT`, or 1msg's `sendFile` with `voice: true`.
         contact_form: What `sendContact` takes: chat ids, or 1msg's contact objects of the Cloud API.
-        contact_method: `auto` sends a card that says more than a chat id by `sendVCard`, so that its name is shown,
-            and everything else by `sendContact`.
+        contact_method: `auto` sends one card that says more than a chat id by `sendVCard`, so that its name is shown,
+            and everything else by `sendContact`; `contact_losses` says what that leaves out.
         address_by: How a person is addressed; groups always go by `chatId`.
 
     Example:
@@ -133,7 +136,7 @@ class ChatApi(Gateway):
     # Building
 
     def check(self) -> Exchange[AccountStatus]:
-        """Read the instance's status: only `authenticated` sends now; otherwise messages are held."""
+        """Read the instance's status: only `authenticated` (1msg: `connected`) sends now; otherwise messages are held."""
         response = yield Request("GET", self._path("status"), repeatable=True)
         return self._account_status(self.read(response, repeatable=True))
 
@@ -178,12 +181,14 @@ class ChatApi(Gateway):
     def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
         """Send contact cards in one message, by `contact_method`; other arguments and errors as for `send_audio`.
 
-        By `sendContact` a contact is its chat id, alone as a string and several as an array, repeats left out; the
-        name shown is the phone book's. `sendVCard` shows the card's own name and holds one card, without a quote.
+        By `sendContact` contacts are an array of chat ids, repeats left out; the names shown are the phone book's.
+        `sendVCard` shows the card's own name and holds one card, without a quote.
         """
         if not contacts:
             self.refuse("contacts", "a message needs at least one card")
-        if self.contact_method == "sendVCard" or (self.contact_method == "auto" and self._says_more(contacts)):
+        if self._by_vcard(contacts):
+            if self.contact_method == "auto":
+                to = to.model_copy(update={"reply_to": ""})
             return self._send_vcard(contacts, to)
         if self.contact_form == "contacts":
             if not all(contact.formatted_name for contact in contacts):
@@ -191,8 +196,21 @@ class ChatApi(Gateway):
             return self._send("sendContact", {"contacts": [contact.cloud_object() for contact in contacts]}, to)
         ids = list(dict.fromkeys(contact.chat_id for contact in contacts))
         if not all(ids):
-            self.refuse("contacts", "sendContact needs a WhatsApp number on each card")
-        return self._send("sendContact", {"contactId": ids[0] if len(ids) == 1 else ids}, to)
+            self.refuse(
+                "contacts",
+                "sendContact needs a WhatsApp number on each card; send a card without one alone, as a vCard",
+            )
+        return self._send("sendContact", {"contactId": ids}, to)
+
+    def contact_losses(self, contacts: Sequence[Contact], *, quotes: bool = False) -> tuple[str, ...]:
+        """Say what the dialect can't carry of these cards: names by `sendContact`, the quote by `sendVCard`."""
+        if self._by_vcard(contacts):
+            return (
+                ("the message to quote: a vCard quotes none here",) if quotes and self.contact_method == "auto" else ()
+            )
+        if self.contact_form == "contactId" and self._says_more(contacts):
+            return ("everything on the cards but their WhatsApp numbers; the names shown are the phone book's",)
+        return ()
 
     def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
         """Send a text by `sendMessage`."""
@@ -202,14 +220,19 @@ class ChatApi(Gateway):
         """Whether basic audio may go as it is: AAC, AMR, MP3, MP4 or OGG."""
         return bare_type(audio.mime_type) in _BASIC_AUDIO
 
+    def _by_vcard(self, contacts: Sequence[Contact]) -> bool:
+        if self.contact_method != "auto":
+            return self.contact_method == "sendVCard"
+        return self.contact_form == "contactId" and len(contacts) == 1 and self._says_more(contacts)
+
     def _says_more(self, contacts: Sequence[Contact]) -> bool:
-        return self.contact_form == "contactId" and not all(contact.only_a_chat_id for contact in contacts)
+        return not all(contact.only_a_chat_id for contact in contacts)
 
     def _send_vcard(self, contacts: Sequence[Contact], to: Recipient) -> Exchange[Receipt]:
         if len(contacts) > 1:
             self.refuse(
                 "contacts",
-                "sendVCard holds one card; send named cards one by one, or without names by contact_method=sendContact",
+                "sendVCard holds one card; send them one by one, or by contact_method=auto",
             )
         if to.reply_to:
             self.refuse("reply_to", "sendVCard quotes no message; contact_method=sendContact does, without the name")
@@ -238,16 +261,27 @@ class ChatApi(Gateway):
 
     # Reading
 
+    def parse(self, response: Response) -> Any:
+        """Parse the body, its fields under the names and types that the recordings have."""
+        answer = response.json()
+        if not isinstance(answer, dict):
+            return answer
+        renamed = {_WRITTEN_AS.get(key, key): value for key, value in answer.items()}
+        if str(renamed.get("sent")).lower() in ("true", "false"):
+            renamed["sent"] = str(renamed["sent"]).lower() == "true"
+        return renamed
+
     def says_yes(self, answer: dict[str, Any]) -> bool:
         """Whether the body says that it was sent, or that the service holds it."""
         return answer.get("sent") is True or answer.get("status") is True  # whats2api says {"status": true}
 
     def _account_status(self, answer: dict[str, Any]) -> AccountStatus:
-        state = str(answer.get("accountStatus") or "unknown")
+        # 1msg.io says {"status": "connected" | "connecting" | "disconnected"}.
+        state = str(answer.get("accountStatus") or answer.get("status") or "unknown")
         data = answer.get("statusData")
         told = [data.get(key) for key in ("title", "msg", "substatus", "reason")] if isinstance(data, dict) else []
         detail = "; ".join(dict.fromkeys(word for word in told if isinstance(word, str) and word))
-        return AccountStatus(ready=state == "authenticated", state=state, detail=self.clean(detail))
+        return AccountStatus(ready=state in _READY, state=state, detail=self.clean(detail))
 
 
 def _queued(entry: dict[str, Any]) -> QueuedMessage:

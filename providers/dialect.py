@@ -19,6 +19,10 @@ from .http_types import Credential, Exchange, Response
 AudioForm = Literal["media id", "inline", "link"]
 MAX_TEXT = 4096  # characters, on each of the services
 
+_SAME_REQUEST_ELSEWHERE = frozenset({301, 307, 308})
+# A time-out that a server, AWS's load balancer or nginx gives a 4xx for.
+_LATE = frozenset({408, 460, 499})
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -122,6 +126,15 @@ class Dialect(ABC):
     def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
         """Send one or more contact cards in one message; arguments and errors as for `send_audio`."""
 
+    def contact_losses(self, contacts: Sequence[Contact], *, quotes: bool = False) -> tuple[str, ...]:
+        """Say what of these cards the service can't carry and leaves out without refusing them; empty for nothing.
+
+        Args:
+            contacts: The cards of one message.
+            quotes: Whether the message quotes another.
+        """
+        return ()
+
     @abstractmethod
     def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
         """Send a text, as a notification to a person of one's own; errors as for `send_audio`.
@@ -181,10 +194,14 @@ class Dialect(ABC):
     def raise_for_unreadable(
         self, response: Response, *, repeatable: bool = False, what: str = "without a readable body"
     ) -> NoReturn:
-        """Read what every service's proxy may answer in its stead: HTML, an empty body, JSON that is cut off.
+        """Raise the error of what every service's proxy may answer in its stead: HTML, an empty body, half of a JSON.
 
-        A 429 or 503 with `Retry-After` was refused before it reached the service; 401, 402, 403 and 407 concern the
-        account, other 4xx the request. A 5xx, a 408, or a 2xx that says nothing, may hide an accepted message.
+        A 429 was refused before it reached the service: that is what its name says (RFC 6585 §4), and the proxies that
+        answer it decide before they pass a request on (nginx's `limit_req` runs in the preaccess phase, Envoy's and
+        Cloudflare's limits likewise). 401, 402, 403 and 407 concern the account, other 4xx the request; 301, 307 and 308
+        send the very same request elsewhere. Everything else may hide an accepted message: a 5xx whatever headers it
+        carries (Varnish's default error page has `Retry-After` for every failure, timeouts included), a 302 or 303, which
+        answer a POST that was carried out, a time-out in the clothes of a 4xx, and a 2xx that says nothing.
 
         Args:
             response: The answer.
@@ -195,7 +212,7 @@ class Dialect(ABC):
             RetryLaterError, AccountError, RequestRefusedError, OutcomeUnknownError: As above.
         """
         status = response.status
-        if status == 429 or (status == 503 and response.retry_after() is not None):
+        if status == 429:
             self.raise_verdict(
                 Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind=ErrorKind.THROTTLE
             )
@@ -207,17 +224,26 @@ class Dialect(ABC):
             self.raise_verdict(
                 Verdict.ACCOUNT, f"HTTP 402 {what}: the plan is not paid", response, kind=ErrorKind.PAYMENT
             )
-        if 300 <= status < 500 and status != 408:
+        elsewhere = 300 <= status < 400 and (repeatable or status in _SAME_REQUEST_ELSEWHERE)
+        if elsewhere or (400 <= status < 500 and status not in _LATE):
             self.raise_verdict(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
         self.raise_unknown(f"HTTP {status} {what}", response, repeatable=repeatable)
 
-    def raise_unknown(self, message: str, response: Response, *, repeatable: bool = False) -> NoReturn:
+    def raise_unknown(
+        self,
+        message: str,
+        response: Response,
+        *,
+        repeatable: bool = False,
+        kind: ErrorKind = ErrorKind.NO_ANSWER,
+    ) -> NoReturn:
         """Raise the error of an answer that says neither yes nor no.
 
         Args:
             message: What the answer was.
             response: The answer.
             repeatable: Whether to ask again harms nobody: then that is what to do.
+            kind: What kind of trouble it is, where the answer says so.
 
         Raises:
             OutcomeUnknownError: The message may have been accepted.
@@ -226,4 +252,6 @@ class Dialect(ABC):
         if repeatable:
             self.raise_verdict(Verdict.RETRY, message, response, kind=ErrorKind.TRANSIENT)
         words = self.credential.redact(f"{self.name}: {message}: the message may have been accepted")
-        raise OutcomeUnknownError(words, provider=self.name) from None
+        unknown = OutcomeUnknownError(words, provider=self.name)
+        unknown.kind = kind
+        raise unknown from None

@@ -4,6 +4,7 @@ None keeps media, none takes an idempotency key, and none publishes error codes.
 """
 
 import ipaddress
+import re
 from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
@@ -14,7 +15,8 @@ from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, Dialect
 from .http_types import Response
-from .refusals import classify, code_of, says_no, words_of
+from .message_ids import message_id
+from .refusals import AUTH, MISSING, Meaning, classify, code_of, denies, says_no, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +25,13 @@ class Gateway(Dialect, ABC):
 
     Attributes:
         reaches: Kinds of recipients that its documents name.
+        not_sent_on_500: What it is known to say, under a 500, before it sends; read under no other 5xx.
+        auth_advice: What to do where the credential is refused; empty for what holds for all.
     """
 
     reaches: ClassVar[frozenset[RecipientKind]]
+    not_sent_on_500: ClassVar[tuple[Meaning, ...]] = ()
+    auth_advice: ClassVar[str] = ""
 
     # Building
 
@@ -61,20 +67,29 @@ class Gateway(Dialect, ABC):
             ProviderError: One of the four verdicts.
             OutcomeUnknownError: The answer says neither yes nor no.
         """
-        answer = response.json()
+        answer = self.parse(response)
         if isinstance(answer, list) and answer:
             answer = answer[0]
         if not isinstance(answer, dict):
-            self.raise_for_unreadable(response, repeatable=repeatable)
-        if says_no(answer) or (response.status >= 300 and not self.says_yes(answer)):
-            self.judge_words(response, answer, repeatable=repeatable)
+            self._raise_for_text(response, repeatable=repeatable)
+        if 300 <= response.status < 400:
+            self.raise_for_unreadable(response, repeatable=repeatable, what="with a redirection")
+        yes = self.says_yes(answer)
+        if says_no(answer) or (response.status >= 300 and not yes):
+            if not repeatable and (yes or message_id(answer)):
+                self.raise_unknown("a refusal and a sent message in one answer", response)
+            self.raise_by_words(response, answer, repeatable=repeatable)
         return answer
+
+    def parse(self, response: Response) -> Any:
+        """Parse the body; None where it is empty or not JSON."""
+        return response.json()
 
     def says_yes(self, answer: dict[str, Any]) -> bool:
         """Whether a body is success whatever its status; no, unless the service has a word for it."""
         return False
 
-    def judge_words(self, response: Response, answer: dict[str, Any], *, repeatable: bool = False) -> NoReturn:
+    def raise_by_words(self, response: Response, answer: dict[str, Any], *, repeatable: bool = False) -> NoReturn:
         """Raise the error of what a refusal says.
 
         Raises:
@@ -82,12 +97,20 @@ class Gateway(Dialect, ABC):
             OutcomeUnknownError: Trouble or a time-out at the service: the message may have been accepted.
         """
         words, code = words_of(answer, self.clean), code_of(answer, response)
-        meaning = classify(response, f"{code} {words}")
+        meaning = classify(response, f"{code} {words}", denies=denies(answer), not_sent_on_500=self.not_sent_on_500)
         told = meaning.sentence + (f' ("{words}")' if words else f" (HTTP {response.status})")
         if meaning.verdict is None:
-            self.raise_unknown(told, response, repeatable=repeatable)
-        message = f"{told}; {meaning.advice}" if meaning.advice else told
+            self.raise_unknown(told, response, repeatable=repeatable, kind=meaning.kind)
+        advice = self.auth_advice if meaning is AUTH and self.auth_advice else meaning.advice
+        message = f"{told}; {advice}" if advice else told
         self.raise_verdict(meaning.verdict, message, response, code=code, kind=meaning.kind)
+
+    def _raise_for_text(self, response: Response, *, repeatable: bool) -> NoReturn:
+        """Raise the error of a body that isn't a JSON object; one service names a missing parameter as text or XML."""
+        text = " ".join(re.sub(r"<[^<>]*>", " ", response.body[:2000].decode(errors="replace")).split())
+        if response.status == 400 and MISSING.said_in(text):
+            self.raise_by_words(response, {"message": text})
+        self.raise_for_unreadable(response, repeatable=repeatable)
 
     def clean(self, words: str) -> str:
         """Take secrets and whole numbers out of a service's words."""

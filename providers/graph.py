@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from ..models.audio import Audio
 from ..models.contact import Contact
-from ..models.errors import AudioError
+from ..models.errors import AudioError, ErrorKind
 from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
@@ -268,7 +268,7 @@ class Graph(Dialect):
 
     def _send(self, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
         response = yield Request("POST", f"/{self.api_version}/{self.phone_number_id}/messages", json=body)
-        answer = self._read(response, media_id=body.get("audio", {}).get("id", ""))
+        answer = self._read(response, media_id=body.get("audio", {}).get("id", ""), recipient=to.to)
         return self._receipt(answer, response, to)
 
     def _upload(self, form: dict[str, str], part: FilePart) -> Exchange[str]:
@@ -288,13 +288,17 @@ class Graph(Dialect):
 
     # Reading
 
-    def _read(self, response: Response, *, media_id: str = "", repeatable: bool = False) -> dict[str, Any]:
+    def _read(
+        self, response: Response, *, media_id: str = "", recipient: str = "", repeatable: bool = False
+    ) -> dict[str, Any]:
         answer = response.json()
         if not isinstance(answer, dict):
             self.raise_for_unreadable(response, repeatable=repeatable)
         error = answer.get("error")
+        if error and answer.get("messages"):
+            self.raise_unknown("an error and a message id in one answer", response, repeatable=repeatable)
         if isinstance(error, dict) and isinstance(error.get("code"), int):
-            self._refused(error, response, media_id)
+            self._raise_refusal(error, response, media_id=media_id, recipient=recipient, repeatable=repeatable)
         if error or response.status >= 300:
             self.raise_for_unreadable(response, repeatable=repeatable)
         return answer
@@ -326,14 +330,19 @@ class Graph(Dialect):
             messages_per_second=_MESSAGES_PER_SECOND.get(str(level)),
         )
 
-    def _refused(self, error: dict[str, Any], response: Response, media_id: str) -> NoReturn:
+    def _raise_refusal(
+        self, error: dict[str, Any], response: Response, *, media_id: str, recipient: str, repeatable: bool
+    ) -> NoReturn:
         refusal = read_refusal(
             error,
             response,
             phone_number_id=self.phone_number_id,
             media_id=media_id,
+            recipient=recipient,
             redact=self.credential.redact,
         )
+        if refusal.meaning.verdict is None:
+            self.raise_unknown(refusal.message, response, repeatable=repeatable, kind=ErrorKind.TROUBLE)
         self.raise_verdict(
             refusal.meaning.verdict,
             refusal.message,

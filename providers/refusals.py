@@ -1,14 +1,16 @@
 """What a gateway's refusal means, read from its words: none of the three publishes a table of codes.
 
-`classify` goes down `MEANINGS`, and where no words match, the HTTP status decides. A 5xx, parsed or not, does not mean
-that nothing was sent, unless its words do.
+Below 500, `classify` goes down `MEANINGS`, and where no words match, the status decides: a 4xx refuses the request. A 5xx
+does not mean that nothing was sent, whatever it says of a session, a file or base64: WhatsApp Web's page may close after
+the message left ("Session closed. Most likely the page has been closed", puppeteer's words). Only what a service's own
+source is known to say *before* it sends counts there, and a dialect names it (`not_sent_on_500`).
 
 Source: the gateways' recorded answers, such as devlikeapro/waha#1453 (files), #2129 (restricted accounts).
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..models.errors import ErrorKind, Verdict
@@ -17,7 +19,7 @@ from .http_types import Response
 
 _LONGEST_WORDS = 300
 _SAID_UNDER = ("error", "message", "description", "exception", "err", "reason", "detail", "data")
-_FINE_CODES = frozenset({"success", "ok", "200", "201"})
+_FINE_CODE = re.compile(r"success|ok|2\d\d", re.IGNORECASE)
 _FAILED_STATUSES = frozenset({"error", "fail", "failed", "failure"})
 _CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}|\d{1,6}", re.ASCII)
 
@@ -27,7 +29,7 @@ class Meaning:
     """What a kind of refusal means.
 
     Attributes:
-        verdict: One of the four; None where the message may have been sent all the same.
+        verdict: One of the four; None where the message may have been accepted.
         kind: `ProviderError.kind`.
         sentence: What was wrong, before the service's own words.
         advice: What to do, after them.
@@ -45,6 +47,14 @@ class Meaning:
         return bool(self.words) and re.search(self.words, text, re.IGNORECASE) is not None
 
 
+# The words of something that broke while, or after, the message left, whatever the status.
+AFTERWARDS = Meaning(
+    None,
+    ErrorKind.TROUBLE,
+    "trouble at the service",
+    words=r"page has been closed|target closed|protocol error|execution context|before (?:the )?ack"
+    r"|\bmessage (?:was |has been |is )?sent\b|upstream",
+)
 RESTRICTED = Meaning(
     Verdict.ACCOUNT,
     ErrorKind.RESTRICTED,
@@ -52,20 +62,29 @@ RESTRICTED = Meaning(
     "stop sending from it; trying again makes it worse",
     r"\berror:? ?463\b|reputation|\brestricted\b|\bbanned\b",
 )
-TIMEOUT = Meaning(
-    None,
-    ErrorKind.TIMEOUT,
-    "ran out of time",
-    "the message may have been accepted",
-    r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b",
+UNPAID = Meaning(
+    Verdict.ACCOUNT,
+    ErrorKind.PAYMENT,
+    "the plan allows no more",
+    "see the plan and its quota at the service",
+    r"quota|\bnot[ _]?paid\b|unpaid|payment required",
 )
+EDITION = Meaning(
+    Verdict.ACCOUNT,
+    ErrorKind.ACCOUNT,
+    "this edition of the server can't do it",
+    "update WAHA to 2026.6.1 or newer, where voice messages and several sessions are free; WAHA Core before that has the "
+    "session default alone, and no voice messages",
+    r"only in plus version|core support only 'default' session|\bwaha plus\b",
+)
+TIMEOUT = Meaning(None, ErrorKind.TIMEOUT, "ran out of time", words=r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b")
 SESSION = Meaning(
     Verdict.ACCOUNT,
     ErrorKind.SESSION,
     "the session can't send",
     "start it and log in with the phone, then run again",
     r"invalid_session|session status"
-    r"|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|does(?: not|n't) exist)"
+    r"|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|does(?: not|n't) exist)|find a session"
     r"|instance (?:\S+ )?(?:was |is )?(?:stopped|not )|not (?:equals )?authenticated|logged[ -]?out|scan.{0,12}\bqr\b"
     r"|(?:phone|device|account) (?:is )?(?:offline|disconnected|not connected|not authori[sz]ed)",
 )
@@ -74,7 +93,7 @@ THROTTLE = Meaning(
     ErrorKind.THROTTLE,
     "too many requests",
     "",
-    r"rate.?limit|too many (?:requests|messages)|throttl|slow down|limit.{0,20}per (?:second|minute)",
+    r"rate.?(?:over)?limit|too many (?:requests|messages)|throttl|slow down|limit.{0,20}per (?:second|minute)",
 )
 AUTH = Meaning(
     Verdict.ACCOUNT,
@@ -119,45 +138,49 @@ MISSING = Meaning(
     "",
     r"missing[_ ](?:required )?(?:param|field|argument)",
 )
-PAYMENT = Meaning(
-    Verdict.ACCOUNT,
-    ErrorKind.PAYMENT,
-    "the plan allows no more",
-    "see the plan and its quota at the service",
-    r"quota|\bnot[ _]?paid\b|unpaid|payment|subscription|trial|\blimit\b",
-)
+PAYMENT = replace(UNPAID, words=r"payment|subscription|trial|\blimit\b")
 REQUEST = Meaning(Verdict.REQUEST, ErrorKind.REQUEST, "the request is refused")
 UNEXPLAINED = Meaning(Verdict.RECIPIENT, ErrorKind.UNEXPLAINED, "the service says that it was not sent")
-TROUBLE = Meaning(None, ErrorKind.TROUBLE, "trouble at the service", "the message may have been accepted")
+TROUBLE = Meaning(None, ErrorKind.TROUBLE, "trouble at the service")
 
-MEANINGS = (RESTRICTED, TIMEOUT, SESSION, THROTTLE, AUTH, RECIPIENT, QUOTE, MEDIA, MISSING, PAYMENT)
+MEANINGS = (
+    *(AFTERWARDS, TIMEOUT, RESTRICTED, UNPAID, EDITION, SESSION, THROTTLE),
+    *(AUTH, RECIPIENT, QUOTE, MEDIA, MISSING, PAYMENT),
+)
 
 _OF_STATUS = {401: AUTH, 402: PAYMENT, 403: AUTH, 407: AUTH, 408: TIMEOUT, 429: THROTTLE}
 
 
-def classify(response: Response, text: str) -> Meaning:
+def classify(
+    response: Response, text: str, *, denies: bool = False, not_sent_on_500: Sequence[Meaning] = ()
+) -> Meaning:
     """Give the meaning of a parsed refusal.
 
     Args:
         response: The answer.
         text: Its code and words.
+        denies: Whether the body says in so many words that nothing was sent, such as `sent: false`.
+        not_sent_on_500: What the service is known to say, under a 500, before it sends.
 
     Example:
         >>> classify(Response(401), "Wrong token. Please provide token as a GET parameter.").kind
-        <ErrorKind.AUTH: 'auth'>
-        >>> classify(Response(500), "Internal Server Error").verdict is None
+        'auth'
+        >>> classify(Response(500), "Session closed").verdict is None
         True
     """
     status = response.status
     if status == 429 and "quota" not in text.lower():
         return THROTTLE
-    for meaning in MEANINGS:
-        # In the stack of a crash `limit` or `trial` says nothing of a plan.
-        if meaning.said_in(text) and not (status >= 500 and meaning is PAYMENT):
+    if status >= 500:  # a 502, 503 or 504 is a proxy's, whose words ("Backend fetch failed") are not the service's
+        known: Sequence[Meaning] = (AFTERWARDS, TIMEOUT, *(not_sent_on_500 if status == 500 else ()), TROUBLE)
+    else:
+        known = MEANINGS
+    for meaning in known:
+        if meaning is TROUBLE or meaning.said_in(text):
             return meaning
-    if status >= 500:
-        return THROTTLE if status == 503 and response.retry_after() is not None else TROUBLE
-    return _OF_STATUS.get(status) or (UNEXPLAINED if status < 300 else REQUEST)
+    if status < 300:
+        return UNEXPLAINED if denies else TROUBLE
+    return _OF_STATUS.get(status, REQUEST)
 
 
 def says_no(answer: Mapping[str, Any]) -> bool:
@@ -169,14 +192,26 @@ def says_no(answer: Mapping[str, Any]) -> bool:
         >>> says_no({"sent": True, "id": "true_1@c.us_3EB0"})
         False
     """
-    if any(answer.get(key) for key in ("error", "err", "exception")):
-        return True
-    if any(answer.get(key) is False for key in ("sent", "result", "success", "status")):
+    if any(answer.get(key) for key in ("error", "err", "exception")) or _has_false_flag(answer):
         return True
     code, status_code = answer.get("code"), answer.get("statusCode")
-    if isinstance(code, str | int) and code and str(code).lower() not in _FINE_CODES:
+    if isinstance(code, str | int) and code and not _FINE_CODE.fullmatch(str(code)):
         return True
     return isinstance(status_code, int) and status_code >= 400
+
+
+def denies(answer: Mapping[str, Any]) -> bool:
+    """Whether a parsed body says in so many words that nothing was sent: a flag that is false, or a word for failure.
+
+    Example:
+        >>> denies({"sent": "false"}), denies({"error": "Page crashed"})
+        (True, False)
+    """
+    return _has_false_flag(answer) or says_failed(answer)
+
+
+def _has_false_flag(answer: Mapping[str, Any]) -> bool:
+    return any(str(answer.get(key)).lower() == "false" for key in ("sent", "result", "success", "status"))
 
 
 def says_failed(answer: Mapping[str, Any]) -> bool:
@@ -206,7 +241,7 @@ def _said(value: object, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, list) and depth:
         yield from (item for item in value if isinstance(item, str))
     elif isinstance(value, Mapping) and depth < 3:
-        for key in _SAID_UNDER:
+        for key in _SAID_UNDER if depth == 0 else (*_SAID_UNDER, "name"):  # an exception's: `AxiosError`
             yield from _said(value.get(key), depth + 1)
 
 

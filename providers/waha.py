@@ -1,26 +1,43 @@
 """WAHA, the self-hosted WhatsApp HTTP API: voice notes and contact cards.
 
 Set up: run `docker run -p 3000:3000 devlikeapro/waha` (2026.6.1 or newer, where voice is free), open its dashboard,
-start a session and scan its QR code. The key is the server's `WAHA_API_KEY`; a server without one takes an empty key.
+start a session and scan its QR code. The key is `WAHA_API_KEY` in the server's environment; where none is set, or a weak
+one such as `admin` or `123`, WAHA makes its own and prints it at its start. `init-waha` writes one into `.env`.
 
 Audio goes inline; a link works too, also a plain http one within your own network. Success is HTTP 201.
 
 Source: https://waha.devlike.pro/docs/how-to/send-messages/
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from ..models.contact import Contact
+from ..models.errors import ErrorKind, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, AudioForm
 from .http_types import Credential, Exchange, Request
+from .refusals import EDITION, Meaning
 from .waha_like import WahaLike
 
+_BREAKS_AN_OBJECT = re.compile(r"[,;\r\n\\]")
+
 ContactForm = Literal["auto", "object", "vcard"]
+
+
+# NOWEB's, GOWS's and WEBJS's words for audio that could not be loaded or uploaded, each before the message is made; from
+# a server of 2026.2.1.
+UNREACHABLE_LINK = Meaning(
+    Verdict.REQUEST,
+    ErrorKind.MEDIA,
+    "the audio could not be loaded",
+    "check that WAHA's machine reaches the link",
+    r"\bfailed to fetch stream\b|\bfetch failed\b|\bAxiosError\b|\bFetchError\b",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +59,9 @@ class Waha(WahaLike):
 
     Attributes:
         session: The session's name; also the account.
-        contact_form: How a card goes: `object` (name, organisation, one number), `vcard` (everything, and `N`, without
-            which some clients show no name), or `auto`: the object where it holds the whole card.
+        contact_form: How a card goes: `vcard`, `object` (name, organisation, one number), or `auto`: the object where
+            it holds the whole card and nothing that WAHA breaks. Its objects become a vCard without `N`, so that some
+            clients show no name (WhiskeySockets/Baileys#87), and without escaping `,` `;` and line ends.
 
     Example:
         >>> Waha.with_key("…", base_url="http://localhost:3000").sender
@@ -56,17 +74,22 @@ class Waha(WahaLike):
         {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER, RecipientKind.LID}
     )
     created: ClassVar[int] = 201
+    not_sent_on_500: ClassVar[tuple[Meaning, ...]] = (*WahaLike.not_sent_on_500, UNREACHABLE_LINK, EDITION)
+    auth_advice: ClassVar[str] = (
+        "the API key is WAHA_API_KEY in the server's environment or .env, or, where none is set, the one that WAHA made and "
+        "printed at its start; a server of 2026.1.4 to 2026.2 without a key wants any value but none"
+    )
 
     account: str = field(init=False, default="")
     session: str = "default"
-    contact_form: ContactForm = "auto"
+    contact_form: ContactForm = "vcard"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "account", self.session)
 
     @classmethod
     def with_key(
-        cls, api_key: str, *, base_url: str, session: str = "default", contact_form: ContactForm = "auto"
+        cls, api_key: str, *, base_url: str, session: str = "default", contact_form: ContactForm = "vcard"
     ) -> Self:
         """Speak for a session with the server's key, empty for none; other arguments as for the class."""
         credential = Credential(headers={"X-Api-Key": api_key} if api_key else {})
@@ -125,7 +148,8 @@ class Waha(WahaLike):
         beyond = contact.beyond_gateway_object
         if self.contact_form == "object" and beyond:
             self.refuse("contacts", f"contact_form=object has no place for {', '.join(beyond)}; vcard has")
-        if self.contact_form == "vcard" or beyond:
+        breaks = any(_BREAKS_AN_OBJECT.search(value) for value in contact.gateway_object().values())
+        if self.contact_form == "vcard" or (self.contact_form == "auto" and (beyond or breaks)):
             return {"vcard": contact.vcard()}
         return contact.gateway_object()
 

@@ -4,8 +4,8 @@ Wawp is built on WAHA or a fork of it; the two differ in paths, in where the fie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..models.errors import AccountError, ErrorKind, Verdict
@@ -14,7 +14,8 @@ from ..models.recipient import Recipient
 from .dialect import AccountStatus, Attachment
 from .gateway import Gateway, bare_type
 from .http_types import Exchange, Request, Response
-from .refusals import says_failed
+from .message_ids import message_id
+from .refusals import MEDIA, RECIPIENT, RESTRICTED, Meaning, says_failed
 
 OPUS_IN_OGG = "audio/ogg; codecs=opus"
 # A session that answers WORKING again has only just come back; the vendor polls every 3 to 5 s.
@@ -25,6 +26,9 @@ _NEXT_STEP = {
     "STARTING": "it is starting: try again in a few seconds",
     "SCAN_QR_CODE": "scan the session's QR code with the phone",
     "FAILED": "restart the session, or log in again",
+    "PASSKEY_REQUIRED": "WhatsApp asks for the account's passkey: log in once more from WAHA's dashboard and confirm it "
+    "on the phone",
+    "PASSKEY_CONFIRMATION_REQUIRED": "confirm the passkey on the phone; the session then goes on by itself",
 }
 _QUEUED = frozenset({"queued", "scheduled"})
 # Also Baileys' words for a message that it has just sent, so they mean a queue only where there is no id.
@@ -36,10 +40,19 @@ class WahaLike(Gateway, ABC):
     """WAHA or a service built on it.
 
     Attributes:
-        created: The status that is success by itself, where the body's shape is undocumented; 0 for none.
+        created: The status that is success by itself, also with an empty body (devlikeapro/waha#721, #1083, #1087:
+            the message was sent); 0 for none.
     """
 
     created: ClassVar[int] = 0
+    not_sent_on_500: ClassVar[tuple[Meaning, ...]] = (
+        # whatsmeow's word for the server's own answer to the message: it was refused.
+        replace(RESTRICTED, words=r"\bserver returned error:? ?463\b|^463\b"),
+        # WhatsApp Web's page, which looks the person up before it sends.
+        replace(RECIPIENT, words=r"\bno lid for user\b"),
+        # `convert` runs before the message is made.
+        replace(MEDIA, words=r"\bffmpeg exited\b"),
+    )
 
     def check(self) -> Exchange[AccountStatus]:
         """Read the session's state: only `WORKING` sends."""
@@ -79,11 +92,15 @@ class WahaLike(Gateway, ABC):
         raise down
 
     def _read_message(self, response: Response, to: Recipient) -> Receipt:
+        if response.status == self.created and not response.body.strip():
+            return self.receipt(to, None, "")
         answer = self.read(response)
+        found = message_id(answer)
         if says_failed(answer):
-            self.judge_words(response, answer)
-        found, words = message_id(answer), queue_words(answer, bool(message_id(answer)))
-        if words:
+            if found:
+                self.raise_unknown("a failure and a message id in one answer", response)
+            self.raise_by_words(response, answer)
+        if words := queue_words(answer, bool(found)):
             return self.receipt(to, answer, found, status="queued", status_text=words)
         if not found and response.status != self.created:
             self.raise_for_unreadable(response, what="without a message id")
@@ -98,32 +115,6 @@ class WahaLike(Gateway, ABC):
         )
         who = self.clean(" ".join(str(me[key]) for key in ("pushName", "id") if me.get(key)))
         return AccountStatus(ready=state == "WORKING", state=state, detail=_NEXT_STEP.get(state, who))
-
-
-def message_id(answer: Mapping[str, Any]) -> str:
-    """Find a message's id in each of the shapes that the engines answer with; empty where there is none.
-
-    Example:
-        >>> message_id({"_data": {"id": {"_serialized": "true_1@c.us_3EB0"}}})
-        'true_1@c.us_3EB0'
-        >>> message_id({"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": True, "id": "3EB0"}})
-        '3EB0'
-    """
-    return next((found for place in _id_places(answer) if (found := _id(place))), "")
-
-
-def _id_places(answer: Mapping[str, Any]) -> Iterator[Any]:
-    yield answer.get("id")
-    yield answer.get("key")
-    for wrapper in ("_data", "data", "message"):
-        if isinstance(inner := answer.get(wrapper), Mapping):
-            yield from _id_places(inner)
-
-
-def _id(value: object) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("_serialized") or value.get("id")
-    return value if isinstance(value, str) else ""
 
 
 def queue_words(answer: Mapping[str, Any], has_id: bool) -> str:

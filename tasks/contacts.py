@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_logger
 
 from ..blocks.sender import Sender
 from ..models import Contact, Receipt, Recipient
+from ..providers.dialect import Dialect
 from ..sending.pair_pace import pair_wait
 from .audio import recipient_of, send_run_name
 
@@ -38,6 +40,7 @@ def send_contacts(contacts: Sequence[Contact], to: Recipient | str, sender: Send
         ```
     """
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    _log_losses(dialect, contacts, recipient)
     time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_contacts(contacts, recipient))
@@ -49,6 +52,12 @@ async def asend_contacts(
 ) -> Receipt:
     """Send contact cards to one recipient, in one message; as `send_contacts`, without blocking the loop."""
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
+    _log_losses(dialect, contacts, recipient)
     await asyncio.sleep(pair_wait(dialect, recipient))  # as in `send_contacts`
     async with sender.get_async_client(connections=1) as client:
         return await client.run(dialect.send_contacts(contacts, recipient))
+
+
+def _log_losses(dialect: Dialect, contacts: Sequence[Contact], to: Recipient) -> None:
+    for loss in dialect.contact_losses(contacts, quotes=bool(to.reply_to)):
+        get_logger("prefect_whatsapp.contacts").warning("Left out: %s", loss)

@@ -163,6 +163,7 @@ class ContactsContent(Content):
         cards = json.dumps([card.model_dump() for card in self.contacts], sort_keys=True)
         self.digest = hashlib.sha256(cards.encode()).hexdigest()
         self.label = f"{len(self.contacts)} contact card{'s' * (len(self.contacts) > 1)} ({self.digest[:12]})"
+        self.warnings = tuple(f"Left out: {loss}" for loss in dialect.contact_losses(self.contacts))
         trial = dialect.send_contacts(self.contacts, Recipient(to="+16505550100"))
         next(trial)
         trial.close()

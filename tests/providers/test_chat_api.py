@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.models import Audio, Contact, ContactEmail, Receipt, Recipient
-from prefect_whatsapp.models.errors import OutcomeUnknownError, RecipientRefusedError, UnsupportedError
+from prefect_whatsapp.models.errors import AccountError, OutcomeUnknownError, RecipientRefusedError, UnsupportedError
 from prefect_whatsapp.providers.chat_api import ChatApi, MessageQueue, QueuedMessage
 from prefect_whatsapp.providers.dialect import Attachment
 from prefect_whatsapp.providers.http_types import Exchange
@@ -115,11 +115,11 @@ def test_a_path_template_that_is_none_is_refused(template: str) -> None:
         chat_api(path_template=template)
 
 
-def test_one_contact_id_is_a_string_and_many_are_an_array_without_repeats() -> None:
+def test_contact_ids_are_an_array_without_repeats() -> None:
     dialect = chat_api()
     assert sent(dialect, dialect.send_contacts([ADA], PERSON)) == (
         "/instance12345/sendContact",
-        {"contactId": "16505550199@c.us", "phone": "16505550123"},
+        {"contactId": ["16505550199@c.us"], "phone": "16505550123"},
     )
     body = sent(dialect, dialect.send_contacts([ADA, BOB, ADA], PERSON))[1]
     assert body["contactId"] == ["16505550199@c.us", "16505550198@c.us"]
@@ -130,6 +130,29 @@ def test_a_name_goes_by_vcard() -> None:
     path, body = sent(dialect, dialect.send_contacts([NAMED], GROUP))
     assert path == "/instance12345/sendVCard"
     assert body == {"vcard": NAMED.vcard(), "chatId": GROUP.to}
+
+
+@pytest.mark.parametrize(
+    ("cards", "quotes", "path", "lost"),
+    [
+        ([NAMED], False, "sendVCard", ""),
+        ([NAMED], True, "sendVCard", "quote"),
+        ([ADA], True, "sendContact", ""),
+        ([ADA, BOB], False, "sendContact", ""),
+        ([NAMED, BOB], False, "sendContact", "names"),
+        ([NAMED, BOB], True, "sendContact", "names"),
+    ],
+)
+def test_what_keeps_most_is_chosen_and_what_is_lost_is_said(
+    cards: list[Contact], quotes: bool, path: str, lost: str
+) -> None:
+    dialect, to = chat_api(), Recipient(to="+16505550123", reply_to=QUOTED if quotes else "")
+    sent_path, body = sent(dialect, dialect.send_contacts(cards, to))
+    assert sent_path == f"/instance12345/{path}"
+    assert ("quotedMsgId" in body) == (quotes and path == "sendContact")
+    losses = " ".join(dialect.contact_losses(cards, quotes=quotes))
+    assert lost in losses
+    assert bool(losses) == bool(lost)
 
 
 def test_names_are_left_to_the_phone_book_where_asked() -> None:
@@ -156,7 +179,12 @@ REFUSED = {
     "a lid": ({}, lambda d: d.send_audio(INLINE, Recipient(to="120363000000001234@lid")), "to"),
     "a user id": ({}, lambda d: d.send_audio(INLINE, Recipient(to="US.13491208655302741918")), "to"),
     "no card": ({}, lambda d: d.send_contacts([], PERSON), "contacts"),
-    "many named cards": ({}, lambda d: d.send_contacts([NAMED, BOB], PERSON), "contacts"),
+    "many vCards": ({"contact_method": "sendVCard"}, lambda d: d.send_contacts([NAMED, BOB], PERSON), "contacts"),
+    "many cards, one not on WhatsApp": (
+        {},
+        lambda d: d.send_contacts([NAMED, Contact(name="Bob")], PERSON),
+        "contacts",
+    ),
     "a card that is not on WhatsApp": (
         {"contact_method": "sendContact"},
         lambda d: d.send_contacts([Contact(name="Ada")], PERSON),
@@ -168,7 +196,7 @@ REFUSED = {
         "contacts",
     ),
     "a quote with a vCard": (
-        {},
+        {"contact_method": "sendVCard"},
         lambda d: d.send_contacts([NAMED], Recipient(to="+16505550123", reply_to=QUOTED)),
         "reply_to",
     ),
@@ -224,9 +252,35 @@ async def test_a_clone_says_status_instead_of_sent() -> None:
     assert isinstance(await send(Answer(200, {"status": False, "err": "no"})), RecipientRefusedError)
 
 
-async def test_error_goes_before_sent() -> None:
-    refused = await send(Answer(200, {"sent": True, "error": "Wrong chatId format"}))
-    assert isinstance(refused, RecipientRefusedError)
+async def test_an_error_beside_sent_is_no_refusal() -> None:
+    unknown = await send(Answer(200, {"sent": True, "error": "Wrong chatId format"}))
+    assert isinstance(unknown, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("sent", [True, "true", "True"])
+async def test_the_vendor_s_document_spells_the_answer_otherwise(sent: Any) -> None:
+    """The seed documents print `Id`, `Sent` and `Message`; a clone sends its flags as text."""
+    receipt = await send(Answer(200, {"Id": "true_1@c.us_3EB0", "Sent": sent, "Message": "Sent to 1@c.us"}))
+    assert (receipt.status, receipt.message_id, receipt.status_text) == (
+        "accepted",
+        "true_1@c.us_3EB0",
+        "Sent to 1@c.us",
+    )
+    assert isinstance(await send(Answer(200, {"Sent": "false", "Message": "Wrong chatId"})), RecipientRefusedError)
+
+
+@pytest.mark.parametrize("status", [200, 402])
+async def test_an_instance_that_is_not_paid_is_a_matter_of_payment(status: int) -> None:
+    refused = await send(Answer(status, {"error": "Instance is not paid"}))
+    assert isinstance(refused, AccountError)
+    assert refused.kind == "payment"
+
+
+@pytest.mark.parametrize("state", ["connected", "connecting", "disconnected"])
+async def test_1msg_tells_its_state_otherwise(state: str) -> None:
+    dialect = chat_api()
+    status = await both(dialect, dialect.check, Answer(200, {"status": state}))
+    assert (status.ready, status.state) == (state == "connected", state)
 
 
 @pytest.mark.parametrize("body", [{"message": "hello"}, {"sent": None}, {"sent": "maybe"}])

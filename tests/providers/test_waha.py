@@ -103,29 +103,32 @@ def test_a_server_without_a_key_gets_none() -> None:
     assert recorder.requests[1].url.raw_path == b"/api/sessions/team%20a%2Fb"
 
 
-def test_a_card_goes_as_an_object_and_with_more_on_it_as_a_vcard() -> None:
+def test_a_card_goes_as_a_vcard() -> None:
+    """WAHA's own objects lose the name's parts and break on `,` `;` and line ends."""
     assert sent(WAHA, WAHA.send_contacts([ADA, WITH_MAIL], PERSON)) == (
         "POST",
         "/api/sendContactVcard",
         {
             "session": "default",
             "chatId": "16505550123@c.us",
-            "contacts": [
-                {
-                    "fullName": "Ada Byron",
-                    "organization": "Engines Ltd",
-                    "phoneNumber": "+16505550199",
-                    "whatsappId": "16505550199",
-                },
-                {"vcard": WITH_MAIL.vcard()},
-            ],
+            "contacts": [{"vcard": ADA.vcard()}, {"vcard": WITH_MAIL.vcard()}],
         },
     )
 
 
 def test_the_form_of_a_card_is_a_setting() -> None:
-    dialect = waha(contact_form="vcard")
-    assert sent(dialect, dialect.send_contacts([ADA], PERSON))[2]["contacts"] == [{"vcard": ADA.vcard()}]
+    dialect = waha(contact_form="auto")
+    cards = [ADA, WITH_MAIL, Contact(name="Byron, Ada", phone="+16505550199")]
+    assert sent(dialect, dialect.send_contacts(cards, PERSON))[2]["contacts"] == [
+        {
+            "fullName": "Ada Byron",
+            "organization": "Engines Ltd",
+            "phoneNumber": "+16505550199",
+            "whatsappId": "16505550199",
+        },
+        {"vcard": WITH_MAIL.vcard()},
+        {"vcard": cards[2].vcard()},  # the object would cut the name at its comma
+    ]
     with pytest.raises(UnsupportedError, match="emails"):
         waha(contact_form="object").send_contacts([WITH_MAIL], PERSON)
 
@@ -172,16 +175,53 @@ async def test_created_is_success_where_the_body_has_no_id() -> None:
     assert isinstance(await send(Answer(200, {"ok": 1})), OutcomeUnknownError)
 
 
+@pytest.mark.parametrize("body", [b"", b"  "])
+async def test_created_with_an_empty_body_was_sent(body: bytes) -> None:
+    """devlikeapro/waha#1083 and #1087 (WEBJS), #721 (a NOWEB card)."""
+    receipt = await send(Answer(201, body))
+    assert (receipt.status, receipt.message_id) == ("accepted", "")
+    receipt = await both(WAHA, lambda: WAHA.send_contacts([ADA], PERSON), Answer(201, body))
+    assert (receipt.status, receipt.message_id) == ("accepted", "")
+
+
+# devlikeapro/waha, src/core/exceptions.ts and manager.core.ts, before 2026.6.1.
+ONLY_DEFAULT = "WAHA Core support only 'default' session. You tried to access 'office' session (base64: b2ZmaWNl)."
+ONLY_PLUS = "The feature is available only in Plus version. Check this out: https://waha.devlike.pro/"
+
+
+@pytest.mark.parametrize("words", [ONLY_DEFAULT, ONLY_PLUS])
+async def test_an_edition_that_can_not_do_it_says_so(words: str) -> None:
+    refused = await send(Answer(422, {"message": words, "error": "Unprocessable Entity", "statusCode": 422}))
+    assert isinstance(refused, AccountError)
+    assert refused.kind == "account"
+    assert "2026.6.1" in str(refused)
+
+
+async def test_a_refused_key_says_where_the_key_stands() -> None:
+    refused = await send(Answer(401, {"message": "Unauthorized", "statusCode": 401}))
+    assert isinstance(refused, AccountError)
+    assert "WAHA_API_KEY" in str(refused)
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
         ("server returned error 463", "restricted"),
         ("No LID for user", "recipient"),
-        ("Failed to download file from url", "media"),
+        ("ffmpeg exited with code 1: Invalid data", "media"),
+        ("Failed to fetch stream from https://bucket.test/voice.ogg", "media"),  # NOWEB, 2026.2.1
+        ("fetch failed", "media"),  # NOWEB
+        ("AxiosError: Request failed with status code 401", "media"),  # GOWS
+        ("AxiosError: connect ECONNREFUSED 127.0.0.1:9", "media"),  # GOWS
+        ("FetchError: request to https://bucket.test/voice.ogg failed", "media"),  # WEBJS
+        ("sendVoice is available only in Plus version for 'NOWEB' engine", "account"),  # Core before 2026.6.1
     ],
 )
 async def test_a_500_that_says_why_is_no_riddle(message: str, kind: str) -> None:
-    exception = {"message": message, "name": "Error", "stack": "Error: token limit\n at trial"}
+    name, _, words = message.rpartition("Error: ")
+    message = words if name in ("Axios", "Fetch") else message
+    name = f"{name}Error" if name in ("Axios", "Fetch") else "Error"
+    exception = {"message": message, "name": name, "stack": "Error: token limit\n at trial"}
     refused = await send(Answer(500, {"statusCode": 500, "exception": exception, "request": {"path": "/"}}))
     assert isinstance(refused, ProviderError)
     assert refused.kind == kind
@@ -189,7 +229,17 @@ async def test_a_500_that_says_why_is_no_riddle(message: str, kind: str) -> None
     assert "stack" not in str(refused)
 
 
-@pytest.mark.parametrize("message", ["Evaluation failed: Timeout", "timed out", "boom", "Unexpected token < in JSON"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Evaluation failed: Timeout",
+        "14 UNAVAILABLE: No connection established. Last error: connect ECONNREFUSED 127.0.0.1:6000",
+        "Failed to download file from url",
+        "timed out",
+        "boom",
+        "Unexpected token < in JSON",
+    ],
+)
 async def test_a_500_that_doesn_t_is_unknown(message: str) -> None:
     unknown = await send(Answer(500, {"statusCode": 500, "exception": {"message": message}}))
     assert isinstance(unknown, OutcomeUnknownError)

@@ -9,6 +9,7 @@ from prefect_whatsapp.models.errors import (
     OutcomeUnknownError,
     ProviderError,
     RecipientRefusedError,
+    RequestRefusedError,
     UnsupportedError,
 )
 from prefect_whatsapp.providers.dialect import Attachment
@@ -137,6 +138,8 @@ async def send(answer: Answer) -> Any:
         ({"data": {"id": {"_serialized": MESSAGE_ID}}}, MESSAGE_ID),
         ({"data": {"key": {"id": "3EB0"}}}, "3EB0"),
         ([{"id": MESSAGE_ID}], MESSAGE_ID),
+        ({"result": True, "message_id": MESSAGE_ID}, MESSAGE_ID),  # the older answer
+        ({"result": True, "message_id": 41}, "41"),
     ],
 )
 async def test_the_id_is_read_in_each_of_its_shapes(body: Any, message_id: str) -> None:
@@ -166,6 +169,27 @@ async def test_no_without_a_reason_concerns_this_recipient(body: dict[str, Any])
     refused = await send(Answer(200, body))
     assert isinstance(refused, RecipientRefusedError)
     assert refused.kind == "unexplained"
+
+
+@pytest.mark.parametrize("status", [200, 502])
+async def test_trouble_upstream_is_unknown(status: int) -> None:
+    unknown = await send(Answer(status, {"code": "wawp_upstream_error", "message": "Upstream request failed"}))
+    assert isinstance(unknown, OutcomeUnknownError)
+    assert "Upstream request failed" in str(unknown)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Missing Required Parameter(s): chatId",
+        b"<?xml version='1.0'?><error><message>Missing Required Parameter(s)</message></error>",
+    ],
+)
+async def test_a_missing_parameter_is_told_as_text_or_xml(body: bytes) -> None:
+    refused = await send(Answer(400, body))
+    assert isinstance(refused, RequestRefusedError)
+    assert refused.kind == "request"
+    assert "Missing Required Parameter" in str(refused)
 
 
 async def test_an_empty_answer_is_no_receipt() -> None:

@@ -268,7 +268,11 @@ async def test_links_are_loaded_once_and_looked_into(run: Run, files: FileHost, 
         ({"kind": "session_down"}, Verdict.ACCOUNT, "account"),
         ({"kind": "error", "code": 131026}, Verdict.RECIPIENT, "recipient"),
         ({"kind": "error", "code": 131042}, Verdict.ACCOUNT, "account"),
-        ({"kind": "error", "code": 2, "status": 500}, Verdict.RETRY, "transient"),
+        (
+            {"kind": "error", "code": 131000, "status": 500, "details": "Message failed to send."},
+            Verdict.RETRY,
+            "transient",
+        ),
         ({"kind": "error", "code": 131053}, Verdict.REQUEST, "media"),
     ],
 )
