@@ -10,6 +10,9 @@ from sqlalchemy.exc import ArgumentError
 
 from ..models.errors import LedgerError
 
+# The ledger of whoever names none: set where a machine or a container forgets its own files, and by the test plugin.
+LEDGER_VARIABLE = "PREFECT_WHATSAPP_LEDGER"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -30,8 +33,9 @@ def read_address(url: str = "") -> Address:
     """Read the setting of a `Ledger` block.
 
     Args:
-        url: Empty for SQLite under `PREFECT_HOME`; a path; `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`, also with
-            `postgresql://` or `postgres://` before it, as hosting services write it.
+        url: Empty for what `PREFECT_WHATSAPP_LEDGER` says in the environment, else SQLite under `PREFECT_HOME`; a path;
+            `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`, also with `postgresql://` or `postgres://` before it, as
+            hosting services write it.
 
     Returns:
         The address.
@@ -43,7 +47,7 @@ def read_address(url: str = "") -> Address:
         >>> read_address("postgres://pack:secret@db.example:5433/ledger").shown
         'postgresql://db.example:5433/ledger'
     """
-    text = url.strip()
+    text = url.strip() or os.environ.get(LEDGER_VARIABLE, "").strip()
     if not text:
         return _file(_embedded_home() / "prefect-whatsapp" / "ledger.db")
     if "://" not in text:
