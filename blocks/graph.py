@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from ..providers.graph import Graph
+from ..providers.graph_versions import DEFAULT_VERSION
 from ..providers.graph_webhooks import GraphWebhooks
 from .sender import Sender, required, secrets_of
 
@@ -44,7 +45,10 @@ class GraphCredentials(Sender):
         pattern=r"^\d*$",
     )
     api_version: str = Field(
-        default="v25.0", title="API version", description="Version of the Graph API.", pattern=r"^v\d+\.\d+$"
+        default=DEFAULT_VERSION,
+        title="API version",
+        description="Version of the Graph API. Meta runs each for two years or more.",
+        pattern=r"^v\d+\.\d+$",
     )
     base_url: str = Field(
         default="https://graph.facebook.com",

@@ -60,12 +60,15 @@ class AccountStatus:
         state: The service's own word: `authenticated`, `WORKING`, ….
         detail: Who it is or what is wrong, numbers masked.
         messages_per_second: What the service says it allows; None where it doesn't say.
+        messaging_limit: How many people the business may write to first, in the service's measure; empty where it
+            doesn't say. Messages to those who wrote within 24 hours don't count against it.
     """
 
     ready: bool
     state: str
     detail: str = ""
     messages_per_second: float | None = None
+    messaging_limit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,7 @@ def plan(
                 ("settled by earlier runs", f"{settled:,}"),
                 ("removed from the list", f"{planned.removed:,}"),
                 ("account", f"{account.state} {account.detail}".strip()),
+                *([("messaging limit", _limit(account))] if account.messaging_limit else []),
                 ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
                 ("may cost", f"{queued:,} of the service's messages at most, one a recipient"),
             ],
@@ -86,6 +87,10 @@ def plan(
     if planned.reasons:
         lines += ["", "## Removed from the list", "", *_counted(("reason", "rows"), planned.reasons)]
     return "\n".join(lines)
+
+
+def _limit(account: AccountStatus) -> str:
+    return f"{account.messaging_limit}; those who wrote to you within 24 hours don't count against it"
 
 
 def report(

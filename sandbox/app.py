@@ -2,7 +2,7 @@
 
 | address | what it is |
 |---|---|
-| `/graph/v25.0/…`, also `/v25.0/…` | Graph; `base_url` is `http://host:port/graph` |
+| `/graph/v26.0/…`, also `/v26.0/…` | Graph; `base_url` is `http://host:port/graph` |
 | `/chat-api/instance{ID}/…` | Chat-API |
 | `/wawp/v2/…` | Wawp |
 | `/waha/api/…` | WAHA |

@@ -36,10 +36,10 @@ class FaultKind(StrEnum):
     SESSION_DOWN = "session_down"  # the account isn't connected
     MEDIA_DISOWNED = "media_disowned"  # Graph forgets the media id that the send names, for good
     REPUTATION = "reputation"  # WAHA's 500 with "server returned error 463"
-    ERROR = "error"  # any Graph `code`, with `details` and `status`
+    ERROR = "error"  # any Graph `code`; a gateway's own words in `details`; both with `status`
 
 
-_GRAPH_ONLY = {FaultKind.PAIR, FaultKind.WINDOW, FaultKind.MEDIA_DISOWNED, FaultKind.ERROR}
+_GRAPH_ONLY = {FaultKind.PAIR, FaultKind.WINDOW, FaultKind.MEDIA_DISOWNED}
 _ONLY: dict[FaultKind, frozenset[str]] = {
     **dict.fromkeys(_GRAPH_ONLY, frozenset({"graph"})),
     FaultKind.SENT_FALSE: frozenset({"chat-api", "wawp"}),
@@ -60,16 +60,16 @@ class Fault(BaseModel):
         fraction: This part of the calls, evenly spread by count: 0.25 hits each fourth.
         after: The first so many calls go well.
         times: It hits at most so many calls.
-        accepted: For `drop`, `html`, `empty` and `malformed`: the message was accepted before.
+        accepted: The message was accepted before the sender was told otherwise, or nothing.
         seconds: Latency; for `drop` and the like the time before it happens.
         max_seconds: The most latency; it then varies evenly from `seconds` to this.
         per_second: For `throttle`: calls up to this rate go well (a token bucket).
         burst: The bucket's size; 0 is one second's worth.
         status: HTTP status where a fault has a choice; 0 is the usual one.
-        retry_after: Seconds in a `Retry-After` header; None for no header.
+        retry_after: Seconds in a `Retry-After` header, of a throttle or a proxy's page; None for no header.
         regain_minutes: Minutes in Graph's `X-Business-Use-Case-Usage`; 0 for no header.
         code: Graph's code for `error`.
-        details: Its words.
+        details: Its words, or a gateway's.
         how: A dropped connection is `reset` (RST), `closed` (FIN), or closed amid the answer (`partial`).
     """
 
@@ -103,8 +103,8 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.kind is FaultKind.ERROR and not self.code:
-            raise ValueError("an error fault needs Graph's code")
+        if self.kind is FaultKind.ERROR and not (self.code or self.details):
+            raise ValueError("an error fault needs Graph's code or a gateway's words")
         if self.max_seconds and self.max_seconds < self.seconds:
             raise ValueError("max_seconds is less than seconds")
         return self

@@ -24,6 +24,7 @@ _TYPES = ("audio/aac", "audio/mp4", "audio/amr", "audio/mpeg", "audio/ogg", "aud
 _TYPE_OF = {"aac": "audio/aac", "mp4": "audio/mp4", "amr": "audio/amr", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 _NUMBER_FIELDS = {"id", "verified_name", "display_phone_number", "quality_rating", "throughput", "platform_type"}
 _NUMBER_FIELDS |= {"code_verification_status", "name_status", "status", "account_mode", "is_official_business_account"}
+_NUMBER_FIELDS |= {"health_status", "whatsapp_business_manager_messaging_limit"}
 _TITLES = {
     1: "API Unknown", 2: "API Service", 4: "API Too Many Calls", 100: "Invalid parameter", 190: "Access token has expired",
     368: "Temporarily blocked for policies violations", 130429: "Rate limit hit", 131000: "Something went wrong",
@@ -65,7 +66,7 @@ class GraphService(Service):
         self._own_digits = self.settings.display_phone_number.removeprefix("+")
 
     async def answer(self, call: Call) -> Answer:
-        """Answer `/v25.0/{phone number id}[/messages|/media]` and `/v25.0/{media id}`."""
+        """Answer `/v26.0/{phone number id}[/messages|/media]` and `/v26.0/{media id}`."""
         if call.path in self._messages_paths and call.method == "POST":
             self.truth.called(self.name, Action.SEND)
             return self._unauthorised(call) or await self._message(call)
@@ -80,7 +81,8 @@ class GraphService(Service):
         )
         self.truth.called(self.name, action)
         if refused := self._unauthorised(call) or await self.struck(action):
-            return refused
+            not_registered = action is Action.CHECK and refused.reason == "133010"
+            return self._phone_number(call, blocked=True) if not_registered else refused
         match (call.method, is_number, edge):
             case ("GET", True, None):
                 return self._phone_number(call)
@@ -95,7 +97,7 @@ class GraphService(Service):
     def refusal(self, fault: Fault) -> Answer:
         """Say a fault as an error object."""
         if fault.kind is FaultKind.ERROR:
-            return self._error(fault.code, fault.status or 400, fault.details, headers=throttle_headers(fault))
+            return self._error(fault.code or 1, fault.status or 400, fault.details, headers=throttle_headers(fault))
         if fault.kind is FaultKind.EXPIRED_TOKEN:
             words = "Error validating access token: Session has expired on Friday, 20-Nov-26 04:00:00 PST."
             return self._error(190, fault.status or 401, message=words, error_subcode=463)
@@ -204,7 +206,7 @@ class GraphService(Service):
         return Answer(
             {
                 "messaging_product": "whatsapp",
-                "url": f"{call.base}/v25.0/{media_id}/content",
+                "url": f"{call.base}/v26.0/{media_id}/content",
                 "mime_type": media.mime_type,
                 "sha256": media.sha256,
                 "file_size": str(len(media.content)),
@@ -212,7 +214,7 @@ class GraphService(Service):
             }
         )
 
-    def _phone_number(self, call: Call) -> Answer:
+    def _phone_number(self, call: Call, *, blocked: bool = False) -> Answer:
         asked = [name for name in call.query.get("fields", "").split(",") if name]
         asked = asked or ["verified_name", "display_phone_number", "quality_rating"]
         for name in asked:
@@ -227,7 +229,9 @@ class GraphService(Service):
             "platform_type": "CLOUD_API",
             "code_verification_status": "VERIFIED",
             "name_status": "APPROVED",
-            "status": "CONNECTED",
+            "status": "DISCONNECTED" if blocked else "CONNECTED",
+            "health_status": {"can_send_message": "BLOCKED" if blocked else "AVAILABLE", "entities": []},
+            "whatsapp_business_manager_messaging_limit": "TIER_2K",
             "account_mode": "SANDBOX",
             "is_official_business_account": False,
         }
@@ -245,8 +249,9 @@ class GraphService(Service):
 
     def _gone(self, media_id: str) -> Answer:
         code = self.settings.gone_media_code
-        if code == 100:
-            return self._no_object(media_id)
+        if code == 100:  # recorded verbatim
+            words = "Param audio['id'] is not a valid whatsapp business account media attachment ID"
+            return self._error(100, 400, message=words)
         return self._error(code, 400, f"The media ID {media_id} was not found or has expired.")
 
     def _no_object(self, node: str) -> Answer:

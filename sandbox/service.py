@@ -124,17 +124,26 @@ class Service(ABC):
         """Take a message whose request is in order: let faults strike, accept it, answer."""
         latency, fault = self.faults.strike(self.name, Action.SEND, message.recipient)
         unreadable = fault is not None and fault.kind in _UNREADABLE
-        if fault is not None and not (fault.accepted if unreadable else self.holds(fault, message)):
-            await _pass(latency + fault.seconds)
-            return self._unreadable(fault) if unreadable else self.refused(fault, message)
-        self.truth.accept(message)
-        answer = self.acceptance(message, fault)
-        await _pass(latency)
-        if fault is None or not unreadable:
+        if fault is None or not (unreadable or not self.holds(fault, message)):
+            self.truth.accept(message)
+            answer = self.acceptance(message, fault)
+            await _pass(latency)
             return answer
-        self.truth.unanswered(message.recipient)
-        await _pass(fault.seconds)
-        return self._unreadable(fault, answer.content())
+        accepted = b""
+        if fault.accepted:  # and the sender is told otherwise, or nothing
+            self.truth.accept(message)
+            accepted = self.acceptance(message, None).content()
+            await _pass(latency)
+            self.truth.unanswered(message.recipient)
+            await _pass(fault.seconds)
+        else:
+            await _pass(latency + fault.seconds)
+        if unreadable:
+            return self._unreadable(fault, accepted)
+        answer = self.refused(fault, message)
+        if fault.accepted:
+            answer.reason, answer.throttled = "", False
+        return answer
 
     async def struck(self, action: Action) -> Answer | None:
         """Let faults strike a call that isn't a send; None where it goes well."""
@@ -148,7 +157,8 @@ class Service(ABC):
     def _unreadable(self, fault: Fault, answer: bytes = b"") -> Answer:
         reason = "" if answer else fault.kind
         if fault.kind is FaultKind.HTML:
-            return Answer(HTML_PAGE, fault.status or 500, content_type="text/html", reason=reason)
+            headers = throttle_headers(fault)
+            return Answer(HTML_PAGE, fault.status or 500, headers, content_type="text/html", reason=reason)
         if fault.kind is FaultKind.EMPTY:
             return Answer(b"", fault.status or 200, reason=reason)
         if fault.kind is FaultKind.MALFORMED:

@@ -16,11 +16,15 @@ class SandboxSettings(BaseModel):
         chat_api_instance: Chat-API's instance, without `instance` before it.
         wawp_instance: Wawp's `instance_id`.
         waha_session: WAHA's session.
-        waha_engine: Gives the shape of WAHA's message ids: a string on NOWEB and GOWS, an object on WEBJS.
+        waha_validates: Refuse what WAHA's documents refuse. The real server validates little: an unknown property or a
+            bad chat id gives 201.
+        wawp_credential_in: Where Wawp looks for the credential.
+        waha_engine: Gives the shape of WAHA's answers: Baileys' raw message on NOWEB, an id on GOWS, an object on WEBJS.
+        waha_version: From 2026.4.3 on a client may choose the ids of texts and cards, but for WEBJS.
         wawp_shapes: The shapes in which Wawp's message ids were recorded, used in turn.
         fetch_links: Load each audio address once and check what comes; otherwise only the address is checked.
         media_seconds: How long an uploaded media id lives.
-        gone_media_code: What Graph answers to a send by a media id that is gone, which isn't documented.
+        gone_media_code: What Graph answers to a send by a media id that is gone: 100 was recorded.
         keep_messages: How many accepted messages are kept whole; the counts are kept for all.
     """
 
@@ -33,6 +37,9 @@ class SandboxSettings(BaseModel):
     chat_api_instance: str = "100001"
     wawp_instance: str = "sandbox"
     waha_session: str = "default"
+    waha_validates: bool = False
+    waha_version: str = "2026.6.1"
+    wawp_credential_in: tuple[Literal["body", "query", "header"], ...] = ("body", "query", "header")
     waha_engine: Literal["NOWEB", "GOWS", "WEBJS"] = "NOWEB"
     wawp_shapes: tuple[Literal["_data", "id", "string", "key", "data"], ...] = ("_data", "id", "string", "key", "data")
     fetch_links: bool = False

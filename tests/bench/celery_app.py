@@ -26,4 +26,4 @@ def send(sandbox: str, media: str, to: str) -> None:
         "type": "audio",
         "audio": {"id": media, "voice": True},
     }
-    client.post(f"{sandbox}/graph/v25.0/100000000000001/messages", json=body).raise_for_status()
+    client.post(f"{sandbox}/graph/v26.0/100000000000001/messages", json=body).raise_for_status()

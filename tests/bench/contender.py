@@ -32,7 +32,7 @@ def _media_id(sandbox: str) -> str:
 
     content = (Path(__file__).parents[1] / "data" / "audio" / "speech_voice.ogg").read_bytes()
     answer = httpx.post(
-        f"{sandbox}/graph/v25.0/{NUMBER_ID}/media",
+        f"{sandbox}/graph/v26.0/{NUMBER_ID}/media",
         headers={"Authorization": f"Bearer {TOKEN}"},
         data={"messaging_product": "whatsapp", "type": "audio/ogg"},
         files={"file": ("voice.ogg", content, "audio/ogg")},
@@ -57,7 +57,7 @@ def floor(args: argparse.Namespace) -> Callable[[], Any]:
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
 
-    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v25.0/{NUMBER_ID}/messages"
+    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v26.0/{NUMBER_ID}/messages"
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
     @task(name="send-floor", cache_policy=NO_CACHE, persist_result=False)
@@ -123,7 +123,7 @@ def plain_map(args: argparse.Namespace) -> Callable[[], Any]:
     from prefect.cache_policies import NO_CACHE
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v25.0/{NUMBER_ID}/messages"
+    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v26.0/{NUMBER_ID}/messages"
     client = httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"})
 
     @task(name="send-map", cache_policy=NO_CACHE, persist_result=False)
@@ -141,7 +141,7 @@ def plain_httpx(args: argparse.Namespace) -> Callable[[], Any]:
     """No Prefect and no ledger: one httpx client."""
     import httpx
 
-    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v25.0/{NUMBER_ID}/messages"
+    media, url = _media_id(args.sandbox), f"{args.sandbox}/graph/v26.0/{NUMBER_ID}/messages"
 
     async def main() -> None:
         async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
@@ -185,7 +185,7 @@ def pywa(args: argparse.Namespace) -> Callable[[], Any]:
     media = _media_id(args.sandbox)
     session = httpx.Client(trust_env=False)
     client = WhatsApp(phone_id=NUMBER_ID, token=TOKEN, session=session, api_version="25.0")
-    session.base_url = f"{args.sandbox}/graph/v25.0"
+    session.base_url = f"{args.sandbox}/graph/v26.0"
 
     def run() -> None:
         with ThreadPoolExecutor(args.in_flight) as pool:

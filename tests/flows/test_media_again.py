@@ -50,7 +50,7 @@ async def test_a_media_id_that_graph_no_longer_has_is_brought_again_exactly_once
         await broadcast_audio(**broadcast_arguments(3, sender=graph))
         media = sandbox.messages()[0]["media"]
         async with httpx.AsyncClient(trust_env=False, headers={"Authorization": "Bearer sandbox-token"}) as http:
-            deleted = await http.delete(f"{sandbox.graph_url}/v25.0/{media}")
+            deleted = await http.delete(f"{sandbox.graph_url}/v26.0/{media}")
         assert deleted.json() == {"success": True}
         second = await broadcast_audio(**broadcast_arguments(20, sender=graph))
         assert (second.accepted, second.uploads) == (20, 1)

@@ -461,6 +461,82 @@ async def test_the_check_reads_the_number_and_its_throughput(run: Run, level: st
     assert status.detail == "Lucky Shrub …0111"
 
 
+@pytest.mark.parametrize(
+    ("more", "ready", "state", "detail"),
+    [
+        ({"status": "CONNECTED"}, True, "GREEN", "Lucky Shrub"),
+        ({"status": "FLAGGED", "health_status": {"can_send_message": "LIMITED"}}, True, "GREEN", "Lucky Shrub"),
+        ({"status": "BANNED"}, False, "BANNED", "banned"),
+        ({"status": "PENDING"}, False, "PENDING", "registration"),
+        ({"status": "DISCONNECTED"}, False, "DISCONNECTED", "register it again"),
+        (
+            {
+                "status": "CONNECTED",
+                "health_status": {
+                    "can_send_message": "BLOCKED",
+                    "entities": [
+                        {
+                            "entity_type": "PHONE_NUMBER",
+                            "can_send_message": "BLOCKED",
+                            "errors": [
+                                {
+                                    "error_code": 141000,
+                                    "error_description": "The phone number is not registered.",
+                                    "possible_solution": "Register the phone number.",
+                                }
+                            ],
+                        }
+                    ],
+                },
+            },
+            False,
+            "BLOCKED",
+            "Register the phone number",
+        ),
+        ({"health_status": {"can_send_message": "BLOCKED"}}, False, "BLOCKED", "WhatsApp Manager"),
+        ({"health_status": "odd"}, True, "GREEN", "Lucky Shrub"),
+    ],
+)
+async def test_a_number_that_can_not_send_is_not_ready(
+    run: Run, more: dict[str, Any], ready: bool, state: str, detail: str
+) -> None:
+    answer = {"id": NUMBER_ID, "verified_name": "Lucky Shrub", "quality_rating": "GREEN"} | more
+    status = await run(GRAPH.check(), httpx.Response(200, json=answer))
+    assert (status.ready, status.state) == (ready, state)
+    assert detail in status.detail
+
+
+@pytest.mark.parametrize("code", [100, 10, 200])
+def test_a_field_that_is_withheld_does_not_stop_the_check(code: int) -> None:
+    asked: list[str] = []
+
+    def handle(sent: httpx.Request) -> httpx.Response:
+        asked.append(sent.url.params["fields"])
+        if "health_status" in asked[-1]:
+            return error_answer(code, message="(#100) Tried accessing nonexisting field (health_status)")
+        return httpx.Response(200, json={"id": NUMBER_ID, "quality_rating": "GREEN"})
+
+    with Client(GRAPH, transport=httpx.MockTransport(handle)) as client:
+        assert client.run(GRAPH.check()).ready
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("tier", "limit"),
+    [
+        ("TIER_250", "250 people in 24 hours"),
+        ("TIER_2K", "2,000 people in 24 hours"),
+        ("TIER_100K", "100,000 people in 24 hours"),
+        ("TIER_UNLIMITED", "unlimited"),
+        ("TIER_NOT_SET", ""),
+        (None, ""),
+    ],
+)
+async def test_the_portfolio_s_messaging_limit_is_told(run: Run, tier: str | None, limit: str) -> None:
+    answer = {"id": NUMBER_ID, "whatsapp_business_manager_messaging_limit": tier}
+    assert (await run(GRAPH.check(), httpx.Response(200, json=answer))).messaging_limit == limit
+
+
 async def test_a_timeout_after_the_request_left_is_unknown_and_names_nothing() -> None:
     def handle(sent: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("no answer", request=sent)

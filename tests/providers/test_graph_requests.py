@@ -81,7 +81,7 @@ def note(**facts: Any) -> Audio:
 
 def test_a_voice_note_by_media_id() -> None:
     sent = request(GRAPH.send_audio(VOICE, PHONE, callback="run7/row42"))
-    assert (sent.method, sent.path, sent.repeatable) == ("POST", "/v25.0/100000000000001/messages", False)
+    assert (sent.method, sent.path, sent.repeatable) == ("POST", "/v26.0/100000000000001/messages", False)
     assert sent.json == {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
@@ -182,7 +182,7 @@ def test_what_graph_cannot_do_is_refused_before_any_request(
 
 def test_an_upload_is_multipart_with_one_type_in_both_places() -> None:
     sent = request(GRAPH.upload(note(), b"OggS"))
-    assert (sent.method, sent.path, sent.repeatable) == ("POST", "/v25.0/100000000000001/media", True)
+    assert (sent.method, sent.path, sent.repeatable) == ("POST", "/v26.0/100000000000001/media", True)
     assert sent.form == {"messaging_product": "whatsapp", "type": "audio/ogg"}
     part = sent.files["file"]
     assert (part.filename, part.content, part.mime_type) == ("voice.ogg", b"OggS", "audio/ogg")
@@ -206,11 +206,11 @@ def test_an_upload_of_the_wrong_size_is_refused_before_any_request(size: int) ->
 
 
 def test_look_up_delete_and_check() -> None:
-    assert request(GRAPH.media_info("55")).path == "/v25.0/55"
+    assert request(GRAPH.media_info("55")).path == "/v26.0/55"
     assert request(GRAPH.media_info("55")).query == {"phone_number_id": "100000000000001"}
     assert request(GRAPH.delete_media("55")).method == "DELETE"
     check = request(GRAPH.check())
-    assert check.path == "/v25.0/100000000000001"
+    assert check.path == "/v26.0/100000000000001"
     assert set(check.query["fields"].split(",")) >= {"display_phone_number", "verified_name", "throughput"}
 
 

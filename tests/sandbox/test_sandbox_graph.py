@@ -13,8 +13,8 @@ from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
 from sandbox_server import PHONE_NUMBER_ID, TOKEN, FileHost, Run, audio_of, threaded
 
-MESSAGES = f"/graph/v25.0/{PHONE_NUMBER_ID}/messages"
-MEDIA = f"/graph/v25.0/{PHONE_NUMBER_ID}/media"
+MESSAGES = f"/graph/v26.0/{PHONE_NUMBER_ID}/messages"
+MEDIA = f"/graph/v26.0/{PHONE_NUMBER_ID}/media"
 PHONE = Recipient(to="+16505550123")
 CARD = Contact(name="Ada Byron", phone="+442079460000")
 BODY: dict[str, Any] = {
@@ -121,7 +121,7 @@ def test_graph_also_answers_at_the_root(http: httpx.Client, simulator: ThreadedS
         (MESSAGES, None, 401, 104, None),
         (MESSAGES, "wrong", 401, 190, None),
         (MESSAGES.replace(PHONE_NUMBER_ID, "100000000000002"), TOKEN, 400, 100, 33),
-        (MESSAGES.replace("v25.0", "v99.0"), TOKEN, 400, 2500, None),
+        (MESSAGES.replace("v26.0", "v99.0"), TOKEN, 400, 2500, None),
         ("/graph/nothing", TOKEN, 400, 2500, None),
     ],
 )

@@ -10,8 +10,8 @@ from prefect_whatsapp.sandbox.service import Call
 from sandbox_server import CHAT_API_INSTANCE, PHONE_NUMBER_ID, TOKEN, WAWP_INSTANCE
 
 PATHS = [
-    ("graph", f"/v25.0/{PHONE_NUMBER_ID}/messages"),
-    ("graph", f"/v25.0/{PHONE_NUMBER_ID}/media"),
+    ("graph", f"/v26.0/{PHONE_NUMBER_ID}/messages"),
+    ("graph", f"/v26.0/{PHONE_NUMBER_ID}/media"),
     ("chat-api", f"/instance{CHAT_API_INSTANCE}/sendPTT"),
     ("chat-api", f"/instance{CHAT_API_INSTANCE}/sendFile"),
     ("chat-api", f"/instance{CHAT_API_INSTANCE}/sendContact"),

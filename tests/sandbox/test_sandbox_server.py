@@ -39,7 +39,7 @@ def test_a_sandbox_in_a_process_of_its_own() -> None:
     with RunningSandbox(settings, faults=[Fault(kind=FaultKind.WINDOW, times=1)]) as sandbox:
         pid = sandbox.pid
         headers = {"Authorization": "Bearer another-token"}
-        path = f"{sandbox.graph_url}/v25.0/{settings.phone_number_id}?fields=throughput"
+        path = f"{sandbox.graph_url}/v26.0/{settings.phone_number_id}?fields=throughput"
         assert httpx.get(path, headers=headers, trust_env=False).json()["throughput"] == {"level": "HIGH"}
         assert sandbox.faults_met() == [{"kind": "window", "times": 1, "met": 0, "hit": 0}]
         assert sandbox.truth()["checks"] == 1
@@ -86,7 +86,7 @@ async def test_the_app_runs_under_any_asgi_server() -> None:
         body |= {"contacts": [{"name": {"formatted_name": "A", "first_name": "A"}}]}  # type: ignore[dict-item]
         with pytest.raises(ConnectionResetError):
             await client.post(
-                "/graph/v25.0/100000000000001/messages",
+                "/graph/v26.0/100000000000001/messages",
                 json=body,
                 headers={"Authorization": "Bearer sandbox-token"},
             )
