@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ..models.errors import InputError, WhatsAppError
+from ..models.escaping import printable
 
 app = App(
     name="prefect-whatsapp",
@@ -210,7 +211,7 @@ def main() -> None:
     try:
         status = app(result_action="return_value")
     except WhatsAppError as error:
-        print(f"prefect-whatsapp: {error}", file=sys.stderr)
+        print(f"prefect-whatsapp: {printable(str(error))}", file=sys.stderr)
         status = 1
     except ModuleNotFoundError as error:
         if error.name not in _SANDBOX_NEEDS:

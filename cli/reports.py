@@ -8,12 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
 from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
 from ..models.errors import InputError
+from ..models.escaping import printable
 from ..reporting.export import export_removed, export_rows
 
 _NAMED_AT_MOST = 50
@@ -65,7 +67,7 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
         print(json.dumps({"broadcast": record.name, **counts, "removed": record.removed, "needs_a_person": rows}))
         return 0
     console = Console()
-    table = Table(title=f"{record.name}: {record.content_label} by {record.provider}")
+    table = Table(title=_shown(f"{record.name}: {record.content_label} by {record.provider}"))
     for name in (*counts, "removed"):
         table.add_column(name, justify="right")
     table.add_row(*(f"{n:,}" for n in (*counts.values(), record.removed)))
@@ -76,7 +78,11 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
             named.add_column(column)
         for row in needy:
             named.add_row(
-                mask(row.recipient), row.state.value, _time(row), row.error_code, mask_numbers(row.error_text)
+                mask(row.recipient),
+                row.state.value,
+                _time(row),
+                _shown(row.error_code),
+                _shown(mask_numbers(row.error_text)),
             )
         console.print(named)
     console.print(_next_step(counts), highlight=False)
@@ -104,7 +110,7 @@ async def _broadcasts(ledger: str, as_json: bool) -> int:
     for column in ("broadcast", "kind", "provider", "planned", "accepted", "failed", "skipped", "unknown", "pending"):
         table.add_column(column)
     for record, counts in listed:
-        table.add_row(record.name, record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
+        table.add_row(_shown(record.name), record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
     Console().print(table)
     return 0
 
@@ -127,6 +133,11 @@ async def _export(
             raise InputError(f"{output} can't be written: {error.strerror or error}") from None
     print(f"{written:,} rows written", file=sys.stderr)
     return 0
+
+
+def _shown(text: str) -> str:
+    """A text of anybody for a table of rich's: its brackets are no markup, and its control characters are gone."""
+    return escape(printable(text))
 
 
 def _summed(counts: Mapping[SendState, int]) -> dict[str, int]:

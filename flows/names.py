@@ -5,6 +5,7 @@ import re
 
 from prefect.runtime import flow_run
 from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.masking import mask_numbers
 from prefect_whatsapp.sending.shards import part_of
 
 _DATE = re.compile(r"\{(?::(?P<format>[^{}]*))?\}")
@@ -38,7 +39,7 @@ def resolve_name(pattern: str, when: datetime.datetime | None = None) -> str:
     name = _DATE.sub(written, pattern).strip()
     if not name or len(name) > _LONGEST or "{" in name or "}" in name or not name.isprintable():
         raise InputError(
-            f"broadcast {pattern[:60]!r} is no name: give 1 to {_LONGEST} characters, a date as {{:%G-W%V}}"
+            f"broadcast {mask_numbers(pattern[:60])!r} is no name: give 1 to {_LONGEST} characters, a date as {{:%G-W%V}}"
         )
     return name
 
@@ -49,6 +50,6 @@ def flow_run_name() -> str:
         return str(flow_run.name)
     pattern = str((flow_run.parameters or {}).get("broadcast", "broadcast"))
     try:
-        return resolve_name(pattern)
+        return mask_numbers(resolve_name(pattern))
     except InputError:
         return "broadcast"  # the flow itself says what is wrong with the name

@@ -145,7 +145,7 @@ def download(
     Raises:
         SourceError: As in `open_source`.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_source(source, storage, max_bytes=max_bytes) as opened:
         handle, partial = tempfile.mkstemp(dir=directory, prefix=".download-")
         try:

@@ -123,7 +123,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
         raise AudioError(_too_large(audio, settings))
     if audio.duration > LONGEST_SECONDS:
         raise AudioError(_too_long(audio))
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = directory / f"{_cache_key(audio, settings)}.ogg"
     if kept.is_file():
         try:
@@ -139,6 +139,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
             raise AudioError(
                 f"What ffmpeg made of {audio.source} is no good voice note: look at the file, or at another ffmpeg."
             )
+        made.chmod(0o600)  # as ffmpeg leaves it, everybody on the machine may read it
         os.replace(made, kept)
     return _as_note(audio, note.model_copy(update={"path": kept}), settings, transcoded=True)
 

@@ -162,8 +162,8 @@ class ProviderError(WhatsAppError):
         kind: ErrorKind = ErrorKind.UNSPECIFIED,
         trace_id: str = "",
     ) -> None:
-        self.provider, self.code, self.http_status = provider, code, http_status
-        self.retry_after, self.scope, self.kind, self.trace_id = retry_after, scope, kind, trace_id
+        self.provider, self.code, self.http_status = provider, mask_numbers(code), http_status
+        self.retry_after, self.scope, self.kind, self.trace_id = retry_after, scope, kind, mask_numbers(trace_id)
         super().__init__(message)
 
 

@@ -25,6 +25,7 @@ from ..ledger.address import read_address
 from ..media import waveform_png
 from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
 from ..models.errors import WhatsAppError
+from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
 from ..sending.content import Content
@@ -46,8 +47,8 @@ class ArtifactPublisher:
     """
 
     def __init__(self, name: str, kind: str) -> None:
-        self._name, self._kind = name, kind
-        slug = re.sub(r"[^a-z0-9]+", "-", mask_numbers(name).lower()).strip("-")
+        self._name, self._kind = printable(mask_numbers(name)), kind
+        slug = re.sub(r"[^a-z0-9]+", "-", self._name.lower()).strip("-")
         self._key = f"whatsapp-{slug or 'broadcast'}"[:100]
 
     async def plan(
@@ -60,9 +61,7 @@ class ArtifactPublisher:
     ) -> None:
         """Say, before anything is sent, what will be."""
         queued = counts.get(SendState.QUEUED, 0)
-        page = pages.plan(
-            mask_numbers(self._name), planned, message, account, counts, seconds, picture=await self._waveform(message)
-        )
+        page = pages.plan(self._name, planned, message, account, counts, seconds, picture=await self._waveform(message))
         await acreate_markdown_artifact(key=f"{self._key}-plan", markdown=page, description=f"Plan: {queued:,} to send")
 
     async def _waveform(self, message: Content) -> str:
@@ -126,8 +125,8 @@ class ArtifactPublisher:
                 {
                     "recipient": mask(row.recipient),
                     "state": outcome.state.value,
-                    "code": outcome.error_code,
-                    "why": mask_numbers(outcome.error_text),
+                    "code": markdown(outcome.error_code),
+                    "why": markdown(mask_numbers(outcome.error_text)),
                 }
                 for row, outcome in rows
             ],
@@ -151,7 +150,7 @@ class ArtifactPublisher:
         outcomes = {name: getattr(report, name) for name in ("accepted", "failed", "skipped", "unknown", "pending")}
         pictures = await asyncio.to_thread(lambda: (outcome_png(outcomes), sends_png(by_second)))
         page = pages.report(
-            mask_numbers(self._name),
+            self._name,
             report,
             reasons,
             outcome=data_uri(pictures[0]) if report.planned else "",
@@ -176,7 +175,7 @@ class ArtifactPublisher:
         if report.unknown or report.failed:
             names.append("needs-attention")
         for name in names:
-            self._tell(name, report.model_dump(mode="json"))
+            self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
 
     def stopped(self, why: str) -> None:
         """Tell the automations that it stopped before there was anything to report."""
@@ -187,7 +186,7 @@ class ArtifactPublisher:
             event=f"prefect-whatsapp.broadcast.{name}",
             resource={
                 "prefect.resource.id": f"prefect-whatsapp.broadcast.{self._key}",
-                "prefect.resource.name": mask_numbers(self._name),
+                "prefect.resource.name": self._name,
                 "prefect-whatsapp.kind": self._kind,
             },
             payload=payload,

@@ -9,12 +9,14 @@ import datetime
 import io
 import json
 import os
-import re
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+
+from ..models.escaping import spreadsheet
 
 if TYPE_CHECKING:
     from ..ledger.records import RemovedRow, Row
@@ -37,13 +39,10 @@ ROW_COLUMNS: dict[str, type] = {
     "task_run_id": str,
     "claimed_at": datetime.datetime,
     "settled_at": datetime.datetime,
+    "row": int,  # by which the report in Prefect names it
 }
 REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
 _BATCH = 2_000
-
-# Source: https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n]")
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")  # calculates to itself, and an apostrophe would hide it from other programs
 
 
 async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO, form: ExportFormat) -> int:
@@ -76,6 +75,7 @@ def _row_values(row: "Row") -> tuple[Value, ...]:
     return (
         *(row.recipient, row.name, row.state.value, row.provider, row.account, row.message_id, row.status_text),
         *(row.error_code, row.error_text, row.attempts, row.task_run_id, _utc(row.claimed_at), _utc(row.settled_at)),
+        row.id,
     )
 
 
@@ -121,13 +121,14 @@ def _opened(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
         yield target
         return
     path = Path(target)
-    part = path.with_name(path.name + ".part")
+    # A name of its own that nobody could know, so that no link lies in wait there; readable by its owner alone.
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
     try:
-        with part.open("wb") as stream:
+        with os.fdopen(handle, "wb") as stream:
             yield stream
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
 
 
 class _Writer(ABC):
@@ -156,9 +157,7 @@ class _CsvWriter(_Writer):
 
 
 def _cell(value: Value) -> str:
-    """A value as a spreadsheet will not calculate it: a leading apostrophe says that it is text."""
-    text = _plain(value)
-    return "'" + text if isinstance(value, str) and _FORMULA.match(text) and not _E164.fullmatch(text) else text
+    return spreadsheet(value) if isinstance(value, str) else _plain(value)
 
 
 def _plain(value: Value) -> str:

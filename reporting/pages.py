@@ -9,6 +9,7 @@ import phonenumbers
 
 from ..ledger import Row
 from ..models import Report, SendState, mask, mask_numbers
+from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
 from ..sending.content import Content
@@ -59,9 +60,9 @@ def plan(
     queued = counts.get(SendState.QUEUED, 0)
     settled = sum(counts.values()) - queued
     lines = [
-        f"# Plan of {name}",
+        f"# Plan of {markdown(name)}",
         "",
-        f"**{queued:,} messages** to send with {message.label}.",
+        f"**{queued:,} messages** to send with {markdown(mask_numbers(message.label))}.",
         "",
         *_table(
             ("what", "value"),
@@ -81,7 +82,7 @@ def plan(
         lines += ["", "## Message", ""]
         lines += [f"![Waveform]({picture})", ""] if picture else []
         lines += _table(("what", "value"), facts)
-    lines += [f"\n> {warning}" for warning in message.warnings]
+    lines += [f"\n> {_cell(warning)}" for warning in message.warnings]
     if planned.countries:
         lines += ["", "## To whom", "", *_counted(("country or kind", "recipients"), planned.countries, _country)]
     if planned.reasons:
@@ -112,7 +113,7 @@ def report(
         over_time: Address of the picture of the sends over time.
         ledger: Where the ledger is, without password, if the command line needs to be told.
     """
-    lines = [f"# Report of {name}", ""]
+    lines = [f"# Report of {markdown(name)}", ""]
     lines += [f"**Stopped:** {_cell(report.stopped)}", ""] if report.stopped else []
     lines += [f"![Outcome]({outcome})", ""] if outcome else []
     lines += _table(("what", "messages"), [(each, f"{getattr(report, each):,}") for each in _REPORTED])
@@ -127,9 +128,10 @@ def report(
     if reasons:
         lines += ["", "## What needs a person", "", "| messages | what | next step | why |", "|--:|---|---|---|"]
         for reason, number in reasons.most_common(_SHOWN_AT_MOST):
-            what = f"{reason.state} {reason.code}".strip()
+            what = _cell(f"{reason.state} {reason.code}".strip())
             lines.append(f"| {number:,} | {what} | {_NEXT_STEP[reason.state]} | {_cell(reason.why)} |")
         lines += _rest(len(reasons), "reasons")
+    name, ledger = printable(name), printable(ledger)
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
     lines += ["", "## Every row, with its number", "", "```bash"]
     lines += [f"export PREFECT_WHATSAPP_LEDGER=…  # {ledger}"] if ledger else []
@@ -139,14 +141,14 @@ def report(
 
 
 def needy_row(row: Row) -> dict[str, str]:
-    """What the table of rows that need a person says of one."""
+    """What the table of rows that need a person says of one: its number in the ledger and last four digits, no name."""
     return {
+        "row": str(row.id),
         "recipient": mask(row.recipient),
-        "name": mask_numbers(row.name),
         "state": row.state.value,
         "next step": _NEXT_STEP[row.state],
-        "why": mask_numbers(row.error_text),
-        "code": row.error_code,
+        "why": _cell(row.error_text),
+        "code": _cell(row.error_code),
         "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }
 
@@ -186,7 +188,7 @@ def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _cell(value: str) -> str:
-    return value.replace("|", "\\|").replace("\n", " ")
+    return markdown(mask_numbers(value))
 
 
 def _plural(number: int, noun: str) -> str:

@@ -25,6 +25,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..ledger import BroadcastRecord
 from ..models.errors import InputError
+from ..models.masking import mask_numbers
 
 SHARDS_AT_MOST = 100
 POLL_SECONDS = 1.0
@@ -158,7 +159,7 @@ class Shards:
                     parameters=parameters,
                     timeout=0,
                     as_subflow=True,
-                    flow_run_name=f"{record.name} (shard {place + 1} of {self._count})",
+                    flow_run_name=f"{mask_numbers(record.name)} (shard {place + 1} of {self._count})",
                     tags=[_TAG + record.id],
                     idempotency_key=f"{record.id}:{flow_run.id}:{place}:{generation}",
                 )

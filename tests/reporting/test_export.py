@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_whatsapp.ledger import Row
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.models.escaping import spreadsheet
 from prefect_whatsapp.recipients.reader import RemovedRow, read_recipients
 from prefect_whatsapp.reporting.export import REMOVED_COLUMNS, ROW_COLUMNS, ExportFormat, export_removed, export_rows
 
@@ -92,6 +93,7 @@ async def test_a_row_is_written_whole(
         "task_run_id": "0198-ab",
         "claimed_at": claimed_at,
         "settled_at": settled_at,
+        "row": ADA.id if form != "csv" else str(ADA.id),
     }
     assert list(row) == list(ROW_COLUMNS)
 
@@ -123,7 +125,8 @@ async def test_what_is_exported_can_be_read_as_a_list_and_gives_the_same_recipie
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_a_cell_that_a_spreadsheet_would_calculate_is_made_text(text: str) -> None:
     [row] = parsed(await exported([replace(ADA, name=text, error_text=text, message_id=text)], "csv"), "csv")
-    assert row["name"] == row["error_text"] == row["message_id"] == "'" + text
+    assert row["name"] == row["error_text"] == row["message_id"] == spreadsheet(text)
+    assert row["name"].startswith("'")
     assert row["recipient"] == "+16505550123"
 
 
@@ -209,3 +212,15 @@ async def test_memory_does_not_grow_with_the_export(tmp_path: Path, form: Export
 
     await peak(2_000)  # what is loaded once
     assert await peak(16_000) < await peak(4_000) * 1.25 + 200_000
+
+
+async def test_an_export_is_its_owners_alone_and_follows_no_link_that_lies_in_wait(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (tmp_path / "rows.csv.part").symlink_to(elsewhere)
+    (tmp_path / "rows.csv").symlink_to(elsewhere)
+    await export_removed([RemovedRow(1, "x", "y")], tmp_path / "rows.csv", "csv")
+    assert elsewhere.read_text() == "mine"
+    assert not (tmp_path / "rows.csv").is_symlink()
+    assert (tmp_path / "rows.csv").stat().st_mode & 0o777 == 0o600
+    assert set(os.listdir(tmp_path)) == {"elsewhere", "rows.csv", "rows.csv.part"}

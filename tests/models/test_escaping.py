@@ -1,0 +1,63 @@
+"""Foreign text stays text: in markdown, in a terminal, in a spreadsheet."""
+
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect_whatsapp.models.escaping import markdown, printable, spreadsheet
+
+HOSTILE = [
+    "![x](https://evil.example/p.png)",
+    "[click](https://evil.example)",
+    '<img src="https://evil.example/p.png">',
+    "<https://evil.example>",
+    "https://evil.example/plain",
+    "www.evil.example",
+    "eve@evil.example",
+    "![x][y]\n\n[y]: https://evil.example/p.png",
+    "a | b | ![x](//evil.example/p.png)",
+    "# heading\n- list\n1. one\n> quote\n---\n```\ncode",
+    "`code` **bold** ~~gone~~ $x$",
+    "&lt;img src=x&gt; &#60;b",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_of_strangers_is_one_line_without_meaning(text: str) -> None:
+    written = markdown(text)
+    assert "\n" not in written
+    assert not re.search(r"(?<!\\)[\[\]<>|`*_&!#~$]", written)
+    assert "://" not in written.replace("\u2060://", "")
+    assert not re.search(r"\w@\w|www\.\w", written)
+
+
+def test_a_plain_sentence_is_written_as_it_is() -> None:
+    for text in ("Message undeliverable (131026).", "weekly-2026-W47", "s3: it isn't there, 5.0 MB", "Zoë 語 42 %"):
+        assert markdown(text) == text
+
+
+def test_a_terminal_gets_no_control_character() -> None:
+    assert printable("a\x1b[31mb\x07\x9b2Jc\u202ed\ne\u200bf") == "a[31mb2Jcd ef"
+    assert printable("Zoë 語 🙂") == "Zoë 語 🙂"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "x;=1+1", "x;  @SUM(A1)", 'x";=1+1', "x\t-1", "x\n=1+1", "x|=1", "'=1", "x,\uff1d1", "x;+1;=2"]
+)
+def test_no_cell_is_a_formula_wherever_the_file_is_split(separator: str, text: str) -> None:
+    file = io.StringIO()
+    csv.writer(file).writerow(["start", spreadsheet(text), "end"])
+    for line in csv.reader(io.StringIO(file.getvalue(), newline=""), delimiter=separator):
+        for cell in line:
+            assert not re.match(r"\s*[=+@\uff1d]|\s*-\d", cell.strip('"')), cell
+
+
+@given(st.text(max_size=40))
+def test_any_text_can_be_written(text: str) -> None:
+    assert "\n" not in markdown(text)
+    assert "\x1b" not in printable(text)
+    assert len(spreadsheet(text)) >= len(text)
