@@ -206,6 +206,30 @@ def export(
     return write_export(broadcast, ledger, form=format, output=output, removed=removed)
 
 
+@app.command
+def doctor(
+    *,
+    ledger: LedgerUrl = "",
+    receiver: Annotated[str, Parameter(env_var="PREFECT_WHATSAPP_RECEIVER")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Look at everything that a broadcast needs, and say what to do where something is amiss.
+
+    Prefect's server and its settings, automations, workers, saved accounts and ledgers, ffmpeg, disk, clock, receiver.
+
+    Args:
+        ledger: Where the ledger is.
+        receiver: Address of the receiver of webhooks, to ask whether it is alive.
+        as_json: Print the findings as JSON.
+
+    Returns:
+        0 where a broadcast can run.
+    """
+    from .doctor import run_doctor
+
+    return run_doctor(ledger=ledger, receiver=receiver, as_json=as_json)
+
+
 def main() -> None:
     """Run the command line; one sentence on standard error and exit status 1 for what goes wrong on purpose."""
     try:

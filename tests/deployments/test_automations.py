@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from prefect_whatsapp.cli.doctor import AUTOMATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))
@@ -74,6 +75,10 @@ def test_what_waits_is_proactive_as_a_worker_reports_one_crash_twice(apply: Modu
     for name in apply.WALK_AWAY:
         trigger = told(name)["trigger"]
         assert (trigger["posture"], trigger["for_each"]) == ("Proactive", ["prefect.resource.id"])
+
+
+def test_the_doctor_looks_for_them_by_their_names(apply: ModuleType) -> None:
+    assert {told(name)["name"] for name in apply.WALK_AWAY} == set(AUTOMATIONS)
 
 
 def test_the_silence_is_longer_than_three_heartbeats() -> None:

@@ -1,0 +1,236 @@
+"""`prefect-whatsapp doctor`: each thing that is broken has its line, and says what to do."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect_whatsapp.cli import doctor
+from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.media import ffmpeg
+from prefect_whatsapp.models.errors import AudioError
+from prefect_whatsapp.sandbox.processes import free_port
+from prefect_whatsapp.sandbox.server import RunningSandbox
+from senders import sender_of
+
+TOKEN = "canary-of-the-doctor"
+
+
+def line(findings: list[doctor.Finding], what: str) -> doctor.Finding:
+    """The one finding about something."""
+    (found,) = [finding for finding in findings if finding.what == what]
+    return found
+
+
+# This machine ---------------------------------------------------------------------------------------------------------
+
+
+async def test_without_ffmpeg_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise AudioError("There is no ffmpeg with libopus: install ffmpeg.")
+
+    monkeypatch.setattr(ffmpeg, "ffmpeg_executable", missing)
+    (found,) = await doctor._looked("ffmpeg", doctor._ffmpeg)
+    assert (found.status, "install ffmpeg" in found.found) == ("problem", True)
+
+
+async def test_with_ffmpeg_it_names_its_version() -> None:
+    (found,) = await doctor._ffmpeg()
+    assert found.status == "ok"
+    assert found.found.startswith("ffmpeg version")
+
+
+@pytest.mark.parametrize(("free", "status"), [(50e9, "ok"), (1e9, "warning"), (1e6, "problem")])
+async def test_a_full_disk_is_told_before_it_is_full(free: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=int(free)))
+    (found,) = await doctor._disk()
+    assert found.status == status
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(None, "warning"), (180, "warning"), (30, "ok")])
+async def test_a_heartbeat_that_is_off_or_slow_is_a_warning(seconds: int | None, status: str) -> None:
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: seconds}):
+        (found,) = await doctor._heartbeat()
+    assert found.status == status
+
+
+async def test_a_ledger_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
+    (found,) = await doctor._ledger("embedded", str(tmp_path / "none.db"))
+    assert found.status == "ok"
+    assert not (tmp_path / "none.db").exists()
+
+
+async def test_a_ledger_of_a_newer_version_says_to_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with LedgerStore.open(str(path)):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE whatsapp_ledger_version SET version_num = '9999'")
+        database.commit()
+    (found,) = await doctor._looked("ledger", lambda: doctor._ledger("mine", str(path)))
+    assert found.status == "problem"
+    assert "upgrade the package" in found.found
+
+
+async def test_a_ledger_that_can_t_be_reached_is_named_without_its_password() -> None:
+    url = f"postgresql+asyncpg://me:{TOKEN}@127.0.0.1:{free_port()}/ledger"
+    (found,) = await doctor._looked("ledger", lambda: doctor._ledger("mine", url))
+    assert found.status == "problem"
+    assert "127.0.0.1" in found.found
+    assert TOKEN not in found.found
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm on this machine")  # its point
+async def test_a_ledger_in_memory_would_forget_who_was_sent_what() -> None:
+    path = Path("/dev/shm") / f"doctor-{free_port()}.db"
+    try:
+        async with LedgerStore.open(str(path)):
+            pass
+        (found,) = await doctor._ledger("mine", str(path))
+    finally:
+        for file in path.parent.glob(path.name + "*"):
+            file.unlink()
+    assert (found.status, "tmpfs" in found.found) == ("problem", True)
+
+
+# Prefect --------------------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_server_s_address_it_says_how_to_start_one() -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        findings = await doctor.examine()
+    assert line(findings, "Prefect server").status == "problem"
+    assert "make server" in line(findings, "Prefect server").advice
+
+
+async def test_a_server_that_is_away_is_one_line_and_no_traceback() -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        findings = await doctor.examine()
+    assert line(findings, "Prefect server").status == "problem"
+    assert {"ffmpeg", "disk", "receiver"} <= {finding.what for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("batch", "auth", "url", "recorder", "guard"),
+    [
+        (1, None, "http://127.0.0.1:4200/api", "warning", "ok"),
+        (500, None, "http://prefect.internal:4200/api", "ok", "problem"),
+        (500, "********", "http://prefect.internal:4200/api", "ok", "ok"),
+    ],
+)
+async def test_a_slow_recorder_and_an_open_server_have_their_lines(
+    batch: int, auth: str | None, url: str, recorder: str, guard: str
+) -> None:
+    settings = {"server": {"services": {"task_run_recorder": {"batch_size": batch}}, "api": {"auth_string": auth}}}
+
+    class Client:
+        api_url = httpx.URL(url)
+
+        async def request(self, *_: Any) -> httpx.Response:
+            return httpx.Response(200, json=settings)
+
+    findings = await doctor._server_settings(Client())  # type: ignore[arg-type]
+    assert [finding.status for finding in findings] == [recorder, guard]
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_a_server_with_our_settings_is_fine_but_for_what_is_not_set_up_yet() -> None:
+    findings = await doctor.examine()
+    assert line(findings, "recorder").status == "ok"
+    assert line(findings, "server auth").status == "ok"
+    missing = line(findings, "automations")
+    assert missing.status == "warning"
+    assert "--walk-away" in missing.advice
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_a_pool_without_a_worker_is_a_problem_until_one_is_there() -> None:
+    @flow(name="broadcast-audio")
+    def broadcast() -> None: ...
+
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name="doctor", type="process"))
+        deployment = await client.create_deployment(
+            await client.create_flow(broadcast), "doctored", work_pool_name="doctor"
+        )
+        try:
+            assert line(await doctor._workers(client), "worker of doctor").status == "problem"
+            await client.send_worker_heartbeat("doctor", "one")
+            assert line(await doctor._workers(client), "worker of doctor").status == "ok"
+        finally:
+            await client.delete_deployment(deployment)
+            await client.delete_work_pool("doctor")
+
+
+# Accounts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _no_block() -> Iterator[None]:
+    yield
+    from prefect_whatsapp.blocks import WahaCredentials
+
+    with contextlib.suppress(ValueError):
+        WahaCredentials.delete("doctor", _sync=True)
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api", "_no_block")
+async def test_a_saved_account_that_can_t_send_is_a_problem_without_its_token(sandbox: RunningSandbox) -> None:
+    await sender_of("waha", sandbox.url).asave("doctor", overwrite=True)
+    what = "whatsapp-waha-credentials/doctor"
+    async with get_client() as client:
+        assert line(await doctor._blocks(client), what).status == "ok"
+        sandbox.faults(kind="session_down", service="waha")
+        assert line(await doctor._blocks(client), what).status == "problem"
+        sandbox.behave()
+        away = sender_of("waha", f"http://127.0.0.1:{free_port()}")
+        await away.asave("doctor", overwrite=True)
+        found = line(await doctor._blocks(client), what)
+    assert found.status == "problem"
+    assert "sandbox-token" not in str(found)
+
+
+@pytest.mark.parametrize(("date", "status"), [("Sat, 21 Nov 2020 12:00:00 GMT", "problem"), ("", None)])
+async def test_a_clock_that_is_wrong_by_the_service_s_is_a_problem(
+    date: str, status: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(404, headers={"date": date} if date else {}))
+    plain = httpx.AsyncClient
+    monkeypatch.setattr(doctor.httpx, "AsyncClient", lambda **_: plain(transport=transport))
+    findings = await doctor._clock("waha", sender_of("waha", "http://127.0.0.1:1"))
+    assert [finding.status for finding in findings] == ([status] if status else [])
+    assert all("ahead of" in finding.found for finding in findings)
+
+
+async def test_a_receiver_that_is_away_or_no_receiver_is_a_problem(sandbox: RunningSandbox) -> None:
+    (away,) = await doctor._receiver(f"http://127.0.0.1:{free_port()}")
+    (other,) = await doctor._receiver(sandbox.url)
+    (unnamed,) = await doctor._receiver("")
+    assert (away.status, other.status, unnamed.status) == ("problem", "problem", "ok")
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_exit_status_is_1_where_there_is_a_problem_and_the_json_has_each_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        assert doctor.run_doctor(ledger=str(tmp_path / "ledger.db"), receiver="", as_json=True) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert {"what", "status", "found", "advice"} == set(told[0])
+        assert doctor.run_doctor(ledger="", receiver="", as_json=False) == 1
+    assert "Prefect server" in capsys.readouterr().out
