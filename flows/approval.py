@@ -1,13 +1,21 @@
 """The gate between a broadcast's plan and its sends; where it stands is kept in the ledger, not in a run."""
 
-from prefect import apause_flow_run
 from prefect.logging import get_run_logger
+from prefect_whatsapp.flows.wait import wait_for_resume
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Actor
 from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.models.masking import mask_numbers
 
 APPROVAL_SECONDS = 7 * 86_400
+APPROVAL = "approve"  # begins the key of each wait for approval
+NOTICE = (
+    "Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu. "
+    "Approval times out after seven days."
+)
+WITHOUT_PROCESS = (
+    "No process waits meanwhile: Resume starts the run again on any worker, so this machine may be switched off."
+)
 _BY = "who resumed the run in Prefect"  # Prefect's open server knows no people
 
 
@@ -40,7 +48,7 @@ async def pass_gate(store: LedgerStore, record: BroadcastRecord, *, asked: bool,
             )
         await store.request_approval(record, actor)
         # The key is the plan's: a word that was given for another plan doesn't open this one.
-        await _wait_for_word(f"approve-{digest[:12]}" + (f"-{sent_again}" if sent_again else ""))
+        await _wait_for_word(f"{APPROVAL}-{digest[:12]}" + (f"-{sent_again}" if sent_again else ""))
         if await store.approve(record, digest, actor, by=_BY):
             return
         get_run_logger().warning("The plan changed while it waited: another run added recipients. Look at it again.")
@@ -48,8 +56,5 @@ async def pass_gate(store: LedgerStore, record: BroadcastRecord, *, asked: bool,
 
 async def _wait_for_word(key: str) -> None:
     """Wait for a person; what the ledger holds now is what goes, the list isn't read again."""
-    get_run_logger().warning(
-        "Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu. "
-        "Approval times out after seven days."
-    )
-    await apause_flow_run(timeout=APPROVAL_SECONDS, poll_interval=3, key=key)
+    get_run_logger().warning("%s", NOTICE)
+    await wait_for_resume(key, seconds=APPROVAL_SECONDS)

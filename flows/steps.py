@@ -13,8 +13,9 @@ from prefect.runtime import flow_run
 from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
-from prefect_whatsapp.flows.approval import pass_gate
+from prefect_whatsapp.flows.approval import APPROVAL, NOTICE, WITHOUT_PROCESS, pass_gate
 from prefect_whatsapp.flows.names import resolve_name
+from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState, StopReason
@@ -77,6 +78,7 @@ class Broadcast:
         self._planned = self._list.planned
         self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
         self._part_of = part_of()
+        self._approved = False  # by somebody who resumed this very run
         self._actor = this_process(str(flow_run.id or ""))
 
     async def run(self) -> Report:
@@ -112,14 +114,17 @@ class Broadcast:
             if settings.dry_run:
                 await self._list.read_through()
                 return await self._report_dry_run(account)
+            self._approved = settings.approve and await resumed_from(APPROVAL)
             record = await self._plan(store)
             again = await self._to_send_again(store, record)
-            if not self._part_of:
+            if not self._part_of and not self._approved:
                 counts = await store.counts(record)
                 for state, number in again.items():
                     counts[SendState.QUEUED] += number
                     counts[state] -= number
-                await self._artifacts.plan(self._planned, message, account, counts, self._pace_seconds(counts))
+                await self._artifacts.plan(
+                    self._planned, message, account, counts, self._pace_seconds(counts), notice=self._notice()
+                )
             sent_again = sum(again.values())
             await pass_gate(store, record, asked=settings.approve, sent_again=sent_again, actor=self._actor)
             await self._send_again(store, record, again)
@@ -143,8 +148,11 @@ class Broadcast:
         """Write the list into the ledger; a run that was killed here writes the rest the next time."""
         record: BroadcastRecord | None = None
         keep = isinstance(self._settings.recipients, str) and not self._settings.recipients.strip()
-        if keep:
+        if keep or self._approved:
             record = await store.find_broadcast(self._name)
+        # A run that was approved and started anew sends what was looked at: the list isn't read again.
+        self._approved = self._approved and record is not None and record.planned_at is not None
+        if keep:
             if self._part_of and (record is None or record.id != self._part_of):
                 raise InputError(
                     f"the ledger at {store.address} isn't the one in which {self._name} was planned: give the broadcast "
@@ -155,9 +163,10 @@ class Broadcast:
                     f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
                     f"(empty is for going on with a planned broadcast, and {self._name} is not planned)"
                 )
-        if keep:
+        if keep or self._approved:
             record = await self._begin(store)
         else:
+            record = None
             async for chunk in self._list.chunks():
                 if record is None:  # only now: a list that can't be read binds the name to nothing
                     record = await self._begin(store)
@@ -171,6 +180,12 @@ class Broadcast:
                 what = f"{self._planned.new:,} new recipients, {self._planned.removed:,} rows removed"
                 await store.note(Action.PLANNED, self._actor, record, what)
         return record
+
+    def _notice(self) -> str:
+        """What the plan says of the approval that it waits for."""
+        if not self._settings.approve:
+            return ""
+        return f"{NOTICE} {WITHOUT_PROCESS}" if waits_without_process() else NOTICE
 
     async def _to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
         """How many unknown and failed sends this run is to send again, by state."""

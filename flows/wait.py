@@ -29,10 +29,24 @@ async def wait_for_resume(key: str, *, seconds: int) -> None:
     if was_resumed(states, key):
         return
     waits = sum(state.type is StateType.PAUSED for state in states)
-    if deployment.id and not flow_run.parent_flow_run_id:
+    if waits_without_process():
         await asuspend_flow_run(timeout=seconds, key=f"{key}-{waits}")
     else:
         await apause_flow_run(timeout=seconds, poll_interval=3, key=f"{key}-{waits}")
+
+
+async def resumed_from(prefix: str) -> bool:
+    """Whether this run goes on after a wait whose key begins so: what it did before the wait is not to be done anew."""
+    if not flow_run.id:
+        return False
+    async with get_client() as client:
+        states = await client.read_flow_run_states(UUID(str(flow_run.id)))
+    return (_resumed_key(states) or "").startswith(prefix)
+
+
+def waits_without_process() -> bool:
+    """Whether the process of this run ends while it waits."""
+    return bool(deployment.id) and not flow_run.parent_flow_run_id
 
 
 def was_resumed(states: list[State], key: str) -> bool:
@@ -46,10 +60,13 @@ def was_resumed(states: list[State], key: str) -> bool:
         >>> was_resumed([*waits, Crashed(), AwaitingRetry(), Running()], "plan")
         False
     """
+    return _resumed_key(states) == key
+
+
+def _resumed_key(states: list[State]) -> str | None:
+    """For what the last wait was, if Resume ended it."""
     history = sorted(states, key=lambda state: state.timestamp)
     last = max((place for place, state in enumerate(history) if state.type is StateType.PAUSED), default=-1)
-    if last < 0 or last + 1 >= len(history):
-        return False
-    return (history[last].state_details.pause_key or "").rpartition("-")[0] == key and history[
-        last + 1
-    ].name == "Resuming"
+    if last < 0 or last + 1 >= len(history) or history[last + 1].name != "Resuming":
+        return None
+    return (history[last].state_details.pause_key or "").rpartition("-")[0]

@@ -58,10 +58,21 @@ class ArtifactPublisher:
         account: AccountStatus,
         counts: Mapping[SendState, int],
         seconds: float,
+        *,
+        notice: str = "",
     ) -> None:
-        """Say, before anything is sent, what will be."""
+        """Say, before anything is sent, what will be; `notice` is what the run waits for."""
         queued = counts.get(SendState.QUEUED, 0)
-        page = pages.plan(self._name, planned, message, account, counts, seconds, picture=await self._waveform(message))
+        page = pages.plan(
+            self._name,
+            planned,
+            message,
+            account,
+            counts,
+            seconds,
+            notice=notice,
+            picture=await self._waveform(message),
+        )
         await acreate_markdown_artifact(key=f"{self._key}-plan", markdown=page, description=f"Plan: {queued:,} to send")
 
     async def _waveform(self, message: Content) -> str:

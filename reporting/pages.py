@@ -44,6 +44,7 @@ def plan(
     counts: Mapping[SendState, int],
     seconds: float,
     *,
+    notice: str = "",
     picture: str = "",
 ) -> str:
     """Write the plan.
@@ -55,6 +56,7 @@ def plan(
         account: What the service says of the account.
         counts: The ledger's rows by state.
         seconds: How long it will take at the account's pace; 0 for no pace.
+        notice: What the run waits for; empty for nothing.
         picture: Address of the audio's waveform.
     """
     queued = counts.get(SendState.QUEUED, 0)
@@ -64,6 +66,7 @@ def plan(
         "",
         f"**{queued:,} messages** to send with {markdown(mask_numbers(message.label))}.",
         "",
+        *([f"> {notice}", ""] if notice else []),
         *_table(
             ("what", "value"),
             [
