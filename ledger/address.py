@@ -1,5 +1,6 @@
 """Where a ledger is: the setting of a `Ledger` block, read."""
 
+import ipaddress
 import os
 import sys
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ class Address:
         url: For SQLAlchemy, with its password; never shown.
         path: The file of an SQLite ledger; None on PostgreSQL.
         shown: What may be printed.
+        verified: Whether the server has to prove by a certificate that it is the host of that name; what the URL itself
+            says of TLS goes before.
     """
 
     url: URL
     path: Path | None
     shown: str
+    verified: bool = False
 
 
 def read_address(url: str = "") -> Address:
@@ -35,7 +39,8 @@ def read_address(url: str = "") -> Address:
     Args:
         url: Empty for what `PREFECT_WHATSAPP_LEDGER` says in the environment, else SQLite under `PREFECT_HOME`; a path;
             `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`, also with `postgresql://` or `postgres://` before it, as
-            hosting services write it.
+            hosting services write it. A host beyond one's own network has to prove its name by a certificate, as with
+            `sslmode=verify-full`, unless the URL names another `sslmode`.
 
     Returns:
         The address.
@@ -98,4 +103,18 @@ def _postgres(parsed: URL) -> Address:
     host = query.get("host", "") if not parsed.host else parsed.host
     port = f":{parsed.port}" if parsed.port else ""
     url = parsed.set(drivername="postgresql+asyncpg", query=query)
-    return Address(url, None, f"postgresql://{host if isinstance(host, str) else host[0]}{port}/{parsed.database}")
+    name = host if isinstance(host, str) else host[0]
+    verified = "ssl" not in query and not _is_private(name)
+    return Address(url, None, f"postgresql://{name}{port}/{parsed.database}", verified)
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host is one's own by its name alone: this machine, a private address, a name within a network."""
+    if not host or host.startswith("/"):
+        return True  # a socket
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        name = host.rstrip(".").lower()
+        return "." not in name or name.endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc"))
+    return address.is_private or address.is_loopback or address.is_link_local

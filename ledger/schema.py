@@ -1,6 +1,6 @@
 """The ledger's tables, the same on SQLite and PostgreSQL.
 
-Names begin with `whatsapp_`, so that a ledger may live in a database that holds other things, Prefect's own included.
+Names begin with `whatsapp_`. A ledger has a database of its own: in one that holds another program's tables none are made.
 A broadcast has a number for the tables and an opaque id for the world: 100,000 rows in four indexes are half as large so.
 """
 

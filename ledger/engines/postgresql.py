@@ -6,6 +6,7 @@ transaction where there is one: no prepared statement, no setting, no lock.
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -71,6 +72,8 @@ class PostgresEngine(Engine):
             "command_timeout": None if unlimited else COMMAND_SECONDS,
             "server_settings": settings,
         }
+        if self.address.verified:
+            connect["ssl"] = ssl.create_default_context()  # the machine's own authorities; asyncpg knows only a file
         if self._direct:
             settings |= {**_SETTINGS, _DIRECT: "yes"}
         else:

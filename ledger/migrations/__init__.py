@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...models.errors import LedgerError
 from ..database import Database
 from ..schema import SCHEMA_VERSION, VERSION_TABLE
 
+_OURS = "whatsapp_"
 _VERSION = sa.table(VERSION_TABLE, sa.column("version_num"))
 
 
@@ -18,7 +20,7 @@ async def migrate(database: Database) -> None:
         database: The ledger's.
 
     Raises:
-        LedgerError: It was made by a newer version, or can't be reached.
+        LedgerError: It was made by a newer version, holds another program's tables, or can't be reached.
     """
 
     async def version() -> str:
@@ -41,12 +43,29 @@ async def migrate(database: Database) -> None:
                 f" this one knows up to {SCHEMA_VERSION}): upgrade the package"
             )
 
+        if not found:
+            await _refuse_what_is_not_ours(database)
+
         async def upgrade() -> None:
             await database.engine.before_migration()
             async with database.engine.migrating() as connection:
                 await connection.run_sync(_upgrade)
 
         await database.patiently("be migrated", upgrade)
+
+
+async def _refuse_what_is_not_ours(database: Database) -> None:
+    """A mistyped address must not put tables among another program's."""
+
+    async def work(connection: AsyncConnection) -> list[str]:
+        return await connection.run_sync(lambda plain: sa.inspect(plain).get_table_names())
+
+    tables = await database.read("be opened", work)
+    if any(not name.startswith(_OURS) for name in tables):
+        raise LedgerError(
+            f"{database.address.shown} is no ledger: it holds tables of another program, and nothing was written to it. "
+            "Give the ledger a database or a file of its own"
+        )
 
 
 def known_versions() -> set[str]:

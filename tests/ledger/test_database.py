@@ -1,12 +1,15 @@
 """The ledger's address, and what is said when it can't be used."""
 
 import asyncio
+import errno
 import socket
+import ssl
 import stat
 import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from postgres import Postgres
 from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger.address import Address, read_address
@@ -142,3 +145,54 @@ def test_within_prefects_test_harness_the_embedded_ledger_is_the_harness_own(tmp
 
     with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
         assert read_address("").path == database.parent / "prefect-whatsapp" / "ledger.db"
+
+
+@pytest.mark.parametrize(
+    ("host", "verified"),
+    [
+        ("db.example", True),
+        ("db.example:5433", True),
+        ("8.8.8.8", True),
+        ("localhost", False),
+        ("postgres", False),
+        ("10.1.2.3", False),
+        ("127.0.0.1:5433", False),
+        ("[::1]", False),
+        ("db.prod.internal", False),
+        ("ledger.svc", False),
+        ("", False),
+    ],
+)
+def test_a_host_beyond_the_own_network_has_to_prove_its_name(host: str, verified: bool) -> None:
+    assert read_address(f"postgresql://pack@{host}/ledger").verified is verified
+    assert not read_address(f"postgresql://pack@{host}/ledger?sslmode=disable").verified
+
+
+async def test_the_certificate_is_checked_against_the_machines_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    async def connect(*_: object, **options: object) -> None:
+        asked.append(options)
+        raise OSError(errno.ENOENT, "no such host")
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(LedgerError):
+        async with LedgerStore.open("postgresql://pack@db.example/ledger", patience_seconds=0):
+            pass
+    context = asked[0]["ssl"]
+    assert isinstance(context, ssl.SSLContext)
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+async def test_a_database_of_another_program_is_refused_and_left_as_it_is(url: str) -> None:
+    other = Database(read_address(url), 5)
+    await other.engine.prepare()
+    make = sa.text("CREATE TABLE customers (name TEXT)")
+    await other.transact("make a table", lambda connection: connection.execute(make))
+    with pytest.raises(LedgerError, match="is no ledger: it holds tables of another program"):
+        async with LedgerStore.open(url, patience_seconds=5):
+            pass
+    async with other.reading() as connection:
+        assert await connection.run_sync(lambda plain: sa.inspect(plain).get_table_names()) == ["customers"]
+    await other.close()
