@@ -10,7 +10,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import ClaimLostError, LedgerError
+from ..models.errors import ClaimLostError, LedgerError, OptedOutError
 from ..models.masking import mask
 from ..models.states import SendState
 from .approvals import may_be_sent
@@ -18,6 +18,7 @@ from .database import Database
 from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
 from .liveness import tick
+from .people import OPTED_OUT_TEXT, skip_if_opted_out
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
 from .schema import owners, sends
@@ -164,6 +165,7 @@ class Lease:
 
         Raises:
             ClaimLostError: The row is no longer this owner's; nothing was sent, and the row is to be let go.
+            OptedOutError: The recipient opted out; nothing was sent, and the row is settled as skipped.
             LedgerError: It could not be recorded, so nothing may be sent.
         """
         await self._heartbeat.until_healthy()
@@ -182,11 +184,23 @@ class Lease:
             raise
         if not got:
             self._held.pop(row.id, None)
+            if await self._skip_if_opted_out(row, owner):
+                raise OptedOutError(f"row {row.id} ({mask(row.recipient)}) is skipped: {OPTED_OUT_TEXT}")
             raise self._lost(row)
         self._tokens[row.id] = token
         if not self.healthy:
             await self._confirm(row, owner, token)
         self.departs()
+
+    async def _skip_if_opted_out(self, row: Row, owner: int) -> bool:
+        """Whether the claim failed because the recipient opted out: then the row is skipped."""
+        change = skip_if_opted_out(row.id, owner, _now())
+
+        async def attempt() -> bool:
+            async with self._database.writing() as connection:
+                return (await connection.execute(change)).rowcount > 0
+
+        return await self._database.patiently("skip a recipient who opted out", attempt)
 
     def departs(self) -> None:
         """Take note that a request leaves: its part of the rate is others' a second later."""

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..models.errors import ErrorKind
 from ..models.masking import mask
 from ..models.states import SendState
 
@@ -89,6 +90,9 @@ class Row:
         account: The sending account.
         claimed_at: When it was last claimed.
         settled_at: When its outcome was recorded.
+        resolved_by: What ended `unknown`: `callback`, `message id`, or the name of a look-up; empty where nothing had to.
+        sent_at: When the message left the service, as the service says; likewise `failed_at`, `delivered_at`, `read_at`
+            and `played_at`.
     """
 
     id: int
@@ -108,6 +112,17 @@ class Row:
     account: str
     claimed_at: datetime.datetime | None = None
     settled_at: datetime.datetime | None = None
+    resolved_by: str = ""
+    sent_at: datetime.datetime | None = None
+    failed_at: datetime.datetime | None = None
+    delivered_at: datetime.datetime | None = None
+    read_at: datetime.datetime | None = None
+    played_at: datetime.datetime | None = None
+
+    @property
+    def failed_late(self) -> bool:
+        """Whether the service took the message first and told of its failure later."""
+        return self.state is SendState.FAILED and self.error_kind == ErrorKind.FAILED_LATER
 
     @property
     def callback(self) -> str:

@@ -26,6 +26,12 @@ def as_row(entry: Any, record: BroadcastRecord) -> Row:
         account=record.account,
         claimed_at=entry.claimed_at,
         settled_at=entry.settled_at,
+        resolved_by=entry.resolved_by,
+        sent_at=entry.sent_at,
+        failed_at=entry.failed_at,
+        delivered_at=entry.delivered_at,
+        read_at=entry.read_at,
+        played_at=entry.played_at,
     )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -74,6 +74,15 @@ sends = sa.Table(
     sa.Column("task_run_id", sa.Text, nullable=False, server_default=""),
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("settled_at", UtcDateTime),
+    sa.Column("bare_id", sa.Text, nullable=False, server_default=""),  # the message id as every webhook tells it
+    sa.Column("alias", sa.Text, nullable=False, server_default=""),  # another address of the recipient, from a webhook
+    sa.Column("resolved_by", sa.Text, nullable=False, server_default=""),  # what ended `unknown`
+    # When the service says that it was; a later one stands in for those that were left out.
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("failed_at", UtcDateTime),
+    sa.Column("delivered_at", UtcDateTime),
+    sa.Column("read_at", UtcDateTime),
+    sa.Column("played_at", UtcDateTime),
     sa.UniqueConstraint("broadcast", "recipient", name="whatsapp_sends_once"),
 )
 sa.Index("whatsapp_sends_by_state", sends.c.broadcast, sends.c.state, sends.c.id)
@@ -85,12 +94,9 @@ sa.Index(
     sqlite_where=sends.c.owner.is_not(None),
     postgresql_where=sends.c.owner.is_not(None),
 )
-sa.Index(
-    "whatsapp_sends_by_message",
-    sends.c.message_id,
-    sqlite_where=sends.c.message_id != "",
-    postgresql_where=sends.c.message_id != "",
-)
+for _name in ("bare_id", "alias"):
+    _told = sa.text(f"{_name} <> ''")
+    sa.Index(f"whatsapp_sends_by_{_name}", sends.c[_name], sqlite_where=_told, postgresql_where=_told)
 
 removed = sa.Table(
     "whatsapp_removed",
@@ -157,4 +163,80 @@ history = sa.Table(  # triggers refuse every change but an insertion
     sa.Column("host", sa.Text, nullable=False, server_default=""),
     sa.Column("flow_run_id", sa.Text, nullable=False, server_default=""),
     sa.Column("detail", sa.Text, nullable=False, server_default=""),
+)
+
+# What webhooks told: so that none counts twice, and so that one that came before its send was settled is found then.
+receipts = sa.Table(
+    "whatsapp_receipts",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),  # `provider:account`, as in `owners.sender`
+    sa.Column("bare_id", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("send", _Number),  # NULL while no row is known that it is about
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("code", sa.Text, nullable=False, server_default=""),
+    sa.Column("text", sa.Text, nullable=False, server_default=""),
+    sa.Column("alias", sa.Text, nullable=False, server_default=""),
+)
+_parked = sa.text("send IS NULL")
+sa.Index("whatsapp_receipts_parked", receipts.c.received_at, sqlite_where=_parked, postgresql_where=_parked)
+sa.Index("whatsapp_receipts_by_age", receipts.c.received_at)
+
+people = sa.Table(
+    "whatsapp_people",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("opted_out", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("source", sa.Text, nullable=False, server_default=""),  # of the last change: a word, `import`, …
+    # By words, lists and commands, and in WhatsApp itself: each START takes back only a STOP of its own kind.
+    sa.Column("said_stop_at", UtcDateTime),
+    sa.Column("said_start_at", UtcDateTime),
+    sa.Column("native_stop_at", UtcDateTime),
+    sa.Column("native_start_at", UtcDateTime),
+)
+addresses = sa.Table(
+    "whatsapp_addresses",
+    metadata,
+    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("person", _Number, sa.ForeignKey("whatsapp_people.id"), nullable=False),
+)
+sa.Index("whatsapp_addresses_by_person", addresses.c.person)
+conversations = sa.Table(
+    "whatsapp_conversations",
+    metadata,
+    sa.Column("person", _Number, sa.ForeignKey("whatsapp_people.id"), primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("last_inbound_at", UtcDateTime, nullable=False),
+)
+replies = sa.Table(
+    "whatsapp_replies",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("bare_id", sa.Text, primary_key=True),
+    sa.Column("person", _Number, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("word", sa.Text, nullable=False, server_default=""),  # what matched a word list; no other text is kept
+    sa.Column("send", _Number),  # the row it answers
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+)
+sa.Index("whatsapp_replies_by_age", replies.c.received_at)
+sa.Index("whatsapp_replies_by_person", replies.c.person)
+
+unread = sa.Table(
+    "whatsapp_unread_webhooks",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+)
+receivers = sa.Table(
+    "whatsapp_receivers",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("alive_since", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
 )

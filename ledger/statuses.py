@@ -1,56 +1,135 @@
-"""Delivery statuses: what a service says of a message after it took it."""
+"""Which way a row moves when a service tells of its message: forward only, whatever the order of what is told.
+
+The states stand in one order, and a row has the highest that it was told. So the same statuses leave the same state in
+any order, doubled or not: `failed` beats accepted and sent, and is itself beaten by delivered, read and played, as with
+a recipient of several phones one of which could not take the message.
+"""
 
 import datetime
 import re
+from dataclasses import dataclass, replace
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from ..models.errors import LedgerError
+from ..models.errors import ErrorKind
 from ..models.states import SendState
-from .database import Database
-from .schema import broadcasts, sends
+from ..models.updates import StatusUpdate
+from .records import storable
 
-_CALLBACK = re.compile(r"(?P<broadcast>[0-9a-f]{32}):(?P<row>\d{1,18})", re.ASCII)
+_CALLBACK = re.compile(r"(?P<broadcast>[0-9a-f]{32}):(?P<row>[0-9]{1,18})", re.ASCII)
+_RANKS = {
+    state: rank
+    for rank, state in enumerate(
+        (
+            SendState.ACCEPTED,
+            SendState.SENT,
+            SendState.FAILED,
+            SendState.DELIVERED,
+            SendState.READ,
+            SendState.PLAYED,
+        )
+    )
+}
+STATUSES = frozenset(_RANKS)
+# The phone has it, whatever else was said or is planned.
+ARRIVED = frozenset({SendState.DELIVERED, SendState.READ, SendState.PLAYED})
 # Before any of these, nobody knew; a status is the service's own word that it had the message.
-_IN_DOUBT = (SendState.SENDING, SendState.UNKNOWN)
-_ORDER = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED)
-_BEFORE = {state: (*_IN_DOUBT, *_ORDER[:place]) for place, state in enumerate(_ORDER)}
-_BEFORE[SendState.FAILED] = (*_IN_DOUBT, SendState.ACCEPTED, SendState.SENT)
+_IN_DOUBT = frozenset({SendState.SENDING, SendState.UNKNOWN})
 
 
-async def record(
-    database: Database,
-    reference: str,
-    state: SendState,
-    *,
-    message_id: str = "",
-    status_text: str = "",
-    error_code: str = "",
-    error_text: str = "",
-) -> bool:
-    """Move the row that a status is about forward, never back; see `LedgerStore.record_status`."""
-    if state not in _BEFORE:
-        raise LedgerError(f"{state} is not a delivery status: accepted, sent, delivered, read, played or failed")
-    # Queued again after it was held as unknown: the status comes in time to save a second message.
-    queued_again = sa.and_(sends.c.state == SendState.QUEUED, sends.c.attempts > 0)
-    change = sa.update(sends).where(sa.or_(sends.c.state.in_([s.value for s in _BEFORE[state]]), queued_again))
-    if callback := _CALLBACK.fullmatch(reference):
-        number = sa.select(broadcasts.c.number).where(broadcasts.c.id == callback["broadcast"]).scalar_subquery()
-        change = change.where(sends.c.id == int(callback["row"]), sends.c.broadcast == number)
-    else:
-        change = change.where(sends.c.message_id == reference, sends.c.message_id != "")
-    values: dict[str, object] = {
-        "state": state,
-        "owner": None,
-        "settled_at": datetime.datetime.now(datetime.UTC),
-        "error_code": error_code,
-        "error_text": error_text,
-        "error_kind": "",
-    }
-    values |= {name: text for name, text in (("message_id", message_id), ("status_text", status_text)) if text}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What of a row a status can change.
 
-    async def work(connection: AsyncConnection) -> bool:
-        return (await connection.execute(change.values(**values))).rowcount > 0
+    Attributes:
+        resolved_by: What ended `unknown`: `callback`, `message id`, or the name of a look-up.
+    """
 
-    return await database.transact("record a delivery status", work)
+    state: SendState
+    attempts: int = 0
+    owner: int | None = None
+    message_id: str = ""
+    bare_id: str = ""
+    alias: str = ""
+    resolved_by: str = ""
+    error_code: str = ""
+    error_text: str = ""
+    error_kind: str = ""
+    settled_at: datetime.datetime | None = None
+    sent_at: datetime.datetime | None = None
+    failed_at: datetime.datetime | None = None
+    delivered_at: datetime.datetime | None = None
+    read_at: datetime.datetime | None = None
+    played_at: datetime.datetime | None = None
+
+
+def callback_parts(callback: str) -> tuple[str, int] | None:
+    """The broadcast's id and the row's number of a callback of ours; None where it is none."""
+    found = _CALLBACK.fullmatch(callback)
+    return (found["broadcast"], int(found["row"])) if found else None
+
+
+def best_alias(aliases: tuple[str, ...]) -> str:
+    """The address by which a reply may name the same person: an id, rather than another form of the number."""
+    best = next((alias for alias in aliases if not alias.startswith("+")), aliases[0] if aliases else "")
+    return storable(best, 200)
+
+
+def advance(row: Standing, update: StatusUpdate, *, failed_before: bool = False) -> Standing:
+    """Tell a row of one status.
+
+    Args:
+        row: As it stands.
+        update: About its message, or, found by the callback, about an earlier message of the same row.
+        failed_before: Whether that message is known to have failed.
+
+    Returns:
+        The row as it then stands; the same object where nothing changes.
+    """
+    state = update.state
+    if state not in _RANKS or not _concerns(row, update, failed_before):
+        return row
+    after = row
+    if not row.bare_id:
+        after = replace(after, message_id=update.message_id, bare_id=update.message_id)
+    if not row.alias and update.aliases:
+        after = replace(after, alias=best_alias(update.aliases))
+    if (name := f"{state.value}_at") in _TIMES and after.bare_id == update.message_id:
+        told = getattr(row, name)
+        if told is None or update.at < told:
+            times: dict[str, Any] = {name: update.at}
+            after = replace(after, **times)
+    if _RANKS[state] > _RANKS.get(row.state, -1):
+        failed = state is SendState.FAILED
+        after = replace(
+            after,
+            state=state,
+            owner=None,
+            error_code=storable(update.code) if failed else "",
+            error_text=storable(update.text) or "The service gave no reason." if failed else "",
+            error_kind=ErrorKind.FAILED_LATER.value if failed else "",
+            settled_at=update.at if row.settled_at is None or row.state in _IN_DOUBT else row.settled_at,
+            resolved_by=_means(update) if row.state is SendState.UNKNOWN else row.resolved_by,
+        )
+    return after
+
+
+_TIMES = frozenset({"sent_at", "failed_at", "delivered_at", "read_at", "played_at"})
+
+
+def _concerns(row: Standing, update: StatusUpdate, failed_before: bool) -> bool:
+    if row.bare_id not in ("", update.message_id) and update.state not in ARRIVED:
+        return False  # the row stands for a later message, of which this says nothing
+    match row.state:
+        case SendState.QUEUED:
+            # Queued again after it was held as unknown: the status comes in time to save a second message. Of one that
+            # failed it says only what made somebody queue it again.
+            alive = update.state in ARRIVED or (update.state is not SendState.FAILED and not failed_before)
+            return row.attempts > 0 and alive
+        case SendState.SKIPPED:
+            return update.state in ARRIVED
+        case _:
+            return True
+
+
+def _means(update: StatusUpdate) -> str:
+    return "callback" if callback_parts(update.callback) else "message id"

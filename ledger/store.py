@@ -13,11 +13,13 @@ from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import approvals, history, media_ids, plan, statuses
+from . import approvals, history, media_ids, plan
 from .address import read_address
 from .database import Database
 from .lease import Lease, finish
 from .migrations import migrate
+from .people import PeopleBook
+from .receipts import ReceiptBook
 from .records import BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
 from .rows import as_broadcast, as_row
 from .schema import broadcasts, removed, sends
@@ -60,6 +62,16 @@ class LedgerStore:
                 await finish(store._writer.close)
         finally:
             await finish(database.close)
+
+    @property
+    def receipts(self) -> ReceiptBook:
+        """What webhooks told of messages."""
+        return ReceiptBook(self._database)
+
+    @property
+    def people(self) -> PeopleBook:
+        """Who wrote, and who wants no more messages."""
+        return PeopleBook(self._database)
 
     @property
     def address(self) -> str:
@@ -241,6 +253,10 @@ class LedgerStore:
                 state=SendState.QUEUED,
                 owner=None,
                 message_id="",
+                bare_id="",
+                resolved_by="",
+                sent_at=None,
+                failed_at=None,
                 status_text="",
                 error_code="",
                 error_text="",
@@ -313,42 +329,6 @@ class LedgerStore:
     async def history(self, *, broadcast: str = "", at_most: int = 1000) -> Sequence[history.Entry]:
         """Read who did what, the newest first; of one broadcast where its name is given."""
         return await history.read(self._database, broadcast=mask_numbers(broadcast), at_most=at_most)
-
-    async def record_status(
-        self,
-        reference: str,
-        state: SendState,
-        *,
-        message_id: str = "",
-        status_text: str = "",
-        error_code: str = "",
-        error_text: str = "",
-    ) -> bool:
-        """Take a delivery status: it only ever moves a row forward.
-
-        Args:
-            reference: The row's callback id as it travelled with the message, or the service's message id.
-            state: `accepted`, `sent`, `delivered`, `read`, `played` or `failed`.
-            message_id: The service's id, where the reference is the callback.
-            status_text: The service's own words.
-            error_code: Its code of a failure.
-            error_text: Its words of a failure.
-
-        Returns:
-            Whether a row was changed.
-
-        Raises:
-            LedgerError: Another state, or the ledger stayed away.
-        """
-        return await statuses.record(
-            self._database,
-            reference,
-            state,
-            message_id=storable(message_id),
-            status_text=storable(status_text),
-            error_code=storable(error_code),
-            error_text=storable(error_text),
-        )
 
     async def media_id(self, digest: str, sender: str, *, margin_seconds: float = 86_400.0) -> str:
         """Give the service's id of an uploaded content that lives for `margin_seconds` more; empty where there is none."""

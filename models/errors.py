@@ -65,6 +65,8 @@ class ErrorKind(StrEnum):
     WINDOW = "window"  # the 24-hour window is closed: an opener is needed
     COUNTRY = "country"  # the account may not write to this country
     GROUP = "group"  # the group can't get it
+    OPTED_OUT = "opted out"  # this person asked for no more messages; no request was made
+    FAILED_LATER = "failed later"  # the service took the message, and told by a webhook that it failed
     QUOTE = "quote"  # the message to quote is refused
     UNSUPPORTED = "unsupported"  # the service has no such feature; no request was made
     UNEXPLAINED = "unexplained"  # the service says no, and not why
@@ -226,6 +228,12 @@ class BroadcastMismatchError(LedgerError):
 
 class ClaimLostError(LedgerError):
     """The row is no longer this run's to send; nothing was sent."""
+
+
+class OptedOutError(LedgerError):
+    """The recipient asked for no more messages; nothing was sent, and the row is skipped."""
+
+    kind = ErrorKind.OPTED_OUT
 
 
 class BroadcastStoppedError(LedgerError):

@@ -15,19 +15,8 @@ from typing import Any, ClassVar
 from ..models.message_ids import bare_message_id
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
-from .webhooks import (
-    Inbound,
-    InboundKind,
-    Item,
-    StatusUpdate,
-    Unread,
-    WebhookDialect,
-    WebhookRefusedError,
-    distinct,
-    moment,
-    objects,
-    text_of,
-)
+from ..models.updates import Inbound, InboundKind, Item, StatusUpdate, Unread
+from .webhooks import WebhookDialect, WebhookRefusedError, distinct, moment, objects, text_of
 
 _STATES = {"sent": SendState.SENT, "delivered": SendState.DELIVERED, "viewed": SendState.READ}
 _KINDS: dict[str, InboundKind] = {"chat": "text", "ptt": "audio", "audio": "audio", "vcard": "contacts"}

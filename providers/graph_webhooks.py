@@ -16,23 +16,8 @@ from typing import Any, ClassVar
 from ..models.masking import mask_numbers
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
-from .webhooks import (
-    Inbound,
-    InboundKind,
-    Item,
-    Preference,
-    SamePerson,
-    StatusUpdate,
-    Unread,
-    WebhookDialect,
-    WebhookRefusedError,
-    child,
-    distinct,
-    moment,
-    objects,
-    signed,
-    text_of,
-)
+from ..models.updates import Inbound, InboundKind, Item, Preference, SamePerson, StatusUpdate, Unread
+from .webhooks import WebhookDialect, WebhookRefusedError, child, distinct, moment, objects, signed, text_of
 
 BLOCKED_BY_USER = "130403"
 _STATES = {

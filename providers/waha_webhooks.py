@@ -15,20 +15,8 @@ from typing import Any, ClassVar, Literal
 from ..models.message_ids import bare_message_id
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
-from .webhooks import (
-    Inbound,
-    InboundKind,
-    Item,
-    StatusUpdate,
-    Unread,
-    WebhookDialect,
-    WebhookRefusedError,
-    child,
-    distinct,
-    moment,
-    signed,
-    text_of,
-)
+from ..models.updates import Inbound, InboundKind, Item, StatusUpdate, Unread
+from .webhooks import WebhookDialect, WebhookRefusedError, child, distinct, moment, signed, text_of
 
 _ACKS = {
     -1: SendState.FAILED,

@@ -18,6 +18,7 @@ from ..models.errors import (
     ClaimLostError,
     ErrorKind,
     NotSentError,
+    OptedOutError,
     OutcomeUnknownError,
     ProviderError,
     RecipientRefusedError,
@@ -155,6 +156,8 @@ class Delivery:
                     break
                 await self._lease.claim(row, task_run_id=task_run_id)
                 outcome = await self._attempt(row, tries)
+        except OptedOutError as refused:  # settled by the claim itself
+            outcome = Outcome(SendState.SKIPPED, error_text=refused.message, error_kind=refused.kind)
         except (Stop, ClaimLostError):
             outcome = Outcome(SendState.QUEUED)
         self.tally.count(outcome.state)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...models.message_ids import bare_message_id
 from ..records import Outcome
 
 
@@ -36,11 +37,16 @@ CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, cl
     attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
     task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL
 {source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
-    AND (s.state = 'queued' OR (s.state = 'sending' AND s.claim = {token}))"""
-_OPEN = "s.state IN ('sending', 'unknown', 'queued')"
+    AND ((s.state = 'sending' AND s.claim = {token}) OR (s.state = 'queued' AND NOT EXISTS (
+        SELECT 1 FROM whatsapp_addresses AS a JOIN whatsapp_people AS p ON p.id = a.person
+        WHERE a.address = s.recipient AND p.opted_out)))"""
+# A failure that a webhook told of an earlier message of this row says nothing of the one that was accepted now.
+_OPEN = """(s.state IN ('sending', 'unknown', 'queued')
+        OR (s.state = 'failed' AND s.bare_id <> '' AND {bare_id} <> '' AND s.bare_id <> {bare_id}))"""
 SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{state}} ELSE s.state END,
     owner = CASE WHEN {{state}} = 'queued' THEN s.owner END,
     message_id = CASE WHEN {{message_id}} <> '' THEN {{message_id}} ELSE s.message_id END,
+    bare_id = CASE WHEN {{bare_id}} <> '' THEN {{bare_id}} ELSE s.bare_id END,
     status_text = CASE WHEN {_OPEN} THEN {{status_text}} ELSE s.status_text END,
     error_code = CASE WHEN {_OPEN} THEN {{error_code}} ELSE s.error_code END,
     error_text = CASE WHEN {_OPEN} THEN {{error_text}} ELSE s.error_text END,
@@ -48,7 +54,17 @@ SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{sta
     settled_at = CASE WHEN {_OPEN} THEN {{at}} ELSE s.settled_at END
 {{source}} WHERE s.id = {{id}} AND s.claim = {{token}}"""  # noqa: S608 (only our own constants)
 CLAIM_FIELDS = ("id", "owner", "token", "task_run_id")
-SETTLE_FIELDS = ("id", "token", "state", "message_id", "status_text", "error_code", "error_text", "error_kind")
+SETTLE_FIELDS = (
+    "id",
+    "token",
+    "state",
+    "message_id",
+    "bare_id",
+    "status_text",
+    "error_code",
+    "error_text",
+    "error_kind",
+)
 
 
 class Commits(Protocol):
@@ -76,6 +92,7 @@ def settle_values(settlement: Settlement) -> dict[str, Any]:
         "token": settlement.token,
         "state": outcome.state.value,
         "message_id": outcome.message_id,
+        "bare_id": bare_message_id(outcome.message_id),
         "status_text": outcome.status_text,
         "error_code": outcome.error_code,
         "error_text": outcome.error_text,

@@ -1,5 +1,6 @@
 """A hundred thousand recipients: planned in chunks, read in pages, and no send dearer for it."""
 
+import datetime
 import tracemalloc
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from ledgers import people
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.models.updates import StatusUpdate
 
 MANY = 100_000
 CHUNK = 2000
@@ -56,8 +58,11 @@ async def test_sqlite_finds_each_row_by_an_index(tmp_path: Path) -> None:
             await lease.outstanding()
             await lease.recover()
             await store.counts(record)
-            await store.record_status("wamid.1", SendState.READ)
-            await store.record_status(rows[0].callback, SendState.READ)
+            now = datetime.datetime.now(datetime.UTC)
+            read = StatusUpdate(record.account, "wamid.1", SendState.READ, now, callback=rows[0].callback)
+            await store.receipts.record(record.provider, [read])
+            await store.receipts.match_parked(newer_than=now)
+            await store.people.skip_opted_out(record)
         sa.event.remove(store._database.engine.pool.sync_engine, "before_cursor_execute", listen)
         assert len(statements) > 10
         async with store._database.reading() as connection:

@@ -143,60 +143,6 @@ async def test_requeue_takes_one_state_of_one_broadcast(store: LedgerStore) -> N
         await store.requeue(record, SendState.ACCEPTED)
 
 
-async def test_a_delivery_status_only_moves_forward(store: LedgerStore) -> None:
-    record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as lease:
-        row = await sent(lease, message_id="wamid.7")
-    assert await store.record_status("wamid.7", SendState.DELIVERED)
-    assert not await store.record_status("wamid.7", SendState.SENT)
-    assert not await store.record_status("wamid.7", SendState.FAILED)
-    assert await store.record_status(row.callback, SendState.PLAYED)
-    assert not await store.record_status(row.callback, SendState.READ)
-    assert await state_of(store, record, row) is SendState.PLAYED
-    assert not await store.record_status("wamid.unheard-of", SendState.READ)
-    assert not await store.record_status("", SendState.READ)
-    with pytest.raises(LedgerError, match="skipped"):
-        await store.record_status(row.callback, SendState.SKIPPED)
-
-
-async def test_a_failure_may_follow_acceptance_and_keeps_its_reason(store: LedgerStore) -> None:
-    record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as lease:
-        await sent(lease, message_id="wamid.7")
-    assert await store.record_status("wamid.7", SendState.FAILED, error_code="131026", error_text="undeliverable")
-    (row,) = await gathered(store.rows(record))
-    assert (row.state, row.error_code, row.error_text) == (SendState.FAILED, "131026", "undeliverable")
-
-
-async def test_a_status_settles_an_unknown_even_when_it_was_queued_again(store: LedgerStore) -> None:
-    record = await begin(store, 2)
-    async with store.join(record, messages_per_second=0) as lease:
-        held, again = await sent(lease, SendState.UNKNOWN, ""), await sent(lease, SendState.UNKNOWN, "")
-    assert await store.record_status(held.callback, SendState.DELIVERED, message_id="wamid.9")
-    assert await store.requeue(record, SendState.UNKNOWN) == 1
-    assert await store.record_status(again.callback, SendState.SENT)
-    assert (await store.counts(record))[SendState.QUEUED] == 0
-    async with store.join(record, messages_per_second=0) as lease:
-        assert await lease.take(5) == []
-
-
-async def test_a_status_does_not_touch_what_was_never_claimed(store: LedgerStore) -> None:
-    record = await begin(store, 1)
-    (row,) = await gathered(store.rows(record))
-    assert not await store.record_status(row.callback, SendState.DELIVERED)
-
-
-async def test_a_status_that_is_faster_than_the_answer_is_not_taken_back(store: LedgerStore) -> None:
-    record = await begin(store, 1)
-    async with store.join(record, messages_per_second=0) as lease:
-        (row,) = await lease.take(1)
-        await lease.claim(row)
-        assert await store.record_status(row.callback, SendState.DELIVERED)
-        await lease.settle(row, Outcome(SendState.ACCEPTED, message_id="wamid.3"))
-    (after,) = await gathered(store.rows(record))
-    assert (after.state, after.message_id) == (SendState.DELIVERED, "wamid.3")
-
-
 async def test_a_media_id_is_found_until_its_margin_and_per_sender(store: LedgerStore) -> None:
     await store.remember_media("aa", "graph:1", "media-1", 100)
     assert await store.media_id("aa", "graph:1", margin_seconds=50) == "media-1"

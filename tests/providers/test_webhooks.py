@@ -8,21 +8,11 @@ import pytest
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.message_ids import bare_message_id
 from prefect_whatsapp.models.spellings import address_in_webhook, spellings
+from prefect_whatsapp.models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from prefect_whatsapp.providers.chat_api_webhooks import ChatApiWebhooks
 from prefect_whatsapp.providers.graph_webhooks import GraphWebhooks
 from prefect_whatsapp.providers.waha_webhooks import WahaWebhooks, WawpWebhooks
-from prefect_whatsapp.providers.webhooks import (
-    Inbound,
-    Item,
-    Preference,
-    SamePerson,
-    StatusUpdate,
-    Unread,
-    WebhookDialect,
-    WebhookRefusedError,
-    moment,
-    same_secret,
-)
+from prefect_whatsapp.providers.webhooks import WebhookDialect, WebhookRefusedError, moment, same_secret
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 GRAPH = GraphWebhooks(account="106540", secrets=("test-app-secret",), verify_token="hello")
