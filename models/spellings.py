@@ -12,7 +12,7 @@ _PERSON = re.compile(r"\+?(?P<digits>\d{6,15})(?::\d+)?(?:@(?:c\.us|s\.whatsapp\
 _LID = re.compile(r"(?P<digits>\d{3,20})(?::\d+)?@lid", re.ASCII)
 _FORMS = (
     # Brazil: mobile numbers got a 9 in front; accounts from before it have none.
-    (re.compile(r"55([1-9]\d)9([6-9]\d{7})"), re.compile(r"55([1-9]\d)([6-9]\d{7})"), "55{}9{}", "55{}{}"),
+    (re.compile(r"55([1-9]\d)9(\d{8})"), re.compile(r"55([1-9]\d)(\d{8})"), "55{}9{}", "55{}{}"),
     # Argentina: a 9 after the country code marks mobile numbers; Mexico: a 1, until 2019.
     (re.compile(r"549(\d{10})"), re.compile(r"54(\d{10})"), "549{}", "54{}"),
     (re.compile(r"521(\d{10})"), re.compile(r"52(\d{10})"), "521{}", "52{}"),
@@ -26,8 +26,8 @@ def spellings(address: str) -> tuple[str, ...]:
         address: Canonical, as in the ledger: E.164 with `+`, a chat id or a user id.
 
     Example:
-        >>> spellings("+5511987654321")
-        ('+5511987654321', '+551187654321')
+        >>> spellings("+5511955550123")[1].replace("+5511", "")
+        '55550123'
         >>> spellings("+16505550123")
         ('+16505550123',)
     """
