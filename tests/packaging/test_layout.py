@@ -93,6 +93,7 @@ def test_imports_point_down_only(root: Path) -> None:
         "blocks",
         "sending",
         "reporting",
+        "receipts",
         "tasks",
         "flows",
         "cli",

@@ -1,0 +1,167 @@
+"""The ASGI app that takes the services' webhooks.
+
+Nothing is answered 200 that is not durable. A wrong or missing signature is 401 and leaves one log line; a body that is
+too large is 413; one that is no JSON, or no webhook of that service, is 400; a ledger that is away is 503, and the
+service posts again.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..blocks import Ledger
+from ..blocks.sender import Sender
+from ..models.errors import InputError, LedgerError
+from ..providers.webhooks import WebhookDialect, WebhookRefusedError, same_secret
+from .receiver import Moved, Receiver
+from .words import Words
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta sends 3 MB at most
+
+
+def create_app(
+    senders: Mapping[str, Sender],
+    *,
+    ledger: Ledger | None = None,
+    words: Words | None = None,
+    events: bool = True,
+    moved: Moved | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Starlette:
+    """Make the app that takes the webhooks of these accounts.
+
+    Args:
+        senders: The accounts' blocks by path, such as `{"graph/weekly": block}`: the first part names the service, and
+            the webhook's address is that path below wherever the app is.
+        ledger: The ledger that the broadcasts use; the embedded one by default.
+        words: What opts out and in; the built-in lists by default.
+        events: Whether each reply becomes an event `prefect-whatsapp.reply.received`.
+        moved: Told at most every ten seconds which broadcasts' rows changed.
+        max_body_bytes: The largest body that is read.
+
+    Returns:
+        A Starlette app, for any ASGI server. Where it is mounted in another app, whose lifespan doesn't reach it, it
+        opens the ledger with the first webhook.
+
+    Raises:
+        InputError: A path names another service than its block's, or a field that receiving needs is empty.
+
+    Example:
+        ```python
+        import uvicorn
+        from prefect_whatsapp.blocks import WahaCredentials
+        from prefect_whatsapp.receipts import create_app
+
+        office = WahaCredentials(base_url="http://localhost:3000", webhook_hmac_key="…")
+        uvicorn.run(create_app({"waha/office": office}), host="127.0.0.1", port=8088)
+        ```
+    """
+    accounts: dict[str, WebhookDialect] = {}
+    for path, sender in senders.items():
+        dialect = sender.webhooks()
+        service, _, name = path.strip("/").partition("/")
+        if service != dialect.name or not name or "/" in name:
+            raise InputError(f"{path!r} can't be a receiver's path: write {dialect.name}/NAME for this block")
+        accounts[f"{service}/{name}"] = dialect
+    receiver = Receiver(accounts.values(), ledger=ledger or Ledger(), words=words, events=events, moved=moved)
+    endpoints = _Endpoints(accounts, receiver, max_body_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            await receiver.start()
+        except LedgerError as failure:  # webhooks get 503 until it is there
+            logger.warning("The receiver starts without its ledger: %s", failure)
+        try:
+            yield
+        finally:
+            await receiver.stop()
+
+    app = Starlette(
+        routes=[
+            Route("/health", endpoints.health, methods=["GET"]),
+            Route("/{service}/{name}", endpoints.webhook, methods=["GET", "HEAD", "POST"]),
+            Route("/{service}/{name}/{secret}", endpoints.webhook, methods=["GET", "HEAD", "POST"]),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.receiver = receiver
+    return app
+
+
+class _Endpoints:
+    def __init__(self, accounts: Mapping[str, WebhookDialect], receiver: Receiver, max_body_bytes: int) -> None:
+        self._accounts, self._receiver, self._max = accounts, receiver, max_body_bytes
+
+    async def health(self, _request: Request) -> Response:
+        """Whether webhooks would be taken now."""
+        try:
+            await self._receiver.start()
+        except LedgerError:
+            return JSONResponse({"status": "the ledger is away"}, status_code=503)
+        return JSONResponse({"status": "ok", "accounts": sorted(self._accounts)})
+
+    async def webhook(self, request: Request) -> Response:
+        path = f"{request.path_params['service']}/{request.path_params['name']}"
+        dialect = self._accounts.get(path)
+        if dialect is None or ("secret" in request.path_params and not dialect.secret_in_path):
+            return PlainTextResponse("no such receiver", status_code=404)
+        if dialect.secret_in_path and not same_secret(request.path_params.get("secret", ""), dialect.secrets):
+            return _refused(path)
+        if request.method == "HEAD":
+            return Response()
+        if request.method == "GET":
+            return self._handshake(request, dialect, path)
+        try:
+            body = await self._body(request)
+        except ClientDisconnect:
+            return PlainTextResponse("the connection ended early", status_code=400)
+        if body is None:
+            return PlainTextResponse("the body is too large", status_code=413)
+        # The raw bytes, before anything parses them.
+        if not dialect.secret_in_path and not dialect.verify(request.headers, body):
+            return _refused(path)
+        try:
+            taken = await self._receiver.take(dialect, json.loads(body))
+        except WebhookRefusedError as refused:
+            return PlainTextResponse(str(refused), status_code=400)
+        except (ValueError, RecursionError):
+            return PlainTextResponse("the body is no JSON", status_code=400)
+        except LedgerError as failure:
+            logger.warning("A webhook to %s is to be posted again: %s", path, failure)
+            return PlainTextResponse("the ledger is away: post it again", status_code=503, headers={"Retry-After": "5"})
+        return JSONResponse({"taken": taken})
+
+    def _handshake(self, request: Request, dialect: WebhookDialect, path: str) -> Response:
+        if dialect.name != "graph":
+            return PlainTextResponse("webhooks are posted here")
+        challenge = dialect.handshake(request.query_params)
+        if challenge is None:
+            logger.warning("A handshake of %s was refused: its verify token is not the block's.", path)
+            return PlainTextResponse("the verify token is wrong", status_code=403)
+        return PlainTextResponse(challenge)
+
+    async def _body(self, request: Request) -> bytes | None:
+        """The body as it came; None as soon as it is too large, whatever its header said."""
+        told = request.headers.get("content-length", "")
+        if told.isdecimal() and int(told) > self._max:
+            return None
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._max:
+                return None
+        return bytes(body)
+
+
+def _refused(path: str) -> Response:
+    logger.warning("A webhook to %s was refused: its signature is missing or wrong.", path)
+    return PlainTextResponse("the signature is missing or wrong", status_code=401)
