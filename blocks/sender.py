@@ -161,12 +161,19 @@ class Sender(Referable, CredentialsBlock):
         """
         client: Client
         with self.get_client(connections=1) as client:
-            return client.run(client.dialect.check())
+            status = client.run(client.dialect.check())
+        self.learn(status)
+        return status
 
     async def acheck(self) -> AccountStatus:
         """Ask the service whether this account can send now; errors as for `check`."""
         async with self.get_async_client(connections=1) as client:
-            return await client.run(client.dialect.check())
+            status = await client.run(client.dialect.check())
+        self.learn(status)
+        return status
+
+    def learn(self, status: AccountStatus) -> None:
+        """Remember, for this block's later clients, what a check found out."""
 
 
 def required(sender: Sender, *fields: str, doing: str = "sending") -> None:

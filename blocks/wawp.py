@@ -1,13 +1,16 @@
 """The block for Wawp."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
+from ..providers.dialect import AccountStatus
 from ..providers.waha_webhooks import WawpWebhooks
-from ..providers.wawp import Wawp
+from ..providers.wawp import CredentialPlace, Wawp
 from .gateway import GatewaySender
 from .sender import required, secrets_of
+
+_PLACES: tuple[CredentialPlace, ...] = get_args(CredentialPlace)
 
 
 class WawpCredentials(GatewaySender):
@@ -42,6 +45,17 @@ class WawpCredentials(GatewaySender):
         title="Base URL",
         description="Address of the service; a sandbox or a compatible service goes here.",
     )
+    credential_in: Literal["auto", "body", "query", "header"] = Field(
+        default="auto",
+        title="Credential placement",
+        description="Where instance id and token stand: in the JSON body, the query or a header. auto tries them in this "
+        "order when it checks the account.",
+    )
+    convert_as: Literal["boolean", "string"] = Field(
+        default="boolean",
+        title="Form of convert",
+        description="Whether convert is sent as a JSON boolean, as Wawp's table says, or as text, as its sample does.",
+    )
     link_seconds: int = Field(
         default=604_800,
         ge=1,
@@ -67,6 +81,8 @@ class WawpCredentials(GatewaySender):
         default="sha256", title="Webhook signature algorithm", description="Only for receipts: hash of the signature."
     )
 
+    _found: CredentialPlace | None = PrivateAttr(default=None)
+
     def link_life(self) -> int:
         """How long a signed link to the audio lives, in seconds."""
         return self.link_seconds
@@ -74,7 +90,17 @@ class WawpCredentials(GatewaySender):
     def dialect(self) -> Wawp:
         """Wawp's dialect for this session."""
         required(self, "instance_id", "access_token", "base_url")
-        return Wawp.with_token(self.instance_id, self.access_token.get_secret_value(), base_url=self.base_url)
+        return Wawp.with_token(
+            self.instance_id,
+            self.access_token.get_secret_value(),
+            base_url=self.base_url,
+            credential_in=self._found or self.credential_in,
+            convert_as=self.convert_as,
+        )
+
+    def learn(self, status: AccountStatus) -> None:
+        """Remember where the check found that the credential is taken."""
+        self._found = next((place for place in _PLACES if place == status.credential_in), self._found)
 
     def webhooks(self) -> WawpWebhooks:
         """Wawp's webhooks, signed in a header or with the secret in the path."""

@@ -62,6 +62,7 @@ class AccountStatus:
         messages_per_second: What the service says it allows; None where it doesn't say.
         messaging_limit: How many people the business may write to first, in the service's measure; empty where it
             doesn't say. Messages to those who wrote within 24 hours don't count against it.
+        credential_in: Where the service takes the credential, where `check` found that out; empty elsewhere.
     """
 
     ready: bool
@@ -69,6 +70,7 @@ class AccountStatus:
     detail: str = ""
     messages_per_second: float | None = None
     messaging_limit: str = ""
+    credential_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

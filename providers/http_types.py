@@ -36,6 +36,7 @@ class Request:
         files: Files of a multipart body, by field name.
         repeatable: Whether doing it twice harms nobody (reads, uploads): then a lost answer may be asked for again.
         timeout: Seconds to wait for the answer; None for the client's own.
+        credential: What is put on in place of the account's own; None for that.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -47,6 +48,7 @@ class Request:
     files: Mapping[str, FilePart] = field(default_factory=dict)
     repeatable: bool = False
     timeout: float | None = None
+    credential: "Credential | None" = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,12 @@ class Credential:
     Attributes:
         headers: Headers, such as `Authorization`.
         query: Query parameters, such as Chat-API's `token`.
+        body: Members of a JSON body, such as Wawp's `access_token`.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def validate(self) -> None:
         """Refuse what an HTTP library would refuse too, with the secret in its words.
@@ -117,13 +121,13 @@ class Credential:
         Raises:
             InputError: A value that can't be sent as it is, such as a token that was copied with a line break.
         """
-        for name, value in (*self.headers.items(), *self.query.items()):
+        for name, value in (*self.headers.items(), *self.query.items(), *self.body.items()):
             if not (value.isascii() and value.isprintable() and value == value.strip()):
                 raise InputError(f"the credential {name} holds a blank, a line break or no plain ASCII: copy it anew")
 
     def redact(self, text: str) -> str:
         """Take the secrets out of a service's words, plain and as any URL spells them."""
-        for value in (*self.headers.values(), *self.query.values()):
+        for value in (*self.headers.values(), *self.query.values(), *self.body.values()):
             secret = value.rpartition(" ")[2]  # `Bearer EAA…`
             if len(secret) >= _SHORTEST_SECRET:
                 spelled = "".join(f"(?:{re.escape(c)}|%(?i:{ord(c):02x}))" for c in secret)

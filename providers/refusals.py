@@ -163,7 +163,7 @@ def classify(
         not_sent_on_500: What the service is known to say, under a 500, before it sends.
 
     Example:
-        >>> classify(Response(401), "Wrong token. Please provide token as a GET parameter.").kind
+        >>> classify(Response(401), "Wrong token. Please provide token as a GET parameter.").kind.value
         'auth'
         >>> classify(Response(500), "Session closed").verdict is None
         True

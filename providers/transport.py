@@ -26,6 +26,7 @@ ANSWER_TIMEOUT = 60.0
 IDLE_TIMEOUT = 4.0
 
 _HIDDEN_QUERY = "prefect_whatsapp.hidden_query"
+_CREDENTIAL = "prefect_whatsapp.credential"
 
 # Raised before the first byte of the request is written.
 _BEFORE = (
@@ -56,12 +57,13 @@ class _WithCredential:
     def add_credential(self, request: httpx.Request) -> httpx.Request:
         extensions = dict(request.extensions)
         hidden: Mapping[str, str] = extensions.pop(_HIDDEN_QUERY, {})
-        query = {**hidden, **self._credential.query}
+        credential: Credential = extensions.pop(_CREDENTIAL, self._credential)
+        query = {**hidden, **credential.query}
         url = request.url.copy_merge_params(query) if query else request.url
         if url.query:
             # aiohttp spells a query its own way (`,` for `%2C`): both drivers put the same bytes on the wire.
             url = httpx.URL(str(yarl.URL(str(url))))
-        headers = {name.lower(): value for name, value in (*request.headers.items(), *self._credential.headers.items())}
+        headers = {name.lower(): value for name, value in (*request.headers.items(), *credential.headers.items())}
         dressed = httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
         if isinstance(request.stream, httpx.ByteStream):
             dressed.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
@@ -98,15 +100,21 @@ class AsyncCredentialTransport(httpx.AsyncBaseTransport):
         await self._wrapped.aclose()
 
 
-def _arguments(request: Request) -> dict[str, Any]:
+def _arguments(request: Request, account: Credential) -> dict[str, Any]:
     arguments: dict[str, Any] = {"params": dict(request.query) or None}
-    if request.json is not None:
-        arguments["json"] = request.json
+    in_body = (request.credential or account).body if request.method == "POST" else {}
+    if request.json is not None or in_body:
+        arguments["json"] = {**(request.json or {}), **in_body}
     if request.files:
         arguments["data"] = dict(request.form)
         arguments["files"] = {k: (f.filename, f.content, f.mime_type) for k, f in request.files.items()}
+    extensions: dict[str, Any] = {}
     if request.hidden_query:
-        arguments["extensions"] = {_HIDDEN_QUERY: dict(request.hidden_query)}
+        extensions[_HIDDEN_QUERY] = dict(request.hidden_query)
+    if request.credential is not None:
+        extensions[_CREDENTIAL] = request.credential
+    if extensions:
+        arguments["extensions"] = extensions
     if request.timeout is not None:
         arguments["timeout"] = httpx.Timeout(request.timeout, connect=CONNECT_TIMEOUT, pool=None)
     return arguments
@@ -197,7 +205,9 @@ class Client:
     def _call(self, request: Request) -> Response:
         failure: Exception
         try:
-            return _answer(self._http.request(request.method, request.path, **_arguments(request)))
+            return _answer(
+                self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
+            )
         except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
@@ -249,7 +259,9 @@ class AsyncClient:
     async def _call(self, request: Request) -> Response:
         failure: Exception
         try:
-            return _answer(await self._http.request(request.method, request.path, **_arguments(request)))
+            return _answer(
+                await self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
+            )
         except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context

@@ -21,6 +21,7 @@ from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, AudioForm
 from .http_types import Credential, Exchange, Request
+from .message_ids import message_id
 from .refusals import EDITION, Meaning
 from .waha_like import WahaLike
 
@@ -51,6 +52,31 @@ class NumberCheck:
 
     exists: bool
     chat_id: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a WAHA server says of itself.
+
+    Attributes:
+        version: Such as `2026.6.1`.
+        engine: `NOWEB`, `GOWS` or `WEBJS`.
+
+    Example:
+        >>> Server("2026.4.3", "GOWS").takes_own_ids, Server("2026.4.3", "WEBJS").takes_own_ids
+        (True, False)
+    """
+
+    version: str
+    engine: str = ""
+
+    @property
+    def takes_own_ids(self) -> bool:
+        """Whether a client may choose the ids of texts and cards: NOWEB and GOWS, from 2026.4.3 on."""
+        numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", self.version)
+        if numbers is None or self.engine not in {"NOWEB", "GOWS"}:
+            return False
+        return tuple(map(int, numbers.groups())) >= (2026, 4, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +125,27 @@ class Waha(WahaLike):
         """Read the session: `GET /api/sessions/{name}`."""
         return Request("GET", f"/api/sessions/{quote(self.session, safe='')}", repeatable=True)
 
+    def server(self) -> Exchange[Server]:
+        """Ask for the server's version and engine: `GET /api/version`."""
+        response = yield Request("GET", "/api/version", repeatable=True)
+        answer = self.read(response, repeatable=True)
+        return Server(version=str(answer.get("version") or ""), engine=str(answer.get("engine") or ""))
+
+    def new_message_id(self) -> Exchange[str]:
+        """Ask the server for the id of a message to come; empty where it gives none (before 2026.4.3).
+
+        A text or cards that are sent with it have this id, so that a lost answer can be looked up. For a voice note it
+        is not documented.
+
+        Raises:
+            ProviderError: The server refuses for another reason than that it has no such endpoint.
+        """
+        path = f"/api/{quote(self.session, safe='')}/new-message-id"
+        response = yield Request("GET", path, repeatable=True)
+        if response.status in (404, 405):
+            return ""
+        return message_id(self.read(response, repeatable=True))
+
     def check_number(self, to: Recipient) -> Exchange[NumberCheck]:
         """Ask whether a phone number is on WhatsApp.
 
@@ -132,15 +179,25 @@ class Waha(WahaLike):
         # Top level: inside `file` it did nothing (devlikeapro/waha#1453).
         return self._message("sendVoice", {"file": file, "convert": audio.convert}, to)
 
-    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
-        """Send one or more contact cards in one message; other arguments and errors as for `send_audio`."""
+    def send_contacts(
+        self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "", own_id: str = ""
+    ) -> Exchange[Receipt]:
+        """Send one or more contact cards in one message; other arguments and errors as for `send_audio`.
+
+        Args:
+            contacts: The cards.
+            to: A person, group, newsletter or lid, with the message to quote.
+            callback: Unused: WAHA has no such field.
+            own_id: The message's id, from `new_message_id`; empty to let the server choose.
+        """
         if not contacts:
             self.refuse("contacts", "a message needs at least one card")
-        return self._message("sendContactVcard", {"contacts": [self._card(contact) for contact in contacts]}, to)
+        body: dict[str, Any] = {"contacts": [self._card(contact) for contact in contacts]}
+        return self._message("sendContactVcard", body | _own(own_id), to)
 
-    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
-        """Send a text by `sendText`."""
-        return self._message("sendText", {"text": self.take_text(text)}, to)
+    def send_text(self, text: str, to: Recipient, *, own_id: str = "") -> Exchange[Receipt]:
+        """Send a text by `sendText`; `own_id` as for `send_contacts`."""
+        return self._message("sendText", {"text": self.take_text(text)} | _own(own_id), to)
 
     def _card(self, contact: Contact) -> dict[str, str]:
         if not (contact.formatted_name and contact.all_phones):
@@ -173,3 +230,7 @@ class Waha(WahaLike):
         if not isinstance(exists, bool):
             self.raise_for_unreadable(response, repeatable=True, what="without numberExists")
         return NumberCheck(exists=exists, chat_id=str(answer.get("chatId") or "") if exists else "")
+
+
+def _own(message_id: str) -> dict[str, str]:
+    return {"id": message_id} if message_id else {}

@@ -6,23 +6,28 @@ token from the dashboard.
 Audio goes as a link that Wawp loads when it sends, which may be later: the link must outlive its queue. Whether it
 takes inline bytes is not documented, so they are refused.
 
-Where the documents disagree: the credential goes into the query only (repeated in the body it can fail validation),
-the file's flat keys into a JSON body, and `convert` as the string `"true"` or `"false"`, as in the only official
-sample; a JSON `false` would also look like a missing parameter to a PHP server.
+Where the documents disagree, a setting decides. The instance id and the token stand in the JSON body by default (the
+document's prose, the vendor's MCP server and five clients), else in the query (its samples), or the token in the header
+`access-token` (its OpenAPI); `auto` lets `check` try them in this order. The file goes by flat keys in a JSON body.
+`convert` is a boolean (the document's table), else the string `"true"` or `"false"` (its only sample).
 
 Source: https://api.wawp.net/en/docs/v2/send/voice
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 from ..models.contact import Contact
+from ..models.errors import AccountError, ProviderError, RequestRefusedError
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import Attachment, AudioForm
+from .dialect import AccountStatus, Attachment, AudioForm
 from .http_types import Credential, Exchange, Request
 from .waha_like import WahaLike
+
+CredentialPlace = Literal["auto", "body", "query", "header"]
+ConvertForm = Literal["boolean", "string"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,8 @@ class Wawp(WahaLike):
 
     Attributes:
         instance_id: The instance; also the account.
+        credential_in: Where the credential stands; `auto` begins with the body.
+        convert_as: How `convert` is written.
 
     Example:
         >>> Wawp.with_token("ABC123", "…").sender
@@ -46,19 +53,58 @@ class Wawp(WahaLike):
     base_url: str = "https://api.wawp.net"
     account: str = field(init=False, default="")
     instance_id: str
+    credential_in: CredentialPlace = "auto"
+    convert_as: ConvertForm = "boolean"
+    places: Mapping[CredentialPlace, Credential] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "account", self.instance_id)
 
     @classmethod
-    def with_token(cls, instance_id: str, access_token: str, *, base_url: str = "https://api.wawp.net") -> Self:
-        """Speak for an instance with its access token."""
-        credential = Credential(query={"access_token": access_token})
-        return cls(base_url=base_url.rstrip("/"), instance_id=instance_id, credential=credential)
+    def with_token(
+        cls,
+        instance_id: str,
+        access_token: str,
+        *,
+        base_url: str = "https://api.wawp.net",
+        credential_in: CredentialPlace = "auto",
+        convert_as: ConvertForm = "boolean",
+    ) -> Self:
+        """Speak for an instance with its access token; other arguments as for the class."""
+        both = {"instance_id": instance_id, "access_token": access_token}
+        places: dict[CredentialPlace, Credential] = {
+            "body": Credential(body=both),
+            "query": Credential(query=both),
+            "header": Credential(headers={"access-token": access_token}, query={"instance_id": instance_id}),
+        }
+        tried = tuple(places) if credential_in == "auto" else (credential_in,)
+        return cls(
+            base_url=base_url.rstrip("/"),
+            instance_id=instance_id,
+            credential_in=credential_in,
+            convert_as=convert_as,
+            places={place: places[place] for place in tried},
+            credential=places[tried[0]],
+        )
+
+    def check(self) -> Exchange[AccountStatus]:
+        """Read the session's state, and where the credential may stand in several places find the one that is taken."""
+        refused: ProviderError | None = None
+        for place, credential in self.places.items():
+            response = yield replace(self.session_request(), credential=credential)
+            try:
+                status = self._account_status(self.read(response, repeatable=True))
+            except (AccountError, RequestRefusedError) as refusal:
+                # The first refusal is told: the later ones are of guesses.
+                refused = refused or refusal
+            else:
+                return replace(status, credential_in=place)
+        assert refused
+        raise refused
 
     def session_request(self) -> Request:
         """Read the session: `POST /v2/session/info`."""
-        return Request("POST", "/v2/session/info", query=self._query, repeatable=True)
+        return Request("POST", "/v2/session/info", repeatable=True)
 
     def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
         """Send one voice note by link.
@@ -81,7 +127,7 @@ class Wawp(WahaLike):
             "file[url]": audio.link,
             "file[filename]": audio.filename,
             "file[mimetype]": self.mime_type(audio),
-            "convert": "true" if audio.convert else "false",
+            "convert": audio.convert if self.convert_as == "boolean" else str(audio.convert).lower(),
         }
         return self._message("voice", body, to)
 
@@ -108,13 +154,9 @@ class Wawp(WahaLike):
         """
         return self._message("text", {"message": self.take_text(text)}, to)
 
-    @property
-    def _query(self) -> dict[str, str]:
-        return {"instance_id": self.instance_id}
-
     def _message(self, kind: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
         self.reach(to)
         body = {"chatId": to.chat_id, **body}
         if to.reply_to:
             body["reply_to"] = to.reply_to
-        return self.send(Request("POST", f"/v2/send/{kind}", query=self._query, json=body), to)
+        return self.send(Request("POST", f"/v2/send/{kind}", json=body), to)

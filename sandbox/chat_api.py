@@ -75,6 +75,8 @@ class ChatApiService(Service):
             case FaultKind.SESSION_DOWN:
                 data = {"substatus": "loading", "title": "Error connecting", "reason": "offline"}
                 return Answer({"accountStatus": "loading", "statusData": data})
+            case FaultKind.ERROR:
+                return Answer({"error": fault.details or "Internal error"}, fault.status or 500, reason=fault.kind)
             case _:
                 return Answer({"error": "Too many requests"}, fault.status or 429, throttle_headers(fault),
                               reason=fault.kind, throttled=True)  # fmt: skip

@@ -1,4 +1,7 @@
-"""WAHA, as its documents and recordings have it: 201 with a message, 422 where the session isn't WORKING.
+"""WAHA, as a server of 2026.2.1 and its documents have it: 201 with a message, 422 where the session isn't WORKING.
+
+Its send endpoints validate little: an unknown property or a bad chat id gives 201, a missing `file` a 500 with a
+TypeError, and a 500 repeats the whole request. `SandboxSettings.waha_validates` refuses what the documents refuse.
 
 Source: https://waha.devlike.pro/docs/how-to/send-messages/
 """
@@ -12,12 +15,19 @@ from .service import Answer, Call, Service, throttle_headers
 from .truth import Action, Message
 
 _SESSION = re.compile(r"/api/sessions/([^/]+)/?")
+_NEW_ID = re.compile(r"/api/([^/]+)/new-message-id/?")
+_OWN_IDS_SINCE = (2026, 4, 3)
 _FIELDS = {
-    "/api/sendText": {"session", "chatId", "text", "reply_to", "linkPreview", "linkPreviewHighQuality"},
+    "/api/sendText": {"session", "chatId", "text", "reply_to", "linkPreview", "linkPreviewHighQuality", "id"},
     "/api/sendVoice": {"session", "chatId", "file", "convert", "reply_to"},
-    "/api/sendContactVcard": {"session", "chatId", "contacts", "reply_to"},
+    "/api/sendContactVcard": {"session", "chatId", "contacts", "reply_to", "id"},
 }
 _KINDS = {"/api/sendText": "text", "/api/sendVoice": "audio", "/api/sendContactVcard": "contacts"}
+_LINK_FAILURES = {
+    "NOWEB": ("Failed to fetch stream", "Error"),
+    "GOWS": ("Request failed with status code 404", "AxiosError"),
+    "WEBJS": ("request to the file failed", "FetchError"),
+}
 _FILE_FIELDS = ("mimetype", "filename", "url", "data")
 
 
@@ -30,7 +40,7 @@ class WahaService(Service):
         """Answer `/api/sendVoice`, `/api/sendContactVcard`, `/api/sessions/{name}`, `/api/contacts/check-exists`."""
         session = _SESSION.fullmatch(call.path)
         send = call.path in _FIELDS and call.method == "POST"
-        check = session is not None or call.path == "/api/contacts/check-exists"
+        check = session is not None or call.path in ("/api/contacts/check-exists", "/api/version")
         action = Action.SEND if send else Action.CHECK if check else Action.OTHER
         self.truth.called(self.name, action)
         if call.headers.get(b"x-api-key", b"").decode("latin-1") != self.settings.token:
@@ -40,7 +50,12 @@ class WahaService(Service):
         if action is Action.CHECK and call.method == "GET":
             if struck := await self.struck(Action.CHECK):
                 return struck
+            if call.path == "/api/version":
+                version = {"version": self.settings.waha_version, "engine": self.settings.waha_engine, "tier": "CORE"}
+                return Answer(version)
             return self._session(session[1]) if session else self._number_check(call)
+        if call.method == "GET" and _NEW_ID.fullmatch(call.path) and self._own_ids():
+            return Answer({"id": f"3EB0{self.next_number():018X}"})
         return self._error(404, f"Cannot {call.method} {call.path}", "Not Found")
 
     def refusal(self, fault: Fault) -> Answer:
@@ -51,9 +66,9 @@ class WahaService(Service):
             case FaultKind.SESSION_DOWN:
                 return self._not_working("SCAN_QR_CODE")
             case FaultKind.REPUTATION:
-                exception = {"message": "server returned error 463", "name": "Error", "stack": "Error: …"}
-                body = {"statusCode": 500, "timestamp": "2026-11-20T12:00:00.000Z", "exception": exception}
-                return Answer(body, 500, reason=fault.kind)
+                return self._crash("server returned error 463", reason=fault.kind)
+            case FaultKind.ERROR:
+                return self._crash(fault.details, reason=fault.kind, status=fault.status or 500)
             case _:
                 body = {"statusCode": 429, "message": "ThrottlerException: Too Many Requests"}
                 headers = throttle_headers(fault)
@@ -70,33 +85,44 @@ class WahaService(Service):
         """Answer 201 with the engine's message object."""
         number = self.next_number()
         chat = message.recipient if "@" in message.recipient else f"{message.recipient}@c.us"
-        message.message_id = serialized = f"true_{chat}_3EB0{number:016X}"
+        own = str(message.body.get("id") or "") if self._own_ids() else ""
+        bare = own or f"3EB0{number:016X}"
+        message.message_id = serialized = f"true_{chat}_{bare}"
         given: Any = serialized
+        if self.settings.waha_engine == "NOWEB":
+            message.message_id = bare
+            return Answer(
+                {"key": {"remoteJid": chat, "fromMe": True, "id": bare}, "message": {}, "status": "PENDING"}, 201
+            )
         if self.settings.waha_engine == "WEBJS":
-            given = {"fromMe": True, "remote": chat, "id": f"3EB0{number:016X}", "_serialized": serialized}
+            given = {"fromMe": True, "remote": chat, "id": bare, "_serialized": serialized}
         return Answer({"id": given, "timestamp": 1790000000, "fromMe": True, "to": chat, "ack": 0, "ackName": "PENDING"},
                       201)  # fmt: skip
 
     async def _send(self, call: Call) -> Answer:
         body = call.json()
-        if not isinstance(body, dict):
-            return self._bad_request("the body must be a JSON object")
-        wrong = [f"property {key} should not exist" for key in body if key not in _FIELDS[call.path]]
-        wrong += [f"{key} should not be empty" for key in ("session", "chatId") if not body.get(key)]
-        if wrong:
-            return self._bad_request(*wrong)
-        recipient = chat_key(body["chatId"], "g.us", "newsletter", "lid")
-        if not recipient:
-            return self._bad_request("chatId must be …@c.us, …@g.us, …@newsletter or …@lid")
+        if not isinstance(body, dict) or not body.get("session"):
+            return self._error(400, "Session name is required", "Bad Request")
         if body["session"] != self.settings.waha_session:
-            return self._not_working("STOPPED", str(body["session"]))
+            words = f'Session "{body["session"]}" does not exist'
+            return Answer({"error": words, "session": body["session"]}, 404, reason="session")
+        recipient = chat_key(body.get("chatId"), "g.us", "newsletter", "lid")
+        if self.settings.waha_validates:
+            wrong = [f"property {key} should not exist" for key in body if key not in _FIELDS[call.path]]
+            if call.path == "/api/sendVoice" and not isinstance(body.get("file"), dict):
+                wrong.append("file must be an object")
+            wrong += [] if recipient else ["chatId must be …@c.us, …@g.us, …@newsletter or …@lid"]
+            if wrong:
+                return self._bad_request(*wrong)
         message = Message(
             service=self.name,
-            recipient=recipient,
+            recipient=recipient or str(body.get("chatId")),
             kind=_KINDS[call.path],
             reply_to=str(body.get("reply_to") or ""),
             body={key: value for key, value in body.items() if key != "file"},
         )
+        if message.kind == "audio" and not isinstance(body.get("file"), dict):
+            return self._crash("Cannot read properties of undefined (reading 'url')", "TypeError", body)
         if message.kind == "audio":
             fault = await self._voice(body, message)
         elif message.kind == "contacts":
@@ -104,12 +130,19 @@ class WahaService(Service):
         else:
             written = isinstance(body.get("text"), str) and 0 < len(body["text"]) <= 4096
             fault = "" if written else "text must be longer than or equal to 1 characters"
-        return self._bad_request(fault) if fault else await self.send(message)
+        if fault.startswith("file.url") and not self.settings.waha_validates:
+            return self._crash(*_LINK_FAILURES[self.settings.waha_engine], request=body)
+        return self._bad_request(fault) if fault and self.settings.waha_validates else await self.send(message)
+
+    def _own_ids(self) -> bool:
+        version = tuple(int(part) for part in self.settings.waha_version.split("."))
+        return version >= _OWN_IDS_SINCE and self.settings.waha_engine != "WEBJS"
 
     async def _voice(self, body: dict[str, Any], message: Message) -> str:
         file, convert = body.get("file"), body.get("convert", False)
-        if not isinstance(file, dict) or not isinstance(convert, bool):
-            return "file must be an object" if not isinstance(file, dict) else "convert must be a boolean value"
+        assert isinstance(file, dict)
+        if not isinstance(convert, bool):
+            return "convert must be a boolean value"
         for key in file:
             if key not in _FILE_FIELDS:  # `convert` did nothing here (devlikeapro/waha#1453)
                 return f"file.property {key} should not exist"
@@ -144,6 +177,17 @@ class WahaService(Service):
             return self._bad_request("phone and session should not be empty")
         exists = not phone.endswith("0199")
         return Answer({"numberExists": exists} | ({"chatId": f"{phone}@c.us"} if exists else {}))
+
+    def _crash(
+        self, message: str, name: str = "Error", request: Any = None, *, status: int = 500, reason: str = "500"
+    ) -> Answer:
+        """A 500 as the server writes one: with its stack and the whole request."""
+        exception = {"message": message, "name": name, "stack": f"{name}: {message}\n    at WhatsappSession.send"}
+        echo = {"path": "/api", "method": "POST", "body": request or {}}
+        at = "2026-11-20T12:00:00.000Z"
+        return Answer(
+            {"statusCode": status, "timestamp": at, "exception": exception, "request": echo}, status, reason=reason
+        )
 
     def _not_working(self, state: str, name: str = "") -> Answer:
         body = {

@@ -41,7 +41,7 @@ class WawpService(Service):
         body = call.json() if call.body else {}
         if not isinstance(body, dict):
             return self._error(400, "invalid_json", "The request body is not a JSON object.")
-        given = _flat(body) | call.query
+        given = self._given(_flat(body), call)
         if given.get("instance_id") != self.settings.wawp_instance:
             words = "Session not found. Please verify your instance_id and make sure that the session was created."
             return self._error(404, "invalid_session", words)
@@ -53,6 +53,18 @@ class WawpService(Service):
             return self._error(405, "method_not_allowed", "Use POST.")
         return await self._send(call.path.rstrip("/"), given)
 
+    def _given(self, body: dict[str, Any], call: Call) -> dict[str, Any]:
+        """What was sent, the credential only from where this server looks for it."""
+        places = self.settings.wawp_credential_in
+        token = call.headers.get(b"access-token", b"").decode("latin-1")
+        header = {"access_token": token, **call.query} if token else {}
+        found: dict[str, Any] = {}
+        for place, values in (("header", header), ("query", call.query), ("body", body)):
+            if place in places:
+                found |= {key: value for key, value in values.items() if key in _CREDENTIAL}
+        rest = {key: value for key, value in (body | call.query).items() if key not in _CREDENTIAL}
+        return rest | found
+
     def refusal(self, fault: Fault) -> Answer:
         """Say a fault in Wawp's words."""
         match fault.kind:
@@ -62,6 +74,9 @@ class WawpService(Service):
                 return self._wrong_token()
             case FaultKind.SESSION_DOWN:
                 return self._error(200, "invalid_session", "Session closed")
+            case FaultKind.ERROR:
+                words = fault.details or "Upstream request failed"
+                return self._error(fault.status or 500, "wawp_upstream_error", words)
             case _:
                 words = "Rate limit exceeded: too many messages per minute."
                 return Answer({"code": "rate_limit", "message": words}, fault.status or 429, throttle_headers(fault),

@@ -1,8 +1,12 @@
 """Wawp: this message gives this request, this answer gives this result."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
+from prefect_whatsapp.blocks import WawpCredentials
 from prefect_whatsapp.models import Contact, ContactEmail, ContactPhone, Recipient
 from prefect_whatsapp.models.errors import (
     AccountError,
@@ -16,7 +20,8 @@ from prefect_whatsapp.providers.dialect import Attachment
 from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import Client
 from prefect_whatsapp.providers.wawp import Wawp
-from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Recorder, both
+from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Driver, Recorder, both, drive
+from pydantic import SecretStr
 
 WAWP = Wawp.with_token("ABC123", "t0k3n")
 ACCEPTED = Answer(200, {"id": {"_serialized": MESSAGE_ID}, "ack": 0})
@@ -30,8 +35,10 @@ def sent(exchange: Exchange[Any], answer: Answer = ACCEPTED) -> tuple[str, str, 
     with Client(WAWP, transport=recorder) as client:
         client.run(exchange)
     request = recorder.requests[-1]
-    assert dict(request.url.params) == {"instance_id": "ABC123", "access_token": "t0k3n"}
-    return request.method, request.url.path, recorder.body if request.content else None
+    body = recorder.body
+    assert not request.url.params
+    assert (body.pop("instance_id"), body.pop("access_token")) == ("ABC123", "t0k3n")
+    return request.method, request.url.path, body
 
 
 def test_a_voice_note_goes_by_link_in_flat_keys() -> None:
@@ -43,7 +50,7 @@ def test_a_voice_note_goes_by_link_in_flat_keys() -> None:
             "file[url]": LINK.link,
             "file[filename]": "voice.ogg",
             "file[mimetype]": "audio/ogg; codecs=opus",
-            "convert": "false",
+            "convert": False,
         },
     )
 
@@ -51,7 +58,7 @@ def test_a_voice_note_goes_by_link_in_flat_keys() -> None:
 def test_audio_to_convert_keeps_its_own_type() -> None:
     audio = Attachment(link=LINK.link, mime_type="audio/mpeg", filename="weekly.mp3", convert=True)
     body = sent(WAWP.send_audio(audio, PERSON))[2]
-    assert (body["file[mimetype]"], body["file[filename]"], body["convert"]) == ("audio/mpeg", "weekly.mp3", "true")
+    assert (body["file[mimetype]"], body["file[filename]"], body["convert"]) == ("audio/mpeg", "weekly.mp3", True)
 
 
 @pytest.mark.parametrize("to", ["120363000000001234@g.us", "120363000000001234@newsletter"])
@@ -235,4 +242,52 @@ async def test_only_working_is_ready(state: str, place: Any) -> None:
 
 
 def test_the_session_is_asked_for_by_post() -> None:
-    assert sent(WAWP.check(), Answer(200, {"status": "WORKING"})) == ("POST", "/v2/session/info", None)
+    assert sent(WAWP.check(), Answer(200, {"status": "WORKING"})) == ("POST", "/v2/session/info", {})
+
+
+def test_convert_may_be_text() -> None:
+    dialect = Wawp.with_token("ABC123", "t0k3n", convert_as="string")
+    recorder = Recorder(ACCEPTED)
+    with Client(dialect, transport=recorder) as client:
+        client.run(dialect.send_audio(LINK, PERSON))
+    assert recorder.body["convert"] == "false"
+
+
+def taken_in(place: str) -> Callable[[httpx.Request], httpx.Response]:
+    """A service that looks for the credential in one place only."""
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else {}
+        found = {
+            "body": body.get("access_token"),
+            "query": request.url.params.get("access_token"),
+            "header": request.headers.get("access-token"),
+        }
+        assert [value for value in found.values() if value] == ["t0k3n"], "it stands in one place at a time"
+        if found[place] != "t0k3n":
+            return httpx.Response(400, text="Missing Required Parameter(s): access_token")
+        return httpx.Response(200, json={"status": "WORKING"} if "session" in request.url.path else ACCEPTED.body)
+
+    return serve
+
+
+@pytest.mark.parametrize("place", ["body", "query", "header"])
+async def test_the_check_finds_where_the_credential_is_taken_and_it_is_remembered(driver: Driver, place: Any) -> None:
+    block = WawpCredentials(instance_id="ABC123", access_token=SecretStr("t0k3n"))
+    transport = httpx.MockTransport(taken_in(place))
+    status = await drive(driver, block.dialect(), block.dialect().check(), transport=transport)
+    assert (status.ready, status.credential_in) == (True, place)
+    block.learn(status)
+    again = block.dialect()
+    assert (await drive(driver, again, again.send_audio(LINK, PERSON), transport=transport)).status == "accepted"
+    fixed = Wawp.with_token("ABC123", "t0k3n", credential_in=place)
+    assert (await drive(driver, fixed, fixed.check(), transport=transport)).ready
+
+
+async def test_a_credential_that_is_taken_nowhere_is_told_by_the_first_refusal(driver: Driver) -> None:
+    answers = iter([401, 400, 404])
+    transport = httpx.MockTransport(lambda _: httpx.Response(next(answers), json={"message": "Invalid access token"}))
+    with pytest.raises(AccountError) as refused:
+        await drive(driver, WAWP, WAWP.check(), transport=transport)
+    assert refused.value.http_status == 401
+    assert next(answers, None) is None

@@ -1,15 +1,19 @@
 """The simulated gateways refuse what their documents don't allow, in the words that were recorded."""
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prefect_whatsapp.models import Contact
+from prefect_whatsapp.models import Contact, Recipient
+from prefect_whatsapp.providers.waha import Waha
+from prefect_whatsapp.providers.wawp import Wawp
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
-from sandbox_server import CHAT_API_INSTANCE, TOKEN, WAWP_INSTANCE
+from sandbox_server import CHAT_API_INSTANCE, TOKEN, WAWP_INSTANCE, Run, threaded
 
+PERSON = Recipient(to="+16505550123")
 CHAT = "16505550123@c.us"
 LINK = "https://example.org/voice.ogg"
 VCARD = Contact(name="Ada Byron", phone="+442079460000").vcard()
@@ -162,6 +166,13 @@ def test_wawps_recorded_refusals(simulator: ThreadedSandbox) -> None:
     assert simulator.truth()["accepted_total"] == 0
 
 
+@pytest.fixture(scope="module")
+def strict() -> Iterator[ThreadedSandbox]:
+    """A WAHA that validates as its documents do."""
+    with threaded(waha_validates=True) as running:
+        yield running
+
+
 def waha_voice(**members: Any) -> dict[str, Any]:
     file = {"mimetype": "audio/ogg; codecs=opus", "url": LINK}
     return {"session": "default", "chatId": CHAT, "file": file, "convert": False} | members
@@ -186,27 +197,74 @@ def waha_voice(**members: Any) -> dict[str, Any]:
         waha_voice(file={"mimetype": "audio/ogg; codecs=opus", "data": "T2dnUw=="}),
     ],
 )
-def test_waha_refuses_with_400(simulator: ThreadedSandbox, body: Any) -> None:
-    answer = waha(simulator, "sendVoice", body)
+def test_waha_refuses_with_400_what_its_documents_refuse_where_asked(strict: ThreadedSandbox, body: Any) -> None:
+    answer = waha(strict, "sendVoice", body)
     assert (answer.status_code, answer.json()["error"]) == (400, "Bad Request")
+    assert strict.truth()["accepted_total"] == 0
+
+
+@pytest.mark.parametrize("body", [waha_voice(chatId="16505550123"), waha_voice(voice=True), waha_voice(convert="true")])
+def test_waha_validates_little(simulator: ThreadedSandbox, body: Any) -> None:
+    """As a server of 2026.2.1 does."""
+    assert waha(simulator, "sendVoice", body).status_code == 201
+
+
+def test_waha_crashes_without_a_file_and_repeats_the_request(simulator: ThreadedSandbox) -> None:
+    answer = waha(simulator, "sendVoice", {"session": "default", "chatId": CHAT})
+    assert (answer.status_code, answer.json()["exception"]["name"]) == (500, "TypeError")
+    assert answer.json()["request"]["body"]["chatId"] == CHAT
     assert simulator.truth()["accepted_total"] == 0
+
+
+def test_waha_wants_a_session_s_name(simulator: ThreadedSandbox) -> None:
+    assert waha(simulator, "sendVoice", {}).json()["message"] == "Session name is required"
+
+
+@pytest.mark.parametrize("engine", ["NOWEB", "GOWS", "WEBJS"])
+async def test_each_engine_s_answer_and_own_ids(run: Run, engine: Any) -> None:
+    with threaded(waha_engine=engine, waha_version="2026.4.3") as simulator:
+        dialect = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+        receipt = await run(dialect, dialect.send_text("Hello", PERSON))
+        assert "3EB0" in receipt.message_id
+        assert receipt.message_id.startswith("true_") == (engine != "NOWEB")
+        server = await run(dialect, dialect.server())
+        assert (server.engine, server.takes_own_ids) == (engine, engine != "WEBJS")
+        own = await run(dialect, dialect.new_message_id())
+        assert bool(own) == server.takes_own_ids
+        cards = [Contact(name="Ada Byron", phone="+442079460000")]
+        assert own in (await run(dialect, dialect.send_contacts(cards, PERSON, own_id=own))).message_id
+
+
+async def test_an_older_waha_chooses_the_ids(run: Run) -> None:
+    with threaded(waha_version="2026.4.2") as simulator:
+        dialect = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+        assert not (await run(dialect, dialect.server())).takes_own_ids
+        assert await run(dialect, dialect.new_message_id()) == ""
+
+
+@pytest.mark.parametrize("places", [("body",), ("query",), ("header",)])
+async def test_wawp_takes_the_credential_where_it_looks_for_it(run: Run, places: Any) -> None:
+    with threaded(wawp_credential_in=places) as simulator:
+        dialect = Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+        status = await run(dialect, dialect.check())
+        assert (status.ready, status.credential_in) == (True, places[0])
 
 
 @pytest.mark.parametrize(
     "contacts", [[], [{}], [{"fullName": "Ada"}], [{"vcard": "x"}], [OBJECT | {"vcard": VCARD}], [OBJECT | {"x": "y"}]]
 )
-def test_waha_refuses_cards_that_no_phone_could_show(simulator: ThreadedSandbox, contacts: Any) -> None:
+def test_waha_refuses_cards_that_no_phone_could_show_where_asked(strict: ThreadedSandbox, contacts: Any) -> None:
     body = {"session": "default", "chatId": CHAT, "contacts": contacts}
-    assert waha(simulator, "sendContactVcard", body).status_code == 400
+    assert waha(strict, "sendContactVcard", body).status_code == 400
     good = body | {"contacts": [OBJECT, {"vcard": VCARD}]}
-    assert waha(simulator, "sendContactVcard", good).status_code == 201
+    assert waha(strict, "sendContactVcard", good).status_code == 201
 
 
 def test_wahas_recorded_refusals(simulator: ThreadedSandbox) -> None:
     wrong = waha(simulator, "sendVoice", waha_voice(), key="x")
     assert (wrong.status_code, wrong.json()) == (401, {"message": "Unauthorized", "statusCode": 401})
     other = waha(simulator, "sendVoice", waha_voice(session="another"))
-    assert (other.status_code, other.json()["expected"]) == (422, ["WORKING"])
+    assert (other.status_code, other.json()["error"]) == (404, 'Session "another" does not exist')
     simulator.faults(kind="session_down")
     down = waha(simulator, "sendVoice", waha_voice())
     assert (down.status_code, down.json()["session"]) == (422, "default")
