@@ -1,7 +1,7 @@
 """A broadcast, step by step: plan, prepare, check, dispatch, report."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +18,7 @@ from prefect_whatsapp.flows.names import resolve_name
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
-from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState, StopReason
+from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
 from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastStoppedError,
@@ -30,11 +30,12 @@ from prefect_whatsapp.models.errors import (
 from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.recipients.source import RecipientList
 from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
-from prefect_whatsapp.sending.backpressure import Recorder
-from prefect_whatsapp.sending.content import Content
+from prefect_whatsapp.sending.backpressure import Backpressure
+from prefect_whatsapp.sending.content import Content, Message
 from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
 from prefect_whatsapp.sending.pace import Pace
 from prefect_whatsapp.sending.shards import Shards, part_of
+from prefect_whatsapp.sending.stop import StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,17 +236,17 @@ class Broadcast:
     # Dispatch -------------------------------------------------------------------------------------------------------
 
     async def _send(self, store: LedgerStore, record: BroadcastRecord) -> Report:
-        settings, message = self._settings, self._message
-        stopped, reason = "", None
+        settings = self._settings
+        stop = StopSignal()
         counts = await store.counts(record)
         if counts.get(SendState.QUEUED, 0) or counts.get(SendState.SENDING, 0):
             self._check_link_life(counts)
-            build = await message.bring(store)
-            trial = build(Recipient(to="+16505550100"), callback="")
+            message = await Message.bring(self._message, store, self._dialect)
+            trial = message.build(Recipient(to="+16505550100"), callback="")
             next(trial)  # what the service can't carry at all is refused here, once
             trial.close()
             async with AsyncExitStack() as stack:
-                max_messages = await self._start_shards(stack, store, record)
+                max_messages = await self._start_shards(stack, store, record, stop)
                 client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
                 lease = await stack.enter_async_context(
                     store.join(
@@ -256,36 +257,33 @@ class Broadcast:
                     )
                 )
                 run_id = _flow_run_id()
-                recorder = await stack.enter_async_context(Recorder(run_id)) if run_id else None
+                backpressure = (
+                    await stack.enter_async_context(Backpressure(run_id, stop=stop, lease=lease)) if run_id else None
+                )
                 dispatcher = Dispatcher(
                     lease,
                     client,
-                    build=build,
+                    message=message,
                     pace=Pace(lambda: lease.share, spacing=settings.sender.random_spacing),
-                    kind=message.kind,
-                    recorder=recorder,
+                    stop=stop,
+                    backpressure=backpressure,
                     in_flight=settings.in_flight,
                     runs=settings.runs,
                     batch_size=settings.batch_size,
                     max_messages=max_messages,
-                    renew_media=(lambda: message.renew(store)) if self._dialect.carries_audio == "media id" else None,
                     on_batch=self._artifacts.batch,
                 )
-                if recorder:
-                    recorder.on_stop = self._stopper(dispatcher)
-                    recorder.runs_beside = lambda: lease.active_runs
                 if not self._part_of:
                     shared = self._shards is not None
                     await stack.enter_async_context(self._artifacts.progress(store, record, dispatcher, shared=shared))
-                tally = await dispatcher.run()
-                stopped, reason = tally.stopped, tally.reason
-                if self._shards and stopped:
-                    self._shards.call_off(stopped)
-                if recorder and not await recorder.caught_up():
-                    self._log.warning("The Prefect server did not record %d task runs.", recorder.lost)
-        return await self._report(store, record, stopped, reason)
+                await dispatcher.run()
+                if backpressure and not await backpressure.caught_up():
+                    self._log.warning("The Prefect server did not record %d task runs.", backpressure.lost)
+        return await self._report(store, record, stop)
 
-    async def _start_shards(self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord) -> int:
+    async def _start_shards(
+        self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord, stop: StopSignal
+    ) -> int:
         """Start the child runs, if any are asked for; what this run itself may send at most."""
         if self._shards is None:
             return self._settings.max_messages
@@ -297,27 +295,15 @@ class Broadcast:
             )
         await stack.enter_async_context(self._shards)
         return await self._shards.start(
-            record, max_messages=self._settings.max_messages, moving=lambda: store.counts(record)
+            record, stop, max_messages=self._settings.max_messages, moving=lambda: store.counts(record)
         )
-
-    def _stopper(self, dispatcher: Dispatcher) -> Callable[[StopReason, str], None]:
-        """Stops this run's sends and its shards'."""
-
-        def stop(reason: StopReason, why: str) -> None:
-            dispatcher.stop(reason, why)
-            if self._shards:
-                self._shards.call_off(why)
-
-        return stop
 
     # Report ---------------------------------------------------------------------------------------------------------
 
-    async def _report(
-        self, store: LedgerStore, record: BroadcastRecord, stopped: str, reason: StopReason | None
-    ) -> Report:
+    async def _report(self, store: LedgerStore, record: BroadcastRecord, stop: StopSignal) -> Report:
         counts = await store.counts(record)
         removed = self._planned.removed or record.removed
-        report = self._made(counts, removed, stopped, reason)
+        report = self._made(counts, removed, stop)
         if not self._part_of:  # one report, the parent's
             await self._artifacts.report(report, store, record)
         if report.unknown:
@@ -326,8 +312,8 @@ class Broadcast:
                 "again.",
                 report.unknown,
             )
-        if reason and report.pending and not reason.by_person:
-            raise BroadcastStoppedError(f"broadcast {self._name} stopped: {stopped}", report=report)
+        if stop.reason and report.pending and not stop.reason.by_person:
+            raise BroadcastStoppedError(f"broadcast {self._name} stopped: {stop.sentence}", report=report)
         return report
 
     async def _report_dry_run(self, account: AccountStatus) -> Report:
@@ -336,9 +322,7 @@ class Broadcast:
         self._log.info("Dry run: %d would be sent, %d rows removed.", self._planned.usable, self._planned.removed)
         return self._made(counts, self._planned.removed)
 
-    def _made(
-        self, counts: dict[SendState, int], removed: int, stopped: str = "", reason: StopReason | None = None
-    ) -> Report:
+    def _made(self, counts: dict[SendState, int], removed: int, stop: StopSignal | None = None) -> Report:
         return Report(
             broadcast=self._name,
             planned=sum(counts.values()),
@@ -351,8 +335,8 @@ class Broadcast:
             uploads=self._message.uploads,
             transcodes=self._message.transcodes,
             seconds=round(time.monotonic() - self._started, 3),
-            stopped=stopped,
-            stop_reason=reason,
+            stopped=stop.sentence if stop else "",
+            stop_reason=stop.reason if stop else None,
         )
 
 

@@ -66,6 +66,7 @@ class Lease:
         self._held: dict[int, Row] = {}
         self._tokens: dict[int, str] = {}
         self._unsent: dict[int, str] = {}
+        self._claiming: set[int] = set()
         self._tokens_made = itertools.count(1)
         self._taking = asyncio.Lock()
         self._doubtful = False
@@ -174,20 +175,24 @@ class Lease:
             raise self._lost(row)
         owner = self._reserved_as
         token = f"{owner}.{next(self._tokens_made)}"
+        self._claiming.add(row.id)
         try:
             got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now()))
+            if got:
+                self._tokens[row.id] = token
         except asyncio.CancelledError:
             self._unclaim(row.id, token)  # the claim is carried out all the same, and this right after it
             raise
         except LedgerError:
             self._unsent[row.id] = token  # perhaps recorded, surely not sent
             raise
+        finally:
+            self._claiming.discard(row.id)
         if not got:
             self._held.pop(row.id, None)
             if await self._skip_if_opted_out(row, owner):
                 raise OptedOutError(f"row {row.id} ({mask(row.recipient)}) is skipped: {OPTED_OUT_TEXT}")
             raise self._lost(row)
-        self._tokens[row.id] = token
         if not self.healthy:
             await self._confirm(row, owner, token)
         self.departs()
@@ -276,7 +281,8 @@ class Lease:
 
     async def _yield_rows(self) -> None:
         """Free what is reserved while others have the whole rate: they would wait for these rows for ever."""
-        if self.share <= 0 and (idle := [row for row in self._held.values() if row.id not in self._tokens]):
+        busy = self._tokens.keys() | self._claiming
+        if self.share <= 0 and (idle := [row for row in self._held.values() if row.id not in busy]):
             await self.give_back(idle)
 
     async def outstanding(self) -> Outstanding:
@@ -313,6 +319,11 @@ class Lease:
             f"row {row.id} ({mask(row.recipient)}) is no longer this run's to send: it was given back, or this run was taken"
             " for dead and another took its rows; nothing was sent"
         )
+
+    def unclaim(self, row: Row) -> None:
+        """Say that nothing left under this row's claim, without waiting: who claimed it was cancelled."""
+        if token := self._tokens.pop(row.id, None):
+            self._unclaim(row.id, token)
 
     def _unclaim(self, row_id: int, token: str) -> None:
         """Nothing was sent under that claim: queue the row again."""

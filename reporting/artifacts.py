@@ -29,7 +29,8 @@ from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
 from ..sending.content import Content
-from ..sending.dispatcher import BatchRows, Dispatcher
+from ..sending.dispatcher import Dispatcher
+from ..sending.task_runs import BatchRows
 from . import pages
 from .charts import data_uri, outcome_png, sends_png
 

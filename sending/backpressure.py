@@ -7,14 +7,15 @@ Source: PrefectHQ/prefect#19136; prefect.server.utilities.messaging.memory, `max
 
 import asyncio
 import time
-from collections.abc import Callable
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
 
+from ..ledger import Lease
 from ..models import StopReason
+from .stop import StopSignal
 
 # 3 events a run: 600 runs are 1,800 of the broker's 10,000, so that five flow runs fit beside each other.
 MAX_AHEAD = 600
@@ -31,30 +32,32 @@ _STOPPING = {
 }
 
 
-class Recorder:
-    """Counts the task runs that were started against those that the server shows as ended.
+class Backpressure:
+    """Holds new task runs back while too many of those before are not recorded.
 
     Attributes:
-        runs_beside: How many runs send at the moment, this one among them; beyond five they share the bound.
+        started: Task runs started in this run; whoever starts one adds it.
+        recorded: Of these, how many the server shows as ended.
+        lost: Of these, how many it will never show.
 
     Args:
         flow_run_id: The flow run whose task runs are counted.
+        stop: Set when someone cancels or pauses the flow run at the server; ends each wait.
+        lease: Knows how many runs send at the moment: beyond five they share the bound.
         max_ahead: How many may be started and not yet recorded.
-        on_stop: Called once with the reason and a sentence when someone cancels or pauses the flow run at the server.
     """
 
     def __init__(
-        self, flow_run_id: UUID, *, max_ahead: int = MAX_AHEAD, on_stop: Callable[[StopReason, str], None] | None = None
+        self, flow_run_id: UUID, *, stop: StopSignal, lease: Lease | None = None, max_ahead: int = MAX_AHEAD
     ) -> None:
         self.started = self.recorded = self.lost = 0
-        self._flow_run_id, self._max_ahead, self.on_stop = flow_run_id, max_ahead, on_stop
-        self.runs_beside: Callable[[], int] = lambda: 1
+        self._flow_run_id, self._max_ahead, self._stop, self._lease = flow_run_id, max_ahead, stop, lease
         self._poll_seconds = POLL_SECONDS
         self._news = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._progressed_at = time.monotonic()
         self._base = 0
-        self._logger = get_logger("prefect_whatsapp.recorder")
+        self._logger = get_logger("prefect_whatsapp.backpressure")
 
     @property
     def ahead(self) -> int:
@@ -63,9 +66,10 @@ class Recorder:
 
     @property
     def _bound(self) -> int:
-        return max(1, self._max_ahead * BESIDE_EACH_OTHER // max(self.runs_beside(), BESIDE_EACH_OTHER))
+        beside = self._lease.active_runs if self._lease else 1
+        return max(1, self._max_ahead * BESIDE_EACH_OTHER // max(beside, BESIDE_EACH_OTHER))
 
-    async def __aenter__(self) -> "Recorder":
+    async def __aenter__(self) -> "Backpressure":
         # A resumed or retried flow run already has task runs: they are not ours to wait for.
         async with get_client() as client:
             self._base = await self._count(client)
@@ -77,16 +81,16 @@ class Recorder:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
 
-    async def room(self, *, unless: Callable[[], bool] = lambda: False) -> None:
-        """Wait until one more run may start, and count it.
-
-        Args:
-            unless: Options meanwhile; true ends the wait.
-        """
-        while not unless() and self.ahead >= self._bound:
+    async def room(self) -> None:
+        """Wait until one more run may start, or the broadcast stops."""
+        while self.ahead >= self._bound and not self._stop.is_set():
             self._news.clear()
-            await self._news.wait()
-        self.started += 1
+            waits = [asyncio.ensure_future(self._news.wait()), asyncio.ensure_future(self._stop.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     async def caught_up(self) -> bool:
         """Wait until the server shows every run, or has shown nothing new for a while.
@@ -143,9 +147,8 @@ class Recorder:
         return int(answer.json())
 
     async def _look_for_a_stop(self, client: PrefectClient) -> None:
-        if self.on_stop is None:
+        if self._stop.is_set():
             return
         state = (await client.read_flow_run(self._flow_run_id)).state
         if state is not None and (reason := _STOPPING.get(state.type)):
-            self.on_stop(reason, f"the flow run was {(state.name or state.type.value).lower()} at the server")
-            self.on_stop = None
+            self._stop.set(reason, f"the flow run was {(state.name or state.type.value).lower()} at the server")

@@ -1,12 +1,23 @@
 """What a broadcast carries, as the steps see it: loaded once, brought to the service once, built into each request."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import ClassVar, Protocol, Self
 
 from ..ledger import LedgerStore
-from ..models import Audio
+from ..models import Audio, Receipt, Recipient
 from ..providers.dialect import Dialect
-from .delivery import Build
+from ..providers.http_types import Exchange
+
+
+class Build(Protocol):
+    """Builds the exchange that sends this broadcast's message to one recipient."""
+
+    def __call__(self, to: Recipient, *, callback: str) -> Exchange[Receipt]:
+        """Build it; raises `UnsupportedError` where the service can't carry it to this recipient."""
+        ...
 
 
 class Content(ABC):
@@ -49,3 +60,54 @@ class Content(ABC):
     async def renew(self, store: LedgerStore) -> Build:
         """Bring it once more, because the service disowned what it had."""
         return await self.bring(store)
+
+
+class Message:
+    """What a content has become at the service: it builds each request, and is brought once more where disowned.
+
+    Args:
+        build: How a request is built.
+        kind: `audio` or `contacts`.
+        again: Uploads the content once more; None where the service keeps no media that it could disown.
+
+    Attributes:
+        build: How a request is built now; another one after it was renewed.
+        kind: As given.
+    """
+
+    def __init__(
+        self, build: Build, *, kind: str = "audio", again: Callable[[], Awaitable[Build]] | None = None
+    ) -> None:
+        self.build, self.kind, self._again = build, kind, again
+        self._renewal: asyncio.Future[Build] | None = None
+
+    @classmethod
+    async def bring(cls, content: Content, store: LedgerStore, dialect: Dialect) -> Self:
+        """Bring a content to the service, once for all recipients."""
+        again = partial(content.renew, store) if dialect.carries_audio == "media id" else None
+        return cls(await content.bring(store), kind=content.kind, again=again)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the service keeps the media under an id, which it may disown."""
+        return self._again is not None
+
+    async def renew(self, used: Build) -> None:
+        """Upload once more, however many rows found the id disowned at the same time.
+
+        Args:
+            used: What the refused request was built with: nothing is done where another row has renewed it since.
+
+        Raises:
+            WhatsAppError: It can't be uploaded.
+        """
+        if used is not self.build or self._again is None:
+            return
+        if self._renewal is None:
+            self._renewal = asyncio.ensure_future(self._again())
+        renewal = self._renewal
+        try:
+            self.build = await asyncio.shield(renewal)
+        finally:
+            if self._renewal is renewal and renewal.done():
+                self._renewal = None  # the service may disown the new id too, later in a long broadcast

@@ -74,7 +74,7 @@ class Pace:
         """Wait for this process's next slot. A waiter that is cancelled leaves its slot to the next one.
 
         Args:
-            unless: Options meanwhile; true ends the wait, and nothing is taken.
+            unless: Asked meanwhile; true ends the wait, and nothing is taken.
         """
         if self._share() == math.inf and not self._backoff.active and not self._spacing and not self._in_turn.locked():
             now = self._clock()
@@ -88,9 +88,13 @@ class Pace:
                 await self._sleep(min(wait, POLL_SECONDS))
             self._take()
 
+    def now(self) -> float:
+        """The time, by this pace's clock."""
+        return self._clock()
+
     @property
     def paused(self) -> bool:
-        """Whether the service asked for a pause (`Retry-After`) that is not over."""
+        """Whether nothing is to leave now: the service asked for a pause (`Retry-After`), or is in trouble."""
         return self._clock() < self._stopped_until
 
     async def departure(self, *, unless: Callable[[], bool] = lambda: False) -> None:
@@ -99,7 +103,7 @@ class Pace:
         Mostly not at all: only where a stall in between has bunched sends, so that a second would hold too many.
 
         Args:
-            unless: Options meanwhile; true ends the wait.
+            unless: Asked meanwhile; true ends the wait.
         """
         if (share := self._share()) == math.inf:
             return
@@ -127,6 +131,10 @@ class Pace:
         pause = max(self._stopped_until - now, 0.0)
         self._backoff.throttled(now, sent_at, share=share, reached=reached, pause=pause)
 
+    def pause(self, seconds: float) -> None:
+        """Let nothing leave for so long, and then go on at the same speed."""
+        self._stopped_until = max(self._stopped_until, self._clock() + seconds)
+
     def accepted(self) -> None:
         """Take note that the service accepts again; the way back up begins with it."""
         self._backoff.accepted(max(self._clock(), self._stopped_until))
@@ -136,14 +144,6 @@ class Pace:
         """Messages a second that go out now, pauses for a throttle aside; infinite for no limit."""
         rate = self._allowed(self._clock(), self._share())
         return min(rate, 2 / sum(self._spacing)) if self._spacing else rate
-
-    def estimated_seconds(self, n: int) -> float:
-        """How long `n` messages take at this rate, a pause that was asked for included; infinite while nothing goes."""
-        if n <= 0:
-            return 0.0
-        rate = self.rate
-        pause = max(self._stopped_until - self._clock(), 0.0)
-        return pause + (n * EVEN_SECONDS / rate if rate > 0 else math.inf)
 
     def _allowed(self, now: float, share: float) -> float:
         if not share > 0:  # NaN neither
@@ -204,18 +204,3 @@ class Departures:
         if count < 5:
             return otherwise if otherwise < math.inf else max(count, 1.0)
         return min(otherwise, count / max(now - oldest, 0.1))
-
-
-def pair_backoff(failures: int) -> float:
-    """Seconds to wait for one recipient after a pair limit (131056): 4^X, X from 0.
-
-    Args:
-        failures: Refusals for this recipient before this one.
-
-    Example:
-        >>> [pair_backoff(failures) for failures in range(4)]
-        [1.0, 4.0, 16.0, 64.0]
-
-    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput
-    """
-    return 4.0 ** min(max(failures, 0), 10)

@@ -27,7 +27,7 @@ class ResizableSemaphore:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release()  # it was granted in the moment of the cancellation
-            else:
+            elif turn in self._waiting:  # else a release has just passed it over
                 self._waiting.remove(turn)
             raise
 

@@ -26,6 +26,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from ..ledger import BroadcastRecord
 from ..models.errors import InputError
 from ..models.masking import mask_numbers
+from .stop import StopSignal
 
 SHARDS_AT_MOST = 100
 POLL_SECONDS = 1.0
@@ -76,6 +77,8 @@ class Shards:
         self._children: dict[UUID, FlowRun] = {}
         self._calling_off: asyncio.Task[None] | None = None
         self._moving: Callable[[], Awaitable[object]] | None = None
+        self._stop: StopSignal | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
         """Find the deployment and what its runs are given, before anything is planned.
@@ -123,12 +126,18 @@ class Shards:
             ) from None
 
     async def start(
-        self, record: BroadcastRecord, *, max_messages: int = 0, moving: Callable[[], Awaitable[object]] | None = None
+        self,
+        record: BroadcastRecord,
+        stop: StopSignal,
+        *,
+        max_messages: int = 0,
+        moving: Callable[[], Awaitable[object]] | None = None,
     ) -> int:
         """Start the children; a retry of this flow run finds those that live again, and replaces those that ended.
 
         Args:
             record: The broadcast, planned.
+            stop: What ends the parent's sending ends the children's.
             max_messages: Of the whole run, at most; 0 for no bound.
             moving: Gives something that changes as long as anyone sends.
 
@@ -147,6 +156,7 @@ class Shards:
             child = await self._start_one(record, place, parameters)
             self._children[child.id] = child
         get_run_logger().info("%d child runs of deployment %s started", len(self._children), self._deployment)
+        self._stop, self._following = stop, asyncio.create_task(self._follow(stop))
         return own
 
     async def _start_one(self, record: BroadcastRecord, place: int, parameters: dict[str, Any]) -> FlowRun:
@@ -181,12 +191,20 @@ class Shards:
         if self._children and self._calling_off is None:
             self._calling_off = asyncio.ensure_future(self._cancel(why))
 
+    async def _follow(self, stop: StopSignal) -> None:
+        await stop.wait()
+        self.call_off(stop.sentence)
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._following:
+            self._following.cancel()
+        if self._stop and self._stop.is_set():
+            self.call_off(self._stop.sentence)
         if kind is not None:
             self.call_off("the run that started it ended")
             if self._calling_off:

@@ -15,8 +15,7 @@ from ..models import Audio, Contact, Receipt, Recipient
 from ..models.errors import InputError
 from ..providers.dialect import Dialect
 from ..providers.http_types import Exchange
-from ..sending.content import Content
-from ..sending.delivery import Build
+from ..sending.content import Build, Content
 from . import afetch_audio, aprepare_voice, aupload_media
 from .attachments import attachment
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from prefect_whatsapp.models import Contact, Report
 from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
-from prefect_whatsapp.sending.backpressure import Recorder
+from prefect_whatsapp.sending.backpressure import Backpressure
 from prefect_whatsapp.sending.shards import Shards, part_of, split_evenly
+from prefect_whatsapp.sending.stop import StopSignal
 from senders import sender_of
 
 pytestmark = [pytest.mark.server]
@@ -146,7 +148,7 @@ async def test_a_retry_of_the_parent_finds_its_living_children_and_replaces_the_
         tries.append(broadcast)
         shards = Shards(2, name)
         await shards.check()
-        await shards.start(record)
+        await shards.start(record, StopSignal())
         started.append([*shards._children])
         if len(tries) == 2:  # now they end
             shards.call_off("a test")
@@ -210,10 +212,11 @@ def test_a_number_is_divided_without_loss(number: int, parts: int, split: list[i
 
 @pytest.mark.parametrize(("beside", "bound"), [(1, 12), (5, 12), (6, 10), (12, 5), (100, 1)])
 async def test_many_runs_share_the_bound_on_how_far_they_are_ahead_of_the_record(beside: int, bound: int) -> None:
-    recorder = Recorder(uuid.uuid4(), max_ahead=12)
-    recorder.runs_beside = lambda: beside
+    lease: Any = SimpleNamespace(active_runs=beside)
+    backpressure = Backpressure(uuid.uuid4(), stop=StopSignal(), lease=lease, max_ahead=12)
     with suppress(TimeoutError):
         async with asyncio.timeout(0.05):
             while True:
-                await recorder.room()
-    assert recorder.ahead == bound
+                await backpressure.room()
+                backpressure.started += 1
+    assert backpressure.ahead == bound

@@ -1,174 +1,393 @@
-"""What keeps a claimed row from leaving, and a run from waiting for ever: the dispatcher on rows and answers of its own."""
+"""One send: what keeps a claimed row from leaving, what each answer does to it, and a cancellation at each step."""
 
 import asyncio
-import gc
+import itertools
 import math
-import uuid
-from collections.abc import Callable, Generator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prefect_whatsapp.ledger import Outcome, Row
-from prefect_whatsapp.models import Receipt, Recipient, SendState, StopReason
-from prefect_whatsapp.models.errors import RetryLaterError, WhatsAppError
-from prefect_whatsapp.sending.backpressure import Recorder
+from memory_lease import MemoryLease, MemoryService, build
+from prefect_whatsapp.ledger import Row
+from prefect_whatsapp.models import SendState, StopReason
+from prefect_whatsapp.models.errors import (
+    AccountError,
+    ErrorKind,
+    NotSentError,
+    OutcomeUnknownError,
+    RecipientRefusedError,
+    RequestRefusedError,
+    RetryLaterError,
+)
+from prefect_whatsapp.sending.admission import Admission
+from prefect_whatsapp.sending.content import Build, Message
 from prefect_whatsapp.sending.delivery import Delivery
-from prefect_whatsapp.sending.dispatcher import Dispatcher
 from prefect_whatsapp.sending.pace import Pace
-from prefect_whatsapp.sending.semaphore import ResizableSemaphore
-
-RECEIPT = Receipt(provider="graph", account="1", message_id="wamid.1", recipient="…0123")
-
-
-class Rows:
-    """Stands in for a `Lease`: rows in memory, and what happened to each in order."""
-
-    def __init__(self, count: int) -> None:
-        self.queued = [SimpleNamespace(id=n, recipient=f"+1650555{n:04d}", name="", reply_to="", callback="")
-                       for n in range(100, 100 + count)]  # fmt: skip
-        self.open, self.healthy, self.share = count, True, math.inf
-        self.happened: list[str] = []
-        self.on_claim: Callable[[], object] = lambda: None
-
-    async def take(self, n: int) -> list[Any]:
-        taken, self.queued = self.queued[:n], self.queued[n:]
-        return taken
-
-    async def recover(self) -> int:
-        return 0
-
-    async def outstanding(self) -> Any:
-        return SimpleNamespace(queued=len(self.queued), held_by_others=self.open)  # as if all were another run's
-
-    async def claim(self, row: Row, *, task_run_id: str = "") -> None:
-        self.happened.append("claim")
-        self.on_claim()
-
-    def departs(self) -> None:
-        self.happened.append("departs")
-
-    async def settle(self, row: Row, outcome: Outcome) -> None:
-        self.happened.append(f"settle {outcome.state.value}")
-        self.open -= outcome.state is not SendState.QUEUED
-
-    async def give_back(self, rows: list[Any]) -> None:
-        self.happened.append("give back")
+from prefect_whatsapp.sending.stop import StopSignal
+from virtual_time import clock, run
 
 
-class Answers:
-    """Stands in for a client: the service's answers in order, accepted after the last."""
+class Sending:
+    """An engine on rows and answers in memory, its window open."""
 
-    def __init__(self, *answers: WhatsAppError) -> None:
-        self.answers, self.requests = list(answers), 0
+    def __init__(self, lease: MemoryLease, service: MemoryService, *, rate: float = math.inf, **others: Any) -> None:
+        self.lease, self.service, self.stop = lease, service, StopSignal()
+        self.pace = Pace(lambda: rate, clock=clock)
+        self.admission = Admission(lease, self.pace, self.stop, **others)  # type: ignore[arg-type]
+        self.message = Message(build)
+        self.delivery = Delivery(lease, service, self.message, admission=self.admission, stop=self.stop)  # type: ignore[arg-type]
 
-    async def run(self, exchange: Any) -> Receipt:
-        self.requests += 1
-        await asyncio.sleep(0)
-        if self.answers:
-            raise self.answers.pop(0)
-        return RECEIPT
+    async def all(self) -> dict[SendState, int]:
+        """Send until nothing is left, or until stopped."""
+        async with self.admission, asyncio.TaskGroup() as sends:
+            while row := await self.admission.row():
+                sends.create_task(self.one(row))
+        return self.lease.states()
 
-
-def _build(to: Recipient, *, callback: str) -> Generator[Any, Any, Receipt]:
-    yield
-    return RECEIPT
-
-
-def _delivery(rows: Any, client: Any, pace: Pace | None = None, gate: ResizableSemaphore | None = None) -> Delivery:
-    async def park(seconds: float) -> None:
-        await asyncio.sleep(0)
-
-    pace = pace or Pace(lambda: math.inf)
-    return Delivery(rows, client, build=_build, pace=pace, gate=gate or ResizableSemaphore(4), park=park)
+    async def one(self, row: Row) -> SendState:
+        try:
+            return (await self.delivery.send(row)).state
+        finally:
+            self.admission.leave(row)
 
 
-async def test_a_row_that_waits_at_the_gate_does_not_leave_once_the_broadcast_stops() -> None:
-    rows, client, gate = Rows(1), Answers(), ResizableSemaphore(1)
-    delivery = _delivery(rows, client, gate=gate)
-    await gate.acquire()
-    sending = asyncio.ensure_future(delivery.deliver((await rows.take(1))[0]))
-    await asyncio.sleep(0.01)
-    delivery.stop(StopReason.CANCELLED, "someone pressed Cancel")
-    gate.release()
-    assert (await sending).state is SendState.QUEUED
-    assert (client.requests, rows.happened) == (0, ["claim", "settle queued"])
+def later(**facts: Any) -> RetryLaterError:
+    return RetryLaterError("later", provider="graph", **facts)
 
 
-async def test_a_claimed_row_waits_out_the_pause_that_another_rows_refusal_brought() -> None:
-    rows, client, pace = Rows(1), Answers(), Pace(lambda: math.inf)
-    rows.on_claim = lambda: rows.happened.count("claim") == 1 and pace.throttled(0.3, asyncio.get_running_loop().time())
-    began = asyncio.get_running_loop().time()
-    outcome = await _delivery(rows, client, pace).deliver((await rows.take(1))[0])
-    assert outcome.state is SendState.ACCEPTED
-    assert asyncio.get_running_loop().time() - began >= 0.3
-    assert rows.happened == ["claim", "settle queued", "claim", "departs", "settle accepted"]
+PAIR = later(code="131056", kind=ErrorKind.PAIR, scope="recipient")
 
 
-async def test_a_claimed_row_does_not_leave_while_others_may_take_this_run_for_dead() -> None:
+def test_a_send_is_claimed_before_it_leaves_and_settled_after_its_answer() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService())
+        assert await sending.all() == {SendState.ACCEPTED: 1}
+        assert sending.lease.happened == ["claim", "departs", "settle accepted"]
+        assert sending.lease.outcomes[100].message_id == "wamid.1"
+
+    run(main())
+
+
+def test_a_row_that_waits_for_room_among_the_requests_does_not_leave_once_the_broadcast_stops() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService())
+        async with sending.admission:
+            await sending.admission.requests.acquire()
+            row = await sending.admission.row()
+            assert row
+            one = asyncio.ensure_future(sending.one(row))
+            await asyncio.sleep(0.01)
+            sending.stop.set(StopReason.CANCELLED, "someone pressed Cancel")
+            sending.admission.requests.release()
+            assert await one is SendState.QUEUED
+        assert (sending.service.requests, sending.lease.happened) == ([], ["claim", "settle queued"])
+
+    run(main())
+
+
+def test_a_claimed_row_waits_out_the_pause_that_another_rows_refusal_brought() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(1), MemoryService()), clock()
+        sending.lease.on_claim = lambda _: (
+            "claim" not in sending.lease.happened and sending.pace.throttled(0.3, clock())
+        )
+        assert await sending.all() == {SendState.ACCEPTED: 1}
+        assert clock() - began > 0.29
+        assert sending.lease.happened == ["claim", "settle queued", "claim", "departs", "settle accepted"]
+
+    run(main())
+
+
+def test_a_claimed_row_does_not_leave_while_others_may_take_this_run_for_dead() -> None:
     """They would hold it as unknown, and where that is sent again the recipient would get it twice."""
-    rows, client = Rows(1), Answers()
-    rows.healthy = False
 
-    def heard() -> None:
-        rows.healthy = rows.happened.count("claim") == 2
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService())
+        sending.lease.healthy = False
 
-    rows.on_claim = heard
-    outcome = await _delivery(rows, client).deliver((await rows.take(1))[0])
-    assert (outcome.state, client.requests) == (SendState.ACCEPTED, 1)
-    assert rows.happened == ["claim", "settle queued", "claim", "departs", "settle accepted"]
+        def heard(_: Row) -> None:
+            sending.lease.healthy = "claim" in sending.lease.happened
 
+        sending.lease.on_claim = heard
+        assert await sending.all() == {SendState.ACCEPTED: 1}
+        assert sending.lease.happened == ["claim", "settle queued", "claim", "departs", "settle accepted"]
 
-@pytest.mark.server
-@pytest.mark.parametrize("runs", ["send", "batch"])
-@pytest.mark.usefixtures("prefect_api")
-async def test_a_run_that_waits_for_rows_of_others_leaves_the_only_slot_to_its_own_parked_row(runs: Any) -> None:
-    """Two runs of a short list whose first answers were all "later" waited for each other for ever."""
-    rows = Rows(1)
-    later = RetryLaterError("later", provider="graph", code="131056", scope="recipient")
-    dispatcher: Any = Dispatcher(rows, Answers(later), build=_build, pace=Pace(lambda: math.inf), runs=runs)  # type: ignore[arg-type]
-    tally = await asyncio.wait_for(dispatcher.run(), 30)
-    assert (tally.accepted, rows.open) == (1, 0)
+    run(main())
 
 
-@pytest.mark.server
-@pytest.mark.usefixtures("prefect_api")
-async def test_requests_at_once_are_no_more_than_was_said_and_rows_at_work_a_quarter_more() -> None:
-    rows, at_once, most = Rows(60), 0, 0
+def test_a_row_that_is_another_runs_now_is_let_go_and_the_others_go_on() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(3), MemoryService())
+        sending.lease.lost = {101}
+        assert await sending.all() == {SendState.ACCEPTED: 2}
+        assert (sending.stop.is_set(), sending.delivery.tally.settled) == (False, 2)
 
-    class Slow(Answers):
-        async def run(self, exchange: Any) -> Receipt:
-            nonlocal at_once, most
-            at_once += 1
-            most = max(most, at_once)
-            await asyncio.sleep(0.02)
-            at_once -= 1
-            return RECEIPT
-
-    dispatcher: Any = Dispatcher(rows, Slow(), build=_build, pace=Pace(lambda: math.inf), in_flight=8, runs="batch")  # type: ignore[arg-type]
-    frozen: list[int] = []
-    rows.on_claim = lambda: frozen.append(gc.get_freeze_count())
-    tally = await asyncio.wait_for(dispatcher.run(), 30)
-    assert (tally.accepted, most) == (60, 8)
-    assert min(frozen) > 0
-    assert gc.get_freeze_count() == 0
-    assert max(_open_claims(rows.happened)) == 10
+    run(main())
 
 
-def _open_claims(happened: list[str]) -> list[int]:
-    counts, now = [], 0
-    for what in happened:
-        now += {"claim": 1, "settle accepted": -1}.get(what, 0)
-        counts.append(now)
-    return counts
+def test_a_pair_limit_makes_its_own_row_wait_longer_each_time_and_the_others_go_on() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(50), MemoryService(seconds=0.02), in_flight=2)
+        refused = "+16505550103"
+        times: list[float] = []
+
+        def answer(to: str) -> RetryLaterError | None:
+            if to != refused:
+                return None
+            times.append(clock())
+            return PAIR if len(times) < 4 else None
+
+        sending.service.answer = answer
+        assert await sending.all() == {SendState.ACCEPTED: 50}
+        assert [round(b - a) for a, b in itertools.pairwise(times)] == [1, 4, 16]
+        assert sending.service.sent_at[49] - sending.service.sent_at[0] < 1  # nobody waited for it
+
+    run(main())
 
 
-async def test_who_waits_for_the_record_hears_of_a_stop() -> None:
-    recorder, stopped = Recorder(uuid.uuid4(), max_ahead=1), False
-    await recorder.room()
-    waiting = asyncio.ensure_future(recorder.room(unless=lambda: stopped))
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    stopped = True
-    recorder._news.set()  # as each look at the server does, also one without an answer
-    await asyncio.wait_for(waiting, 5)
+def test_a_pair_limit_that_stays_while_others_are_accepted_fails_its_row_after_five_tries() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1000), MemoryService(), rate=10)
+        sending.service.answer = lambda to: PAIR if to == "+16505550103" else None
+        assert await sending.all() == {SendState.FAILED: 1, SendState.ACCEPTED: 999}
+        assert sending.service.requests.count("+16505550103") == 5
+        assert not sending.stop.is_set()
+
+    run(main())
+
+
+def test_a_pair_limit_that_stays_while_nobody_else_is_left_leaves_its_row_pending() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService())
+        sending.service.answer = lambda _: PAIR
+        assert await sending.all() == {SendState.QUEUED: 1}
+        assert (len(sending.service.requests), sending.stop.reason) == (5, StopReason.THROTTLED)
+
+    run(main())
+
+
+def test_trouble_with_one_row_while_others_are_accepted_fails_it_after_five_tries() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(400), MemoryService(), rate=10)
+        trouble = later(code="131000", kind=ErrorKind.TRANSIENT)
+        sending.service.answer = lambda to: trouble if to == "+16505550103" else None
+        assert await sending.all() == {SendState.FAILED: 1, SendState.ACCEPTED: 399}
+        assert sending.service.requests.count("+16505550103") == 5
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "trouble", [later(code="131016", kind=ErrorKind.TRANSIENT), NotSentError("no connection")], ids=["131016", "down"]
+)
+@pytest.mark.parametrize(("seconds", "reason"), [(25, None), (600, StopReason.OUTAGE)])
+def test_a_service_that_surely_takes_nothing_fails_nobody(trouble: Any, seconds: float, reason: Any) -> None:
+    """Short trouble is outlived, long trouble stops the broadcast and leaves the rest pending."""
+
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80), clock()
+        sending.service.answer = lambda _: trouble if 2 < clock() - began < 2 + seconds else None
+        states = await sending.all()
+        assert sending.stop.reason is reason
+        assert set(states) <= {SendState.ACCEPTED, SendState.QUEUED}
+        if reason is None:
+            assert states == {SendState.ACCEPTED: 800}
+        else:
+            assert "nothing was accepted for 6" in sending.stop.sentence
+            assert clock() - began < 90
+            assert len(sending.service.requests) < 250
+
+    run(main())
+
+
+@pytest.mark.parametrize("in_flight", [0, 40])
+def test_an_outage_of_8_seconds_at_80_a_second_costs_what_was_in_flight_and_a_few_tries(in_flight: int) -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80, in_flight=in_flight)
+        began = clock()
+        lost = OutcomeUnknownError("HTTP 502 without a readable body")
+        sending.service.answer = lambda _: lost if 2 < clock() - began < 10 else None
+        states = await sending.all()
+        assert states[SendState.UNKNOWN] <= 20
+        assert states[SendState.ACCEPTED] == 800 - states[SendState.UNKNOWN]
+        assert not sending.stop.is_set()
+
+    run(main())
+
+
+def test_an_outage_that_lasts_stops_the_broadcast_and_leaves_the_rest_pending() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80), clock()
+        lost = OutcomeUnknownError("HTTP 502 without a readable body")
+        sending.service.answer = lambda _: lost if clock() - began > 2 else None
+        states = await sending.all()
+        assert states[SendState.UNKNOWN] <= 20
+        assert sending.stop.reason is StopReason.OUTAGE
+        assert "502" in sending.stop.sentence
+        assert "nothing was accepted" in sending.stop.sentence
+        assert clock() - began < 30
+        assert len(sending.lease.queued) > 500  # given back
+
+    run(main())
+
+
+def test_an_answer_that_was_lost_once_costs_no_pause() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(400), MemoryService(seconds=0.025), rate=80), clock()
+        lost = OutcomeUnknownError("the answer was lost")
+        sending.service.answer = lambda to: lost if to.endswith("0") else None
+        assert (await sending.all())[SendState.UNKNOWN] == 40
+        assert clock() - began < 400 / 80 * 1.3
+
+    run(main())
+
+
+def test_the_first_message_goes_alone_and_decides_whether_others_follow() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(100), MemoryService(seconds=0.1))
+        sending.service.answer = lambda _: AccountError("token expired", provider="graph", kind=ErrorKind.AUTH)
+        assert await sending.all() == {SendState.QUEUED: 1}
+        assert (sending.stop.reason, len(sending.service.requests)) == (StopReason.ACCOUNT, 1)
+        assert len(sending.lease.queued) == 99
+
+    run(main())
+
+
+def test_five_refusals_alike_and_nothing_accepted_between_stop_the_broadcast() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(100), MemoryService(), rate=10, in_flight=1)
+        sending.service.answer = lambda _: RequestRefusedError("(#100) no", provider="graph", code="100")
+        assert await sending.all() == {SendState.FAILED: 5}
+        assert sending.stop.reason is StopReason.REQUEST
+
+    run(main())
+
+
+def test_refusals_alike_with_one_accepted_between_do_not_stop_it() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(40), MemoryService(), rate=10, in_flight=1)
+        unexplained = RecipientRefusedError("no", provider="wawp", kind=ErrorKind.UNEXPLAINED, code="200")
+        sending.service.answer = lambda to: None if to[-1] in "048" else unexplained
+        assert await sending.all() == {SendState.FAILED: 28, SendState.ACCEPTED: 12}
+        assert not sending.stop.is_set()
+
+    run(main())
+
+
+def test_media_that_nobody_can_get_stops_at_the_first() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(40), MemoryService())
+        sending.service.answer = lambda _: RequestRefusedError("no", provider="graph", kind=ErrorKind.MEDIA)
+        assert await sending.all() == {SendState.FAILED: 1}
+        assert sending.stop.reason is StopReason.REQUEST
+
+    run(main())
+
+
+def test_media_that_the_service_disowned_is_uploaded_once_for_all_that_found_out() -> None:
+    async def main() -> None:
+        sending, uploads = Sending(MemoryLease(40), MemoryService(seconds=0.05), in_flight=8), 0
+
+        async def again() -> Build:
+            nonlocal uploads
+            uploads += 1
+            await asyncio.sleep(0.5)
+            sending.service.answer = lambda _: None
+            return lambda to, *, callback: build(to, callback=callback)
+
+        sending.delivery._message = Message(build, again=again)
+        gone = RequestRefusedError("gone", provider="graph", kind=ErrorKind.MEDIA_ID, code="100")
+        sending.service.answer = lambda _: gone if len(sending.service.requests) > 10 else None
+        assert await sending.all() == {SendState.ACCEPTED: 40}
+        assert uploads == 1
+
+    run(main())
+
+
+def test_media_that_is_disowned_where_none_is_kept_stops_the_broadcast() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(40), MemoryService())
+        sending.service.answer = lambda _: RequestRefusedError("gone", provider="graph", kind=ErrorKind.MEDIA_ID)
+        assert await sending.all() == {SendState.FAILED: 1}
+        assert sending.stop.reason is StopReason.REQUEST
+
+    run(main())
+
+
+def test_a_sender_that_is_throttled_for_15_minutes_without_one_message_accepted_stops() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(400), MemoryService(seconds=0.025), rate=80), clock()
+        sending.service.answer = lambda _: later(kind=ErrorKind.THROTTLE, retry_after=30.0)
+        states = await sending.all()
+        assert set(states) == {SendState.QUEUED}
+        assert sending.stop.reason is StopReason.THROTTLED
+        assert "nothing was accepted for 15 minutes" in sending.stop.sentence
+        assert 900 < clock() - began < 960
+
+    run(main())
+
+
+def test_a_service_that_wants_nothing_for_longer_than_15_minutes_stops_it_and_says_until_when() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(400), MemoryService(), rate=80), clock()
+        sending.service.answer = lambda _: later(kind=ErrorKind.THROTTLE, retry_after=1_795_273_997.0)
+        assert await sending.all() == {SendState.QUEUED: 1}
+        assert sending.stop.reason is StopReason.THROTTLED
+        assert "it takes nothing before" in sending.stop.sentence
+        assert "UTC on" in sending.stop.sentence
+        assert clock() - began < 1
+
+    run(main())
+
+
+def test_a_pause_that_the_service_asks_for_holds_for_every_row() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(20), MemoryService(seconds=0.1)), clock()
+        upgrade = later(kind=ErrorKind.TRANSIENT, retry_after=60.0, code="131057")
+        sending.service.answer = lambda _: upgrade if clock() - began < 60 else None
+        assert await sending.all() == {SendState.ACCEPTED: 20}
+        assert not [moment for moment in sending.service.sent_at[1:] if moment - began < 60]
+
+    run(main())
+
+
+# --- cancelled, at each of the six steps
+
+
+@pytest.mark.parametrize("step", ["admit", "claim", "room", "request", "settle", "wait"])
+def test_a_send_that_is_cancelled_leaves_a_claim_only_where_its_request_had_left(step: str) -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService(seconds=1), rate=0 if step == "admit" else math.inf)
+        hang = asyncio.sleep
+        if step == "claim":
+            sending.lease.on_claim = lambda _: hang(5)
+        if step == "settle":
+            sending.lease.on_settle = lambda _: hang(5)
+        if step == "wait":
+            sending.service.answer = lambda _: PAIR
+        async with sending.admission:
+            row = await sending.admission.row()
+            assert row
+            if step == "room":
+                await sending.admission.requests.acquire()
+            one = asyncio.ensure_future(sending.one(row))
+            await asyncio.sleep(1.5 if step in ("settle", "wait") else 0.5)
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await one
+            if step == "room":
+                sending.admission.requests.release()
+            assert sending.admission.requests.used == 0
+            assert not sending.admission._at_work
+        left_open = {"request": {100}}.get(step, set())
+        assert sending.lease.claimed == left_open
+        happened = {
+            "admit": [],
+            "claim": [],
+            "room": ["claim", "unclaim"],
+            "request": ["claim", "departs"],
+            "settle": ["claim", "departs", "settle accepted"],
+            "wait": ["claim", "departs", "settle queued"],
+        }
+        assert [what for what in sending.lease.happened if what != "give back"] == happened[step]
+
+    run(main())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_whatsapp.sending.backoff import ThrottleBackoff
-from prefect_whatsapp.sending.pace import EVEN_SECONDS, Departures, Pace, pair_backoff
+from prefect_whatsapp.sending.pace import EVEN_SECONDS, Departures, Pace
 from virtual_time import clock, run
 
 
@@ -176,7 +176,6 @@ def test_without_a_share_nothing_goes(share: float) -> None:
     async def main() -> bool:
         pace = Pace(lambda: share, clock=clock)
         assert pace.rate == 0
-        assert pace.estimated_seconds(1) == math.inf
         turn = asyncio.create_task(pace.turn())
         await asyncio.sleep(100)
         return turn.cancel()
@@ -191,7 +190,6 @@ def test_without_a_limit_nothing_waits() -> None:
             await pace.turn()
             await pace.departure()
         assert pace.rate == math.inf
-        assert pace.estimated_seconds(10_000) == 0
         return clock() - start
 
     assert run(main()) == 0
@@ -260,7 +258,6 @@ def test_spacing_is_random_between_its_bounds() -> None:
     async def main() -> list[float]:
         pace = Pace(lambda: math.inf, spacing=(30, 60), clock=clock, rng=random.Random(1))
         assert pace.rate == pytest.approx(1 / 45)
-        assert pace.estimated_seconds(100) == pytest.approx(4_500, rel=0.03)
         return await keep_sending(pace, clock() + 4_500)
 
     gaps = [later - earlier for earlier, later in pairwise(run(main()))]
@@ -359,7 +356,6 @@ def test_a_pause_that_the_service_asks_for_is_kept_by_those_who_wait_already() -
         waiting = [asyncio.create_task(keep_sending(pace, start + 61)) for _ in range(3)]
         await asyncio.sleep(1)
         pace.throttled(60.0, clock() - 0.05)
-        assert pace.estimated_seconds(1) > 60
         pace.throttled(5.0, clock() - 0.06)  # a lesser one doesn't shorten it
         return [moment - start for sends in await asyncio.gather(*waiting) for moment in sends]
 
@@ -423,16 +419,6 @@ def test_a_sender_is_never_slowed_to_a_standstill() -> None:
     for moment in range(1, 200):
         backoff.throttled(moment, moment, share=80.0, reached=backoff.rate(moment, 80.0))
     assert backoff.rate(200.0, 80.0) == pytest.approx(1.0)
-
-
-# --- per recipient
-
-
-@pytest.mark.parametrize(
-    ("failures", "seconds"), [(0, 1), (1, 4), (2, 16), (3, 64), (4, 256), (-1, 1), (10**6, 4.0**10)]
-)
-def test_the_pair_backoff_is_4_to_the_x(failures: int, seconds: float) -> None:
-    assert pair_backoff(failures) == seconds
 
 
 # --- stopping, and pauses

@@ -7,11 +7,14 @@ import asyncio
 import json
 import sys
 
-from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.ledger import LedgerStore, Row
 from prefect_whatsapp.models import Contact, Receipt, Recipient
 from prefect_whatsapp.providers.http_types import Exchange
+from prefect_whatsapp.sending.admission import Admission
+from prefect_whatsapp.sending.content import Message
 from prefect_whatsapp.sending.delivery import Delivery
 from prefect_whatsapp.sending.pace import Pace
+from prefect_whatsapp.sending.stop import StopSignal
 from senders import sender_of
 
 IN_FLIGHT = 24
@@ -34,20 +37,16 @@ async def main(url: str, broadcast: str, service: str, rate: float) -> None:
         assert record is not None
         async with store.join(record, sender=dialect.sender, messages_per_second=rate) as lease:
             pace = Pace(lambda: lease.share)
-            delivery = Delivery(lease, client, build=build, pace=pace)
+            stop = StopSignal()
+            async with Admission(lease, pace, stop, in_flight=IN_FLIGHT) as admission, asyncio.TaskGroup() as sends:
+                delivery = Delivery(lease, client, Message(build), admission=admission, stop=stop)
 
-            async def work() -> None:
-                while True:
-                    rows = await lease.take(2)
-                    for row in rows:
-                        await delivery.deliver(row)
-                    left = await lease.outstanding() if not rows else None
-                    if left and not left.queued and not left.held_by_others:
-                        return
-                    if left:
-                        await asyncio.sleep(0.3)
+                async def send(row: Row) -> None:
+                    await delivery.send(row)
+                    admission.leave(row)
 
-            await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+                while row := await admission.row():
+                    sends.create_task(send(row))
     print(json.dumps(left_at))
 
 
