@@ -82,7 +82,7 @@ SESSION = Meaning(
     Verdict.ACCOUNT,
     ErrorKind.SESSION,
     "the session can't send",
-    "start it and log in with the phone, then run again",
+    "check its name or id, start it and log in with the phone, then run again",
     r"invalid_session|session status"
     r"|session (?:\S+ )?(?:was |is |has been )?(?:closed|stopped|not |failed|does(?: not|n't) exist)|find a session"
     r"|instance (?:\S+ )?(?:was |is )?(?:stopped|not )|not (?:equals )?authenticated|logged[ -]?out|scan.{0,12}\bqr\b"
@@ -237,7 +237,8 @@ def words_of(answer: Mapping[str, Any], clean: Callable[[str], str] = mask_numbe
 
 def _said(value: object, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str) and depth:
-        yield value
+        if value != "Error":  # the plainest of an exception's names
+            yield value
     elif isinstance(value, list) and depth:
         yield from (item for item in value if isinstance(item, str))
     elif isinstance(value, Mapping) and depth < 3:

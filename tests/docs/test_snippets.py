@@ -31,6 +31,7 @@ DOCUMENTS = (
         f"docs/how-to/{name}.md"
         for name in ("credentials", "schedule", "resume", "automations", "scale-out", "own-flow")
     ),
+    *(f"docs/services/{name}.md" for name in ("README", "graph", "waha", "wawp", "chat-api")),
 )
 PAGES = tuple(f"docs/reference/{page.name}" for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
 SNIPPETS = [snippet for name in DOCUMENTS for snippet in read_snippets(ROOT / name)]
