@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Literal, NoReturn, Self
 from ..models.audio import Audio
 from ..models.contact import Contact
 from ..models.errors import AudioError, ErrorKind
-from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import AccountStatus, Attachment, AudioForm, Dialect
+from .graph_account import ACCOUNT_FIELDS, HEALTH_FIELDS, read_account, withholds_a_field
 from .graph_errors import read_refusal
 from .graph_versions import DEFAULT_VERSION
 from .http_types import Credential, Exchange, FilePart, Request, Response
@@ -31,20 +31,6 @@ MAX_CARDS = 257
 MAX_CALLBACK = 512
 
 _UPLOAD_TIMEOUT = 180.0
-_ACCOUNT_FIELDS = "id,display_phone_number,verified_name,quality_rating,throughput"
-_HEALTH_FIELDS = "status,health_status,whatsapp_business_manager_messaging_limit"
-# A number's `status` that sends nothing; CONNECTED, FLAGGED (low quality), RATE_LIMITED and RESTRICTED (no more templates
-# today) still answer those who wrote.
-_SILENT = {
-    "BANNED": "Meta has banned this number; see WhatsApp Manager",
-    "BLOCKED": "Meta has blocked this number; see WhatsApp Manager",
-    "DELETED": "the number was deleted",
-    "DISCONNECTED": "the number isn't connected to the Cloud API; register it again",
-    "MIGRATED": "the number has moved to another business account",
-    "PENDING": "the number isn't registered yet: finish its registration in WhatsApp Manager",
-    "UNVERIFIED": "the number isn't verified yet: finish its verification in WhatsApp Manager",
-}
-_MESSAGES_PER_SECOND = {"STANDARD": 80.0, "HIGH": 1000.0}
 _UNCONVERTED = {("aac", "aac"), ("amr", "amr_nb"), ("amr", "amr"), ("mp3", "mp3"), ("mp4", "aac"), ("m4a", "aac")}
 
 
@@ -124,10 +110,10 @@ class Graph(Dialect):
 
         Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/support/health-status
         """
-        response = yield self._ask_for(f"{_ACCOUNT_FIELDS},{_HEALTH_FIELDS}")
-        if _withholds_a_field(response.json()):
-            response = yield self._ask_for(_ACCOUNT_FIELDS)
-        return self._account_status(self._read(response, repeatable=True))
+        response = yield self._ask_for(f"{ACCOUNT_FIELDS},{HEALTH_FIELDS}")
+        if withholds_a_field(response.json()):
+            response = yield self._ask_for(ACCOUNT_FIELDS)
+        return read_account(self._read(response, repeatable=True), redact=self.credential.redact)
 
     def _ask_for(self, fields: str) -> Request:
         path = f"/{self.api_version}/{self.phone_number_id}"
@@ -340,24 +326,6 @@ class Graph(Dialect):
             raw=answer,
         )
 
-    def _account_status(self, answer: dict[str, Any]) -> AccountStatus:
-        throughput = answer.get("throughput")
-        level = throughput.get("level") if isinstance(throughput, dict) else None
-        name, number = str(answer.get("verified_name", "")), mask_numbers(str(answer.get("display_phone_number", "")))
-        status = str(answer.get("status") or "").upper()
-        wrong = _SILENT.get(status, "") or _blocked_by(answer.get("health_status"))
-        return AccountStatus(
-            ready=bool(answer.get("id")) and not wrong,
-            state=status
-            if status in _SILENT
-            else "BLOCKED"
-            if wrong
-            else str(answer.get("quality_rating") or "UNKNOWN"),
-            detail=self.credential.redact(mask_numbers(wrong)) or " ".join(filter(None, (name, number))),
-            messages_per_second=_MESSAGES_PER_SECOND.get(str(level)),
-            messaging_limit=_limit(str(answer.get("whatsapp_business_manager_messaging_limit") or "")),
-        )
-
     def _raise_refusal(
         self, error: dict[str, Any], response: Response, *, media_id: str, recipient: str, repeatable: bool
     ) -> NoReturn:
@@ -386,37 +354,3 @@ class Graph(Dialect):
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
     """Leave absent fields out: Graph's own description forbids nulls."""
     return {key: value for key, value in fields.items() if value}
-
-
-def _withholds_a_field(answer: object) -> bool:
-    """Whether a field isn't in this version, or not this token's to read: neither keeps the number from sending."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(error, dict):
-        return False
-    code = error.get("code")
-    return (code == 100 and error.get("error_subcode") != 33) or code in {3, 10, *range(200, 300)}
-
-
-def _blocked_by(health: object) -> str:
-    """Say what keeps the number from sending, in Meta's words; empty where nothing does."""
-    if not isinstance(health, dict) or health.get("can_send_message") != "BLOCKED":
-        return ""
-    entities = health.get("entities")
-    errors = [
-        error
-        for entity in (entities if isinstance(entities, list) else [])
-        if isinstance(entity, dict) and entity.get("can_send_message") == "BLOCKED"
-        for error in (entity.get("errors") or [])
-        if isinstance(error, dict)
-    ]
-    said = (str(error.get(key) or "") for error in errors for key in ("error_description", "possible_solution"))
-    return "; ".join(filter(None, said))[:500] or "Meta blocks it from sending; see WhatsApp Manager"
-
-
-def _limit(tier: str) -> str:
-    """Write a messaging limit as a person would: `TIER_2K` as `2,000 people in 24 hours`."""
-    size = tier.removeprefix("TIER_")
-    if size == "UNLIMITED":
-        return "unlimited"
-    number = f"{size[:-1]}000" if size.endswith("K") else size
-    return f"{int(number):,} people in 24 hours" if number.isdecimal() else ""
