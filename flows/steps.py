@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
@@ -14,13 +15,14 @@ from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.flows.approval import APPROVAL, NOTICE, WITHOUT_PROCESS, pass_gate
-from prefect_whatsapp.flows.names import resolve_name
+from prefect_whatsapp.flows.names import is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
 from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
 from prefect_whatsapp.models.errors import (
     AccountError,
+    BroadcastMismatchError,
     BroadcastStoppedError,
     ErrorKind,
     InputError,
@@ -72,7 +74,8 @@ class Broadcast:
         self._settings, self._message = settings, message
         self._started = time.monotonic()
         self._log = get_run_logger()
-        self._name = resolve_name(settings.broadcast)
+        self._start = scheduled_start()
+        self._name = resolve_name(settings.broadcast, self._start.at, timezone=self._start.timezone)
         self._dialect = settings.sender.dialect()
         self._artifacts = ArtifactPublisher(self._name, self._message.kind)
         self._list = RecipientList(settings.recipients, settings.storage, settings.default_region)
@@ -118,8 +121,10 @@ class Broadcast:
             self._approved = settings.approve and await resumed_from(APPROVAL)
             record = await self._plan(store)
             again = await self._to_send_again(store, record)
+            counts = await store.counts(record)
+            if not again and not counts[SendState.QUEUED] and not counts[SendState.SENDING]:
+                self._refuse_another_start(record)  # it would report the earlier run's success as its own
             if not self._part_of and not self._approved:
-                counts = await store.counts(record)
                 for state, number in again.items():
                     counts[SendState.QUEUED] += number
                     counts[state] -= number
@@ -162,7 +167,8 @@ class Broadcast:
             if record is None or record.planned_at is None:
                 raise RecipientListError(
                     f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
-                    f"(empty is for going on with a planned broadcast, and {self._name} is not planned)"
+                    f"(empty is for going on with a planned broadcast, and {self._name} "
+                    + ("is not planned)" if record is None or not record.plan else "was not planned to the list's end)")
                 )
         if keep or self._approved:
             record = await self._begin(store)
@@ -170,7 +176,7 @@ class Broadcast:
             record = None
             async for chunk in self._list.chunks():
                 if record is None:  # only now: a list that can't be read binds the name to nothing
-                    record = await self._begin(store)
+                    record = await store.begin_plan(await self._begin(store))
                     if self._settings.approve:
                         await store.hold(record, self._actor)
                 self._planned.new += await store.plan(record, chunk.usable)
@@ -207,13 +213,33 @@ class Broadcast:
                 self._log.info("%d failed sends will be tried again", number)
 
     async def _begin(self, store: LedgerStore) -> BroadcastRecord:
-        return await store.start_broadcast(
+        record = await store.start_broadcast(
             self._name,
             kind=self._message.kind,
             provider=self._dialect.name,
             account=self._dialect.account,
             content=self._message.digest,
             content_label=self._message.label,
+            scheduled_at=self._start.at if self._start.by_schedule else None,
+        )
+        if is_dated(self._settings.broadcast):
+            self._refuse_another_start(record)
+        return record
+
+    def _refuse_another_start(self, record: BroadcastRecord) -> None:
+        """Two runs of a schedule never share a broadcast: the second one's message would be forgotten.
+
+        Raises:
+            BroadcastMismatchError: It is the broadcast of another scheduled run.
+        """
+        if not self._start.by_schedule or record.scheduled_at in (None, self._start.at):
+            return
+        assert record.scheduled_at
+        zone = ZoneInfo(self._start.timezone)
+        earlier, this = (f"{at.astimezone(zone):%d %b %Y at %H:%M %Z}" for at in (record.scheduled_at, self._start.at))
+        raise BroadcastMismatchError(
+            f"broadcast {record.name!r} belongs to the run scheduled for {earlier}, so the run scheduled for {this} can't "
+            "send under that name: give the name a date that is another one for each run, such as {:%Y-%m-%d}"
         )
 
     def _check_link_life(self, counts: dict[SendState, int]) -> None:

@@ -70,6 +70,11 @@ class Heartbeat:
         self._heart: asyncio.Task[None] | None = None
 
     @property
+    def key(self) -> str:
+        """This lease's own, in any ledger: a restored one gives its numbers again."""
+        return self._key
+
+    @property
     def share(self) -> float:
         """Messages a second that this owner keeps to now."""
         return self._share.obeyed

@@ -174,7 +174,7 @@ class Lease:
         if row.id not in self._held:
             raise self._lost(row)
         owner = self._reserved_as
-        token = f"{owner}.{next(self._tokens_made)}"
+        token = f"{self._heartbeat.key}.{next(self._tokens_made)}"
         self._claiming.add(row.id)
         try:
             got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now()))

@@ -1,13 +1,15 @@
 """Writing a list into the ledger: who is to get the message, and which lines were not planned."""
 
+import datetime
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.recipient import Recipient
 from .database import Database
 from .records import BroadcastRecord, RemovedRow, storable
-from .schema import removed
+from .schema import broadcasts, removed
 
 _NAME_CHARACTERS = 500
 _VALUE_CHARACTERS = 200
@@ -15,7 +17,10 @@ _VALUE_CHARACTERS = 200
 
 async def queue(database: Database, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
     """Queue one chunk of recipients; see `LedgerStore.plan`."""
-    cells = [(row.to, storable(row.name, _NAME_CHARACTERS), storable(row.reply_to, _NAME_CHARACTERS)) for row in rows]
+    cells = [
+        (row.to, row.account_key, storable(row.name, _NAME_CHARACTERS), storable(row.reply_to, _NAME_CHARACTERS))
+        for row in rows
+    ]
 
     async def work(connection: AsyncConnection) -> int:
         return await database.engine.queue_recipients(connection, record.number, cells)
@@ -32,12 +37,36 @@ async def keep_removed(database: Database, record: BroadcastRecord, rows: Sequen
             "line": row.line,
             "value": storable(row.value, _VALUE_CHARACTERS),
             "reason": storable(row.reason, _NAME_CHARACTERS),
+            "plan": record.plan,
         }
         for row in rows
     }
     insert = database.engine.insert(removed)
     upsert = insert.on_conflict_do_update(
         index_elements=["broadcast", "line"],
-        set_={"value": insert.excluded.value, "reason": insert.excluded.reason},
+        set_={name: insert.excluded[name] for name in ("value", "reason", "plan")},
+        where=removed.c.plan <= insert.excluded.plan,  # another run has begun a later list
     )
     await database.transact("keep removed lines", lambda connection: connection.execute(upsert, list(values.values())))
+
+
+async def begin(database: Database, record: BroadcastRecord) -> int:
+    """Begin another list: from now on the plan is incomplete; see `LedgerStore.begin_plan`."""
+    this = broadcasts.c.number == record.number
+    begun = sa.update(broadcasts).where(this).values(plan=broadcasts.c.plan + 1, planned_at=None)
+    earlier_lines = sa.delete(removed).where(removed.c.broadcast == record.number)
+
+    async def work(connection: AsyncConnection) -> int:
+        number = (await connection.execute(begun.returning(broadcasts.c.plan))).scalar_one()
+        await connection.execute(earlier_lines)
+        return int(number)
+
+    return await database.transact("begin the plan", work)
+
+
+async def finish(database: Database, record: BroadcastRecord, removed_count: int) -> None:
+    """Say that the list was read to its end, unless another run has begun a later one since."""
+    this = (broadcasts.c.number == record.number, broadcasts.c.plan == record.plan)
+    done = {"planned_at": datetime.datetime.now(datetime.UTC), "removed": removed_count}
+    finished = sa.update(broadcasts).where(*this).values(**done)
+    await database.transact("mark the plan", lambda connection: connection.execute(finished))

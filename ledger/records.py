@@ -22,8 +22,10 @@ class BroadcastRecord:
         content: Digest of what is sent.
         content_label: The same in words for a person, such as `s3://bucket/weekly.mp3`.
         created_at: When the name was first used.
-        planned_at: When its list was last read to the end; None before.
+        planned_at: When its last list was read to the end; None where that was begun and not finished.
         removed: Rows of that list that were not planned.
+        scheduled_at: Scheduled start of the schedule's run that it is; None where no schedule started it.
+        plan: How many times a list was begun.
         number: Its number within the ledger's tables.
     """
 
@@ -37,6 +39,8 @@ class BroadcastRecord:
     created_at: datetime.datetime
     planned_at: datetime.datetime | None = None
     removed: int = 0
+    scheduled_at: datetime.datetime | None = None
+    plan: int = 0
     number: int = field(default=0, repr=False)
 
 

@@ -48,5 +48,7 @@ def as_broadcast(entry: Any) -> BroadcastRecord:
         created_at=entry.created_at,
         planned_at=entry.planned_at,
         removed=entry.removed,
+        scheduled_at=entry.scheduled_at,
+        plan=entry.plan,
         number=entry.number,
     )

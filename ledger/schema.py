@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -52,6 +52,9 @@ broadcasts = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("planned_at", UtcDateTime),
     sa.Column("removed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("scheduled_at", UtcDateTime),
+    # How many times a list was begun. `planned_at` is that of the last one, and NULL until it was read to its end.
+    sa.Column("plan", sa.Integer, nullable=False, server_default="0"),
 )
 
 sends = sa.Table(
@@ -60,6 +63,8 @@ sends = sa.Table(
     sa.Column("id", _Number, primary_key=True),
     sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), nullable=False),
     sa.Column("recipient", sa.Text, nullable=False),
+    # What repeats are found by: the same for each spelling of one WhatsApp account (`models.recipient.account_key`).
+    sa.Column("account_key", sa.Text, nullable=False, server_default=""),
     sa.Column("name", sa.Text, nullable=False, server_default=""),
     sa.Column("reply_to", sa.Text, nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False, server_default="queued"),
@@ -85,6 +90,7 @@ sends = sa.Table(
     sa.Column("played_at", UtcDateTime),
     sa.UniqueConstraint("broadcast", "recipient", name="whatsapp_sends_once"),
 )
+sa.Index("whatsapp_sends_one_account", sends.c.broadcast, sends.c.account_key, unique=True)
 sa.Index("whatsapp_sends_by_state", sends.c.broadcast, sends.c.state, sends.c.id)
 sa.Index("whatsapp_sends_in_order", sends.c.broadcast, sends.c.id)
 sa.Index(
@@ -105,6 +111,7 @@ removed = sa.Table(
     sa.Column("line", _Number, primary_key=True, autoincrement=False),
     sa.Column("value", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("plan", sa.Integer, nullable=False, server_default="0"),  # the list that it is a line of
 )
 
 owners = sa.Table(
@@ -239,4 +246,15 @@ receivers = sa.Table(
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("alive_since", UtcDateTime, nullable=False),
     sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# The last departure of senders that wait for a second or more between two sends; the others' is over within the rate's
+# own second.
+departures = sa.Table(
+    "whatsapp_departures",
+    metadata,
+    sa.Column("sender", sa.Text, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("tick", sa.Double, nullable=False),  # the same moment by that host's clock that nobody can set
 )

@@ -1,5 +1,6 @@
 """The ledger, opened: who was to get what, what was tried, what came back."""
 
+import dataclasses
 import datetime
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -84,7 +85,15 @@ class LedgerStore:
         return self._database.engine.on_one_machine
 
     async def start_broadcast(
-        self, name: str, *, kind: str, provider: str, account: str, content: str, content_label: str = ""
+        self,
+        name: str,
+        *,
+        kind: str,
+        provider: str,
+        account: str,
+        content: str,
+        content_label: str = "",
+        scheduled_at: datetime.datetime | None = None,
     ) -> BroadcastRecord:
         """Begin a broadcast, or go on with the one of that name.
 
@@ -95,6 +104,7 @@ class LedgerStore:
             account: The sending account's public id.
             content: Digest of what is sent.
             content_label: The same in words for a person.
+            scheduled_at: When a schedule had this run start; None where none did. The first one's stays.
 
         Returns:
             The broadcast as the ledger has it.
@@ -111,8 +121,9 @@ class LedgerStore:
             content=content,
             content_label=storable(content_label, _NAME_CHARACTERS),
             created_at=_now(),
+            scheduled_at=scheduled_at,
         )
-        fields = ("id", "name", "kind", "provider", "account", "content", "content_label", "created_at")
+        fields = ("id", "name", "kind", "provider", "account", "content", "content_label", "created_at", "scheduled_at")
         values = {field: getattr(asked, field) for field in fields}
         insert = self._database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
 
@@ -122,6 +133,10 @@ class LedgerStore:
                 await connection.execute(insert)
                 found = await _find(connection, asked.name)
             assert found is not None
+            if found.scheduled_at is None and scheduled_at is not None and _promise(found) == _promise(asked):
+                this = broadcasts.c.number == found.number
+                await connection.execute(sa.update(broadcasts).where(this).values(scheduled_at=scheduled_at))
+                found = dataclasses.replace(found, scheduled_at=scheduled_at)
             return found
 
         found = await self._database.transact("begin a broadcast", work)
@@ -169,19 +184,22 @@ class LedgerStore:
         if rows:
             await plan.keep_removed(self._database, record, rows)
 
+    async def begin_plan(self, record: BroadcastRecord) -> BroadcastRecord:
+        """Begin to write a list: until `mark_planned` the plan is incomplete, whichever list was read before.
+
+        The lines that were removed from an earlier list are forgotten; its recipients stay.
+
+        Returns:
+            The broadcast, to be given to `plan`, `remove` and `mark_planned` of this list.
+        """
+        return dataclasses.replace(record, plan=await plan.begin(self._database, record), planned_at=None)
+
     async def mark_planned(self, record: BroadcastRecord, *, removed: int) -> BroadcastRecord:
         """Say that the list was read to its end, and how many of its rows were not planned."""
-        change = (
-            sa.update(broadcasts).where(broadcasts.c.number == record.number).values(planned_at=_now(), removed=removed)
-        )
-
-        async def work(connection: AsyncConnection) -> BroadcastRecord:
-            await connection.execute(change)
-            found = await _find(connection, record.name)
-            assert found is not None
-            return found
-
-        return await self._database.transact("mark the plan", work)
+        await plan.finish(self._database, record, removed)
+        found = await self.find_broadcast(record.name)
+        assert found is not None
+        return found
 
     async def removed_rows(self, record: BroadcastRecord, *, batch: int = 1000) -> AsyncIterator[RemovedRow]:
         """Go through the lines that were not planned, by line number."""

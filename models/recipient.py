@@ -32,6 +32,15 @@ _PHONE_SHAPE = re.compile(r"[\s(]*\+?[\d\s().\-/\u2010-\u2015\u2212]+")
 # What spreadsheets and data frames make of a number: 1.65056E+10 has lost digits, 16505550123.0 has one too many.
 _ROUNDED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d{1,3}", re.ASCII)
 _FLOAT = re.compile(r"(\+?\d{6,})[.,]0", re.ASCII)
+# WhatsApp's ids of accounts in Mexico have a 1 that the numbering plan gave up in 2019.
+_MEXICO_WITH_ONE = re.compile(r"521[2-9]\d{9}", re.ASCII)
+# Stricter than `spellings`, which is for finding whom a webhook is about: a Brazilian landline has no ninth digit, and
+# whoever has the mobile number of the same eight digits is another person, who must not be left out.
+_SHORTER = (
+    (re.compile(r"\+55([1-9]\d)9([6-9]\d{7})", re.ASCII), r"+55\1\2"),
+    (re.compile(r"\+549(\d{10})", re.ASCII), r"+54\1"),
+    (re.compile(r"\+521(\d{10})", re.ASCII), r"+52\1"),
+)
 _FORMULA_NUMBER = re.compile(r"\+?\d+|\"[^\"]*\"", re.ASCII)  # ="+1650…" keeps a spreadsheet's + and zeros
 # Marks that spreadsheets and contact apps leave around a number; they never belong to it.
 _INVISIBLE = dict.fromkeys(
@@ -118,6 +127,11 @@ class Recipient(BaseModel):
         return RecipientKind.GRAPH_GROUP if _GRAPH_GROUP.fullmatch(self.to) else RecipientKind.USER_ID
 
     @property
+    def account_key(self) -> str:
+        """What repeats are found by; see `account_key`."""
+        return account_key(self.to)
+
+    @property
     def digits(self) -> str:
         """The number without `+`; empty where there is none."""
         return self.to[1:] if self.to.startswith("+") else ""
@@ -139,6 +153,25 @@ class Recipient(BaseModel):
 
     def __rich_repr__(self) -> Any:
         yield self.masked
+
+
+def account_key(address: str) -> str:
+    """Give one key for all spellings of a WhatsApp account: the shortest, as WhatsApp's own ids are.
+
+    Brazil's mobile numbers got a 9, Argentina's have one after the country code, and Mexico's had a 1: the account is the
+    same with it and without.
+
+    Args:
+        address: Canonical, as `Recipient.to`.
+
+    Example:
+        >>> mexico, number = "+52", "5550001234"
+        >>> account_key(mexico + "1" + number) == account_key(mexico + number)
+        True
+        >>> account_key("+16505550123")
+        '+16505550123'
+    """
+    return next((form.sub(short, address) for form, short in _SHORTER if form.fullmatch(address)), address)
 
 
 def canonical_address(value: str, default_region: str = "") -> str:
@@ -209,6 +242,8 @@ def _e164(text: str, region: str) -> str:
     put_right = _russian_trunk_eight(digits)
     if put_right:
         return put_right
+    if _MEXICO_WITH_ONE.fullmatch(bare := digits.removeprefix("+")) and (bare != digits or region == "MX"):
+        return "+" + bare
     if not digits.startswith("+") and not region:
         raise InputError(f"no country code: {_shown(text)} needs a leading + or a default_region")
     try:

@@ -4,7 +4,6 @@ A row never raises: it ends in `usable` or in `removed`. A list raises where it 
 region, nothing in it, no usable column, not a list. Rows without anything in them are no rows.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ..models import Recipient, canonical_address, check_region
 from ..models.errors import RecipientListError
 from .columns import RawRow, cut
 from .formats import object_rows, read_rows
+from .repeats import Repeats
 from .text import decoded
 
 CHUNK_ROWS = 2_000
@@ -50,7 +50,7 @@ def read_recipients(stream: BinaryIO, *, filename: str = "", default_region: str
         default_region: Two-letter region (`US`) for numbers without a country code; empty removes those.
 
     Returns:
-        Chunks in the list's order. Of rows with the same canonical address the first is usable.
+        Chunks in the list's order. Of rows with the same WhatsApp account, in whatever spelling, the first is usable.
 
     Raises:
         RecipientListError: An unknown region, at once; while read: empty, no usable column, not a list.
@@ -112,35 +112,24 @@ def _checked_region(default_region: str) -> str:
 
 
 def _sorted_out(rows: Iterator[RawRow], region: str, which: str) -> Iterator[ListChunk]:
-    seen: set[int] = set()
-    chunk = ListChunk()
-    for row in rows:
-        outcome = _recipient(row, region)
-        if isinstance(outcome, str):
-            chunk.removed.append(RemovedRow(row.line, _shown(row.address), outcome))
-        elif (key := _key(outcome.to)) in seen:
-            chunk.removed.append(RemovedRow(row.line, _shown(row.address), _REPEATED))
-        else:
-            seen.add(key)
-            chunk.usable.append(outcome)
-        if chunk.rows >= CHUNK_ROWS:
-            yield chunk
-            chunk = ListChunk()
+    chunk, empty = ListChunk(), True
+    with Repeats() as repeats:
+        for row in rows:
+            empty = False
+            outcome = _recipient(row, region)
+            if isinstance(outcome, str):
+                chunk.removed.append(RemovedRow(row.line, _shown(row.address), outcome))
+            elif repeats.seen(outcome.account_key):
+                chunk.removed.append(RemovedRow(row.line, _shown(row.address), _REPEATED))
+            else:
+                chunk.usable.append(outcome)
+            if chunk.rows >= CHUNK_ROWS:
+                yield chunk
+                chunk = ListChunk()
     if chunk.rows:
         yield chunk
-    elif not seen:
+    elif empty:
         raise RecipientListError(f"{which} is empty: it needs at least one recipient")
-
-
-def _key(address: str) -> int:
-    """What repeats are found by, 8 bytes whatever the address's length, so that a million recipients fit.
-
-    A number is its own key. Other addresses are hashed to 63 bits (and made negative, so never a number's key): among
-    a million of them two different ones meet with a chance of 5 in 100 million, and the later would be left out.
-    """
-    if address.startswith("+"):
-        return int(address)
-    return -1 - (int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest()) >> 1)
 
 
 def _recipient(row: RawRow, region: str) -> Recipient | str:

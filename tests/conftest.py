@@ -43,7 +43,9 @@ def audio_samples() -> Path:
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Process]:
-    with prefect_server(_HOME / "server") as server:
+    # Its scheduler makes the runs of the next years at once, for the tests of dates.
+    settings = {"PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "P1098D"}
+    with prefect_server(_HOME / "server", settings=settings) as server:
         yield server
 
 

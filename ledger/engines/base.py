@@ -89,5 +89,5 @@ class Engine(ABC):
 
 
 # The columns of a row that is planned, beside its broadcast.
-PLANNED = ("recipient", "name", "reply_to")
+PLANNED = ("recipient", "account_key", "name", "reply_to")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25

@@ -349,3 +349,19 @@ async def test_owners_of_other_senders_are_left_alone(store: LedgerStore, record
             await one.recover()
             await two.recover()
             assert (one.active_runs, two.active_runs) == (2, 2)  # one for its pace, the other for its rows
+
+
+async def test_a_claim_of_a_restored_ledger_never_has_the_token_of_one_before_it(
+    store: LedgerStore, record: BroadcastRecord
+) -> None:
+    """A restored database gives its numbers again; a late outcome must not settle another run's claim."""
+    tokens = []
+    for _ in range(2):
+        async with store.join(record, messages_per_second=0) as lease:
+            (row,) = await lease.take(1)
+            await lease.claim(row)
+            tokens.append(lease._tokens[row.id])
+            await lease.settle(row, AGAIN)
+        async with store._database.writing() as connection:  # as the sequence is after a restore
+            await connection.execute(owners.delete())
+    assert tokens[0] != tokens[1]

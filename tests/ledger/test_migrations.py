@@ -17,7 +17,7 @@ from prefect_whatsapp.ledger.address import read_address
 from prefect_whatsapp.ledger.database import Database
 from prefect_whatsapp.ledger.migrations import known_versions, migrate
 from prefect_whatsapp.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
-from prefect_whatsapp.models import SendState
+from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import LedgerError
 
 NEXT = '''"""One more column, and a new meaning for an old one."""
@@ -163,3 +163,32 @@ async def test_nothing_is_done_twice(url: str) -> None:
     await migrate(database)
     await database.close()
     assert await version_of(url) == SCHEMA_VERSION
+
+
+async def test_rows_of_the_first_schema_get_their_account_and_none_is_dropped(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it has one person in two spellings: both rows stay, and neither is planned again."""
+    versions = tmp_path / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    first = Path(migrations.__file__).parent / "versions" / "0001_first.py"
+    (versions / first.name).write_text(first.read_text())
+    long, short, other = "+55" + "11" + "9" + "90000001", "+55" + "11" + "90000001", "+16505550100"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(migrations, "__file__", str(tmp_path / "migrations" / "__init__.py"))
+        earlier.setattr(migrations, "SCHEMA_VERSION", "0001")
+        database = Database(read_address(url), 5)
+        await migrate(database)
+        async with database.writing() as connection:
+            columns = "id, name, kind, provider, account, content, content_label, created_at"
+            values = "'b1', 'weekly', 'audio', 'graph', '100200300', 'd1f0', '', '2026-01-01 00:00:00'"
+            await connection.execute(sa.text(f"INSERT INTO whatsapp_broadcasts ({columns}) VALUES ({values})"))
+            for number in (long, short, other):
+                row = sa.text("INSERT INTO whatsapp_sends (broadcast, recipient) VALUES (1, :number)")
+                await connection.execute(row.bindparams(number=number))
+        await database.close()
+    async with LedgerStore.open(url) as store:
+        record = await store.find_broadcast("weekly")
+        assert record is not None
+        assert [row.recipient async for row in store.rows(record)] == [long, short, other]
+        assert await store.plan(record, [Recipient(to=number) for number in (short, long, other)]) == 0

@@ -169,3 +169,58 @@ async def test_everything_is_there_again_after_closing(url: str) -> None:
         assert await store.find_broadcast(record.name) == record
         counts = await store.counts(record)
     assert (counts[SendState.ACCEPTED], counts[SendState.QUEUED]) == (1, 2)
+
+
+async def test_a_list_that_was_begun_and_not_finished_is_no_plan(store: LedgerStore) -> None:
+    """Whatever was planned before: half of a longer list must not be taken for the whole."""
+    record = await store.begin_plan(await begin(store))
+    assert record.planned_at is None
+    await store.plan(record, people(5))
+    assert (await store.mark_planned(record, removed=0)).planned_at is not None
+    longer = await store.begin_plan(record)
+    await store.plan(longer, people(8))
+    found = await store.find_broadcast(record.name)
+    assert found is not None
+    assert (found.planned_at, found.plan) == (None, 2)
+    assert (await store.mark_planned(longer, removed=0)).planned_at is not None
+
+
+async def test_the_end_of_an_earlier_list_does_not_finish_a_later_one(store: LedgerStore) -> None:
+    first = await store.begin_plan(await begin(store))
+    second = await store.begin_plan(first)
+    assert (await store.mark_planned(first, removed=3)).planned_at is None
+    assert (await store.mark_planned(second, removed=4)).removed == 4
+
+
+async def test_removed_lines_of_two_lists_never_mix(store: LedgerStore) -> None:
+    first = await store.begin_plan(await begin(store))
+    await store.remove(first, [RemovedRow(line, "of the first", "no country code") for line in (2, 7, 900)])
+    await store.mark_planned(first, removed=3)
+    second = await store.begin_plan(first)
+    await store.remove(second, [RemovedRow(7, "of the second", "no country code")])
+    await store.remove(first, [RemovedRow(7, "late, of the first", "no country code")])
+    kept = await gathered(store.removed_rows(second))
+    assert [(row.line, row.value) for row in kept] == [(7, "of the second")]
+
+
+async def test_one_account_in_two_spellings_is_one_row_and_keeps_the_first_spelling(store: LedgerStore) -> None:
+    """Brazil's ninth digit, Argentina's 9, Mexico's 1; also when the second spelling comes with a later list."""
+    record = await begin(store)
+    pairs = [
+        ("+55" + "11" + "9" + "90000001", "+55" + "11" + "90000001"),
+        ("+54" + "11" + "50000001", "+54" + "9" + "11" + "50000001"),
+        ("+52" + "1" + "55" + "50000001", "+52" + "55" + "50000001"),
+    ]
+    assert await store.plan(record, [Recipient(to=number) for pair in pairs for number in pair]) == 3
+    assert (
+        await store.plan(record, [Recipient(to=number) for pair in reversed(pairs) for number in reversed(pair)]) == 0
+    )
+    assert [row.recipient async for row in store.rows(record)] == [first for first, _ in pairs]
+
+
+async def test_the_first_scheduled_start_stays_and_a_run_by_hand_has_none(store: LedgerStore) -> None:
+    one, other = (datetime.datetime(2026, 3, day, 0, 30, tzinfo=datetime.UTC) for day in (8, 9))
+    assert (await store.start_broadcast("daily", **PROMISE)).scheduled_at is None
+    assert (await store.start_broadcast("daily", **PROMISE, scheduled_at=one)).scheduled_at == one
+    assert (await store.start_broadcast("daily", **PROMISE, scheduled_at=other)).scheduled_at == one
+    assert (await store.start_broadcast("daily", **PROMISE)).scheduled_at == one

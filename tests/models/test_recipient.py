@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect_whatsapp.models import Recipient, RecipientKind, canonical_address, check_region
 from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.recipient import account_key
 from pydantic import ValidationError
 
 NUMBER = "+16505550123"
@@ -158,3 +159,39 @@ def test_what_is_no_address_raises_the_error_that_the_docstring_names() -> None:
         Recipient.parse("650 555 0123", default_region="Mars")
     with pytest.raises(ValidationError, match="not a phone number or chat id"):
         Recipient(to="garbage")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("+55" + "11" + "9" + "90000001", "+55" + "11" + "90000001"),
+        ("+54" + "9" + "11" + "50000001", "+54" + "11" + "50000001"),
+        ("+52" + "1" + "55" + "50000001", "+52" + "55" + "50000001"),
+    ],
+)
+def test_both_spellings_of_an_account_have_one_key_and_each_stays_as_it_was_given(one: str, other: str) -> None:
+    """Brazil's ninth digit, Argentina's 9, Mexico's 1: as a number and as a chat id."""
+    for number in (one, other):
+        assert Recipient(to=number).to == number
+        assert Recipient(to=f"{number[1:]}@c.us").to == number
+    assert Recipient(to=one).account_key == Recipient(to=other).account_key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("+55" + "11" + "9" + "30000001", "+55" + "11" + "30000001"),  # a landline has no ninth digit
+        ("+5511" + "90000001", "+5521" + "90000001"),
+        ("+5255" + "50000001", "+5255" + "50000002"),
+        ("1234567890123@g.us", "1234567890123@lid"),
+    ],
+)
+def test_other_accounts_have_other_keys(one: str, other: str) -> None:
+    assert account_key(one) != account_key(other)
+
+
+def test_mexicos_one_is_taken_with_the_country_as_default() -> None:
+    number = "521" + "55" + "50000001"
+    assert Recipient.parse(number, default_region="MX").to == f"+{number}"
+    with pytest.raises(ValueError, match="no country code"):
+        Recipient.parse(number)
