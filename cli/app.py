@@ -35,7 +35,7 @@ def demo(
     provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
     kind: Literal["audio", "contacts"] = "audio",
     recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_100))] = 200,
-    runs: Literal["send", "batch"] = "send",
+    runs: Literal["send", "engine", "batch"] = "send",
     as_json: AsJson = False,
 ) -> int:
     """Run a whole broadcast on this machine: S3, Prefect server and the service's simulator, then stop them all.
@@ -44,7 +44,7 @@ def demo(
         provider: The service that is simulated.
         kind: Voice notes or contact cards.
         recipients: How many people are on the list; there are 77,100 numbers for fiction.
-        runs: A task run for each send, or for each batch.
+        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch.
         as_json: Print the report and the simulator's own truth as JSON.
 
     Returns:
@@ -95,7 +95,7 @@ def broadcast(
     max_messages: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     on_unknown: Literal["hold", "resend"] = "hold",
     retry_failed: bool = False,
-    runs: Literal["send", "batch"] = "send",
+    runs: Literal["send", "engine", "batch"] = "send",
     batch_size: Annotated[int, Parameter(validator=Number(gte=1, lte=5_000))] = 500,
     in_flight: Annotated[int, Parameter(validator=Number(gte=0, lte=64))] = 0,
     ledger: LedgerUrl = "",
@@ -120,7 +120,7 @@ def broadcast(
         max_messages: Messages of this run at most; 0 sends all.
         on_unknown: Hold sends whose fate is unknown, or send them again.
         retry_failed: Try again what the service refused in an earlier run.
-        runs: A task run for each send, or for each batch.
+        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch.
         batch_size: Sends a batch, at most.
         in_flight: Requests at once; 0 chooses.
         ledger: Where the ledger is.

@@ -34,7 +34,7 @@ def run_demo(
     provider: Literal["graph", "chat-api", "wawp", "waha"],
     kind: Literal["audio", "contacts"],
     recipients: int,
-    runs: Literal["send", "batch"],
+    runs: Literal["send", "engine", "batch"],
     as_json: bool,
 ) -> int:
     """Start what a broadcast needs, run one, compare what all sides saw, stop everything.

@@ -53,7 +53,7 @@ async def broadcast_audio(
         on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
         retry_failed: Try again what the service refused in an earlier run.
         convert: Let the service transcode (Wawp and WAHA).
-        runs: A task run for each send, or for each batch of sends.
+        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch of sends.
         batch_size: Sends a batch, at most.
         in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
         shards: Child runs that send along with this one, on as many workers; 0 for none. Workers on several machines
@@ -140,7 +140,7 @@ async def broadcast_contacts(
         max_messages: Messages of this run at most; 0 sends all.
         on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
         retry_failed: Try again what the service refused in an earlier run.
-        runs: A task run for each send, or for each batch of sends.
+        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch of sends.
         batch_size: Sends a batch, at most.
         in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
         shards: Child runs that send along with this one, on as many workers; 0 for none. Workers on several machines

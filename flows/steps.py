@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import httpx
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -35,9 +36,11 @@ from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Backpressure
 from prefect_whatsapp.sending.content import Content, Message
 from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
+from prefect_whatsapp.sending.event_runs import ended_run_of, events_of_this_flow_run
 from prefect_whatsapp.sending.pace import Pace
 from prefect_whatsapp.sending.shards import Shards, part_of
 from prefect_whatsapp.sending.stop import StopSignal
+from prefect_whatsapp.sending.task_run_events import TaskRunEvents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,9 +286,14 @@ class Broadcast:
                     )
                 )
                 run_id = _flow_run_id()
+                events = await self._task_run_events(stack) if run_id else None
                 backpressure = (
-                    await stack.enter_async_context(Backpressure(run_id, stop=stop, lease=lease)) if run_id else None
+                    await stack.enter_async_context(Backpressure(run_id, stop=stop, lease=lease, events=events))
+                    if run_id
+                    else None
                 )
+                if events and backpressure:
+                    backpressure.started += await self._tell_of_killed(events, store, record)
                 dispatcher = Dispatcher(
                     lease,
                     client,
@@ -295,6 +303,7 @@ class Broadcast:
                     backpressure=backpressure,
                     in_flight=settings.in_flight,
                     runs=settings.runs,
+                    events=events,
                     batch_size=settings.batch_size,
                     max_messages=max_messages,
                     on_batch=self._artifacts.batch,
@@ -306,6 +315,26 @@ class Broadcast:
                 if backpressure and not await backpressure.caught_up():
                     self._log.warning("The Prefect server did not record %d task runs.", backpressure.lost)
         return await self._report(store, record, stop)
+
+    async def _task_run_events(self, stack: AsyncExitStack) -> TaskRunEvents | None:
+        if self._settings.runs != "send":
+            return None
+        events = await events_of_this_flow_run(self._message.kind)
+        return await stack.enter_async_context(events) if events else None
+
+    async def _tell_of_killed(self, events: TaskRunEvents, store: LedgerStore, record: BroadcastRecord) -> int:
+        """Tell of the sends that a killed process could not tell of any more; how many they were."""
+        rows = await store.rows_of_ended_runs(record)
+        if not rows:
+            return 0
+        try:
+            told = await events.tell_those_missing([ended_run_of(self._message.kind, row) for row in rows])
+        except httpx.HTTPError as failure:  # the server is away: the ledger has them all the same
+            self._log.debug("The Prefect server was not asked about earlier sends: %s", type(failure).__name__)
+            return 0
+        if told:
+            self._log.info("%d sends of a run that was killed are shown in Prefect now.", told)
+        return told
 
     async def _start_shards(
         self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord, stop: StopSignal

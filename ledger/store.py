@@ -14,9 +14,10 @@ from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import approvals, history, media_ids, plan
+from . import approvals, earlier_runs, history, media_ids, plan
 from .address import read_address
 from .database import Database
+from .earlier_runs import RunPart
 from .lease import Lease, finish
 from .migrations import migrate
 from .people import PeopleBook
@@ -246,6 +247,17 @@ class LedgerStore:
             if len(page) < batch:
                 return
             last = page[-1].id
+
+    async def rows_of_ended_runs(self, record: BroadcastRecord) -> list[Row]:
+        """Give the rows that were settled last by runs that are no more, each with the id of a task run of its own.
+
+        Their processes may have been killed before they told Prefect; some thousands at most.
+        """
+        return await earlier_runs.rows_of_ended_runs(self._database, record)
+
+    async def runs(self, record: BroadcastRecord) -> list[RunPart]:
+        """List the runs that sent a broadcast, the first one first, with how many unknown sends each left."""
+        return await earlier_runs.runs(self._database, record)
 
     async def _page(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:

@@ -1,27 +1,35 @@
 """Never ahead of the record: how far sends may run before the Prefect server has recorded their task runs.
 
-A task run reaches the server as three events; the server's broker keeps 10,000 a subscription and drops the rest in
-silence, so runs that are made faster than they are recorded go missing (44 a second are recorded on default settings).
+A task run reaches the server as one event, or by Prefect's engine as three; the server's broker keeps 10,000 a
+subscription and drops the rest in silence, so runs that are made faster than they are recorded go missing (44 a second
+are recorded on default settings).
 Source: PrefectHQ/prefect#19136; prefect.server.utilities.messaging.memory, `max_queue_size`.
 """
 
 import asyncio
+import contextlib
 import time
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 
 from ..ledger import Lease
 from ..models import StopReason
 from .stop import StopSignal
+from .task_run_events import TaskRunEvents
 
-# 3 events a run: 600 runs are 1,800 of the broker's 10,000, so that five flow runs fit beside each other.
+# By Prefect's engine: 600 runs are 1,800 of the broker's 10,000 events, so that five flow runs fit beside each other.
 MAX_AHEAD = 600
+ENGINE_EVENTS = 3
 BESIDE_EACH_OTHER = 5
 POLL_SECONDS = 1.0
 LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing else
+# After so long without news, what was told by events is looked up, and told again where the server lacks it: a flush of
+# the recorder takes up to five seconds.
+STILL_SECONDS = 15.0
 # Runs that the server hasn't shown for this long, with nothing else coming in, were lost (a restart empties its queue).
 GIVE_UP_SECONDS = 60.0
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -44,16 +52,25 @@ class Backpressure:
         flow_run_id: The flow run whose task runs are counted.
         stop: Set when someone cancels or pauses the flow run at the server; ends each wait.
         lease: Knows how many runs send at the moment: beyond five they share the bound.
-        max_ahead: How many may be started and not yet recorded.
+        events: Tells the task runs by their final event; None where Prefect's engine makes them all.
+        max_ahead: How many runs may be started and not yet recorded where the engine makes them; told by one event each,
+            three times as many.
     """
 
     def __init__(
-        self, flow_run_id: UUID, *, stop: StopSignal, lease: Lease | None = None, max_ahead: int = MAX_AHEAD
+        self,
+        flow_run_id: UUID,
+        *,
+        stop: StopSignal,
+        lease: Lease | None = None,
+        events: TaskRunEvents | None = None,
+        max_ahead: int = MAX_AHEAD,
     ) -> None:
         self.started = self.recorded = self.lost = 0
-        self._flow_run_id, self._max_ahead, self._stop, self._lease = flow_run_id, max_ahead, stop, lease
-        self._poll_seconds = POLL_SECONDS
-        self._news = asyncio.Event()
+        self._flow_run_id, self._stop, self._lease = flow_run_id, stop, lease
+        self._events, self._max_ahead = events, max_ahead
+        self._news, self._ending = asyncio.Event(), asyncio.Event()
+        self._told_again = 0
         self._polling: asyncio.Task[None] | None = None
         self._progressed_at = time.monotonic()
         self._base = 0
@@ -67,7 +84,8 @@ class Backpressure:
     @property
     def _bound(self) -> int:
         beside = self._lease.active_runs if self._lease else 1
-        return max(1, self._max_ahead * BESIDE_EACH_OTHER // max(beside, BESIDE_EACH_OTHER))
+        ahead = self._max_ahead * (ENGINE_EVENTS if self._events and not self._events.refusal else 1)
+        return max(1, ahead * BESIDE_EACH_OTHER // max(beside, BESIDE_EACH_OTHER))
 
     async def __aenter__(self) -> "Backpressure":
         # A resumed or retried flow run already has task runs: they are not ours to wait for.
@@ -98,7 +116,7 @@ class Backpressure:
         Returns:
             Whether it shows them all.
         """
-        self._poll_seconds = LAST_POLL_SECONDS
+        self._ending.set()
         while self.ahead > 0:
             self._news.clear()
             await self._news.wait()
@@ -107,23 +125,29 @@ class Backpressure:
     async def _poll(self) -> None:
         async with get_client() as client:
             while True:
-                await asyncio.sleep(self._poll_seconds)
+                await self._pause()
                 try:
-                    shown = await self._count(client) - self._base
+                    self._take(await self._count(client) - self._base)
                     await self._look_for_a_stop(client)
+                    await self._look_for_the_lost()
                 except (
                     Exception
                 ) as failure:  # whatever it was: the server is away, so nothing is recorded; the bound holds
                     self._logger.debug("The Prefect server did not answer: %s", type(failure).__name__)
                     self._progressed_at = time.monotonic()
                     self._news.set()  # for who waits to see whether to wait on
-                    continue
-                self._take(shown)
+
+    async def _pause(self) -> None:
+        if self._ending.is_set():
+            await asyncio.sleep(LAST_POLL_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), POLL_SECONDS)
 
     def _take(self, shown: int) -> None:
         now = time.monotonic()
         if shown > self.recorded:
-            self.recorded, self._progressed_at = shown, now
+            self.recorded, self._progressed_at, self._told_again = shown, now, 0
             self.lost = max(0, min(self.lost, self.started - shown))
         elif self.ahead <= 0:
             self._progressed_at = now
@@ -147,8 +171,28 @@ class Backpressure:
         return int(answer.json())
 
     async def _look_for_a_stop(self, client: PrefectClient) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() and self._events is None:
             return
-        state = (await client.read_flow_run(self._flow_run_id)).state
+        try:
+            state = (await client.read_flow_run(self._flow_run_id)).state
+        except ObjectNotFound:
+            if self._events:
+                self._events.flow_run_deleted()
+                self._give_up()
+            return
         if state is not None and (reason := _STOPPING.get(state.type)):
             self._stop.set(reason, f"the flow run was {(state.name or state.type.value).lower()} at the server")
+
+    async def _look_for_the_lost(self) -> None:
+        """Where the count stands still, tell again what the server lacks, as often as there is patience."""
+        if self._events is None:
+            return
+        if self.recorded >= self._events.told:
+            self._events.all_seen()
+        elif time.monotonic() - self._progressed_at > STILL_SECONDS * (self._told_again + 1):
+            self._told_again += 1
+            await self._events.tell_missing_again()
+
+    def _give_up(self) -> None:
+        self.lost += max(self.ahead, 0)
+        self._news.set()

@@ -10,12 +10,14 @@ from .admission import Admission
 from .backpressure import Backpressure
 from .content import Message
 from .delivery import Delivery, Tally
+from .event_runs import EventTaskRuns
 from .pace import Pace
 from .shutdown import imports_uncollected, quiet_task_logs, sigterm_stops
 from .stop import StopSignal
+from .task_run_events import TaskRunEvents
 from .task_runs import BatchTaskRuns, EngineTaskRuns, OnBatch, TaskRuns
 
-Runs = Literal["send", "batch"]
+Runs = Literal["send", "engine", "batch"]
 
 
 class Dispatcher:
@@ -29,7 +31,9 @@ class Dispatcher:
         stop: Ends the sending, whoever sets it; says afterwards why it ended early.
         backpressure: Bounds how far the sends run ahead of what the Prefect server has recorded; None for no bound.
         in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
-        runs: `send`: a task run a send; `batch`: a task run of up to `batch_size` sends.
+        runs: `send`: a task run a send, told by its final event; `engine`: the same, run by Prefect's task engine; `batch`:
+            a task run of up to `batch_size` sends.
+        events: Tells the server of ended task runs; without it `send` is `engine`.
         batch_size: Sends a batch, at most.
         max_messages: Sends of this run, at most; 0 for no bound.
         on_batch: Told of each finished batch: its number, and each row with its outcome.
@@ -46,6 +50,7 @@ class Dispatcher:
         backpressure: Backpressure | None = None,
         in_flight: int = 0,
         runs: Runs = "send",
+        events: TaskRunEvents | None = None,
         batch_size: int = 500,
         max_messages: int = 0,
         on_batch: OnBatch | None = None,
@@ -65,6 +70,10 @@ class Dispatcher:
                 kind=message.kind,
                 batch_size=batch_size,
                 on_batch=on_batch,
+            )
+        elif runs == "send" and events:
+            self._task_runs = EventTaskRuns(
+                delivery, admission, stop, backpressure=backpressure, kind=message.kind, events=events
             )
         else:
             self._task_runs = EngineTaskRuns(delivery, admission, stop, backpressure=backpressure, kind=message.kind)

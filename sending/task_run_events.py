@@ -130,7 +130,7 @@ class EventContract:
             flow_run_run_count=flow_run_count,
         )
         told = run.model_dump(mode="json", exclude_none=True, exclude=set(_NOT_IN_THE_EVENT))
-        self._task_run = {**told, "task_inputs": {"to": [], "row": []}}
+        self._task_run = {**told, "task_inputs": {"to": []}}
 
     @classmethod
     async def of_this_flow_run(cls, task: Task[..., Any], client: PrefectClient) -> "EventContract | None":
@@ -199,7 +199,8 @@ class TaskRunEvents:
 
     Attributes:
         told: Runs that were handed to `tell` so far.
-        refusal: Why the server takes no such event, in a few words; empty while it takes them.
+        refusal: Why the server takes no such event, in a few words; empty while it takes them. Prefect's engine then makes
+            the task runs.
         deleted: Whether the flow run is no longer on the server: then nothing more is told, as its runs could not be
             recorded and would take others' with them.
     """
@@ -262,6 +263,22 @@ class TaskRunEvents:
                 self._unseen.update((ended.id, (ended, self._clock())) for ended in told)
             if self.deleted:
                 self._waiting.clear()
+
+    def refuse(self, why: str) -> None:
+        """Take note, and say once, that the server does not take such events.
+
+        Args:
+            why: What it does instead, to follow "it".
+        """
+        if not self.refusal:
+            self.refusal = why
+            self._waiting.clear()
+            self._unseen.clear()
+            _logger.warning(
+                "This Prefect server does not record task runs by their final event: it %s. The broadcast goes on with"
+                " Prefect's task engine, which is slower; runs='engine' chooses it from the start.",
+                why,
+            )
 
     def all_seen(self) -> None:
         """The server shows every run that was told: nothing need be kept to be told again."""
@@ -342,7 +359,7 @@ class TaskRunEvents:
                 await self._look_after_the_oldest()
             except httpx.HTTPStatusError as refusal:
                 if refusal.response.status_code in (400, 404, 405, 422):
-                    self.refusal = f"HTTP {refusal.response.status_code}"
+                    self.refuse(f"answers with HTTP {refusal.response.status_code}")
                     return
                 failures += 1
             except Exception as failure:  # whatever it was: the server is away, so they wait

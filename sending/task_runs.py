@@ -113,14 +113,24 @@ _batch: ContextVar["_Batch"] = ContextVar("batch")
 _as_task: Any = partial(Task, cache_policy=NO_CACHE, persist_result=False, cache_result_in_memory=False, retries=0)
 
 
+def send_task(kind: str, run: Callable[[str], Awaitable[Any]]) -> Task[..., Any]:
+    """Make the Prefect task of a send: never repeated, cached or kept by Prefect.
+
+    Args:
+        kind: `audio` or `contacts`, part of the names.
+        run: Takes the masked recipient as `to`.
+    """
+    made: Task[..., Any] = _as_task(run, name=f"send-{kind}", task_run_name=f"send-{kind} {{to}}")
+    return made
+
+
 class EngineTaskRuns(TaskRuns):
     """A task run a send, by Prefect's engine; arguments as for `TaskRuns`."""
 
     def __init__(self, delivery: Delivery, admission: Admission, stop: StopSignal, **others: Any) -> None:
         super().__init__(delivery, admission, stop, **others)
-        name = f"send-{self._kind}"
         # The row travels in the context: Prefect walks through a task's arguments, and stores them.
-        self._task = _as_task(self._send_current, name=name, task_run_name=f"{name} {{to}}")
+        self._task = send_task(self._kind, self._send_current)
 
     def start(self, row: Row) -> None:
         """Start the task run of one send."""

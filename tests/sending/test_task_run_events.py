@@ -1,39 +1,36 @@
 """A send's task run, told to the server by its final event: the same event as the engine's, and none lost."""
 
 import asyncio
+import contextlib
+import dataclasses
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from prefect import flow, get_client, tags
-from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Completed, Failed
-from prefect_whatsapp.ledger import Row
+from prefect_whatsapp.ledger import Outcome, Row
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.sending.event_runs import EngineTaskRuns, EventTaskRuns, ended_run
-from prefect_whatsapp.sending.task_run_events import (
-    LIST_LENGTH,
-    EndedRun,
-    EventContract,
-    TaskRunEvents,
-    new_run_id,
-    run_key,
-)
+from prefect_whatsapp.sending.event_runs import EventTaskRuns, ended_run_of, events_of_this_flow_run
+from prefect_whatsapp.sending.stop import StopSignal
+from prefect_whatsapp.sending.task_run_events import LIST_LENGTH, EndedRun, TaskRunEvents, new_run_id, run_key
+from prefect_whatsapp.sending.task_runs import EngineTaskRuns
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
-STATES: list[Callable[[], State[Any] | None]] = [
-    lambda: None,
-    lambda: Completed(name="Skipped", message="the window is closed"),
-    lambda: Failed(name="Unknown", message="the answer was lost"),
-    lambda: Failed(message="131026: not on WhatsApp"),
-    lambda: Cancelled(name="NotSent", message="the broadcast stopped"),
+OUTCOMES = [
+    Outcome(SendState.ACCEPTED),
+    Outcome(SendState.SKIPPED, error_text="the window is closed"),
+    Outcome(SendState.UNKNOWN, error_text="the answer was lost"),
+    Outcome(SendState.FAILED, error_text="131026: not on WhatsApp"),
+    Outcome(SendState.QUEUED, error_text="the broadcast stopped"),
 ]
+Send = Callable[[Row, str], Awaitable[Outcome]]
 
 # Where ours differs from the engine's, and why. Anything else is a change of Prefect's that is to be looked at.
 KNOWN_DIFFERENCES = {
@@ -41,6 +38,7 @@ KNOWN_DIFFERENCES = {
     "payload.initial_state",  # nor a state
     "payload.intended.from",
     "payload.validated_state.state_details.untrackable_result",  # the engine notes that there is a result which it doesn't keep
+    "payload.task_run.task_key",  # a hash of the task's code, and there is none of a run that is told afterwards
     # What differs between any two runs.
     "id",
     "occurred",
@@ -55,38 +53,47 @@ KNOWN_DIFFERENCES = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
-async def test_our_event_is_the_engine_s_final_event_field_by_field(state: Callable[[], State[Any] | None]) -> None:
-    engines, ours = await _both(state)
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.state)
+async def test_our_event_is_the_engine_s_final_event_field_by_field(outcome: Outcome) -> None:
+    engines, ours = await _both(outcome)
     assert {path for path, pair in _differences(engines, ours)} <= KNOWN_DIFFERENCES, _differences(engines, ours)
 
 
 async def test_the_known_differences_are_still_there() -> None:
     """One that is gone from the list's reasons would hide a change of Prefect's."""
-    engines, ours = await _both(lambda: None)
+    engines, ours = await _both(OUTCOMES[0])
     assert {path for path, pair in _differences(engines, ours)} >= {"follows", "payload.initial_state"}
     assert ours["payload"]["validated_state"]["state_details"] == {}
 
 
-@pytest.mark.parametrize("state", STATES)
-async def test_the_server_shows_such_a_run_as_it_shows_the_engine_s(state: Callable[[], State[Any] | None]) -> None:
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.state)
+async def test_the_server_shows_such_a_run_as_it_shows_the_engine_s(outcome: Outcome) -> None:
     @flow
-    async def broadcast() -> tuple[UUID, list[dict[str, Any]]]:
-        async def send(row: Row, run_id: str) -> State[Any] | None:
-            return state()
+    async def broadcast() -> list[dict[str, Any]]:
+        async def send(row: Row, run_id: str) -> Outcome:
+            return outcome
 
         with tags("weekly"):
-            await EngineTaskRuns("audio", send).run(_row(1))
-            async with EventTaskRuns("audio", send) as runs:
-                await runs.run(_row(2))
-        return _flow_run_id(), await _runs(_flow_run_id(), 2)
+            await _engine(send, _row(1))
+            await _told(send, _row(2))
+        return await _runs(_flow_run_id(), 2)
 
-    _, shown = await broadcast()
+    shown = await broadcast()
     engines, ours = sorted(shown, key=lambda run: "-" in run["dynamic_key"][8:9])
     if not ours["dynamic_key"].startswith("2-"):
         engines, ours = ours, engines
     differ = {name for name in engines if engines[name] != ours[name]}
-    own = {"id", "created", "updated", "dynamic_key", "state_id", "state", "expected_start_time", "start_time"}
+    own = {
+        "id",
+        "task_key",
+        "created",
+        "updated",
+        "dynamic_key",
+        "state_id",
+        "state",
+        "expected_start_time",
+        "start_time",
+    }
     timed = {"end_time", "total_run_time", "estimated_run_time", "estimated_start_time_delta"}
     assert differ <= own | timed
     assert ours["tags"] == ["weekly"]
@@ -101,8 +108,7 @@ async def test_a_run_told_twice_is_one_run() -> None:
             for _ in range(2):
                 events.tell(run)
                 await events.flush()
-            other = _ended(2)
-            events.tell(other)
+            events.tell(_ended(2))
             return len(await _runs(_flow_run_id(), 2))
 
     assert await broadcast() == 2
@@ -187,7 +193,7 @@ async def test_sends_whose_process_was_killed_before_it_told_are_told_on_resume(
     @flow
     async def broadcast() -> tuple[int, int, set[str]]:
         async with _events() as events:
-            known, forgotten = _ended(1), _ended(2, Failed(name="Unknown", message="its run is gone"))
+            known, forgotten = _ended(1), _ended(2, OUTCOMES[2])
             events.tell(known)
             await events.flush()
             await _runs(_flow_run_id(), 1)
@@ -204,18 +210,19 @@ async def test_a_server_that_does_not_show_the_first_run_gets_all_of_them_from_t
 ) -> None:
     caplog.set_level(logging.WARNING, "prefect_whatsapp.recorder")
 
-    async def send(row: Row, run_id: str) -> State[Any] | None:
-        return Failed(name="Unknown", message="the answer was lost") if row.id == 2 else None
+    async def send(row: Row, run_id: str) -> Outcome:
+        return OUTCOMES[2] if row.id == 2 else OUTCOMES[0]
 
     @flow
     async def broadcast() -> list[dict[str, Any]]:
-        async with EventTaskRuns("audio", send, probe_seconds=0.5) as runs:
-            assert runs.events
-            _lose(runs.events)
+        async with _events() as events:
+            runs = _task_runs(EventTaskRuns, send, events=events, probe_seconds=0.5)
+            _lose(events)
             for number in (1, 2):
-                await runs.run(_row(number))
-            await _until(lambda: runs.fell_back)
-            await runs.run(_row(3))
+                runs.start(_row(number))
+            await _until(lambda: bool(events.refusal))
+            runs.start(_row(3))
+            await runs.settled()
         return await _runs(_flow_run_id(), 3)
 
     shown = await broadcast()
@@ -224,33 +231,35 @@ async def test_a_server_that_does_not_show_the_first_run_gets_all_of_them_from_t
 
 
 async def test_a_server_that_refuses_the_events_gets_all_of_them_from_the_engine() -> None:
-    async def send(row: Row, run_id: str) -> State[Any] | None:
-        return None
+    async def send(row: Row, run_id: str) -> Outcome:
+        return OUTCOMES[0]
 
     @flow
-    async def broadcast() -> tuple[bool, int]:
-        async with EventTaskRuns("audio", send) as runs:
-            assert runs.events
+    async def broadcast() -> tuple[str, int]:
+        async with _events() as events:
+            runs = _task_runs(EventTaskRuns, send, events=events)
             request = httpx.Request("POST", "http://127.0.0.1/api/events")
             refusal = httpx.HTTPStatusError("no", request=request, response=httpx.Response(422, request=request))
-            _fail(runs.events, refusal, times=100)
-            await runs.run(_row(1))
-            await _until(lambda: runs.fell_back)
-            await runs.run(_row(2))
-        return runs.fell_back, len(await _runs(_flow_run_id(), 2))
+            _fail(events, refusal, times=100)
+            runs.start(_row(1))
+            await _until(lambda: bool(events.refusal))
+            runs.start(_row(2))
+            await runs.settled()
+            return events.refusal, len(await _runs(_flow_run_id(), 2))
 
-    assert await broadcast() == (True, 2)
+    assert await broadcast() == ("answers with HTTP 422", 2)
 
 
 async def test_a_send_that_raises_is_a_failed_run_without_what_it_raised() -> None:
-    async def send(row: Row, run_id: str) -> State[Any] | None:
+    async def send(row: Row, run_id: str) -> Outcome:
         raise RuntimeError("the ledger said +16505550123")
 
     @flow
     async def broadcast() -> list[dict[str, Any]]:
-        async with EventTaskRuns("audio", send) as runs:
-            with pytest.raises(RuntimeError):
-                await runs.run(_row(1))
+        async with _events() as events:
+            runs = _task_runs(EventTaskRuns, send, events=events)
+            runs.start(_row(1))
+            await runs.settled()
         return await _runs(_flow_run_id(), 1)
 
     (run,) = await broadcast()
@@ -274,25 +283,43 @@ def test_the_key_of_a_run_names_its_row_and_attempt_and_is_never_another_run_s()
 # Helpers ---------------------------------------------------------------------------------------------------------------
 
 
-async def _both(state: Callable[[], State[Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+async def _both(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     """The final event of the engine and ours, of one flow, as the server keeps them."""
 
     @flow
     async def broadcast() -> tuple[str, str]:
         ids: list[str] = []
 
-        async def send(row: Row, run_id: str) -> State[Any] | None:
+        async def send(row: Row, run_id: str) -> Outcome:
             ids.append(run_id)
-            return state()
+            return outcome
 
         with tags("weekly"):
-            await EngineTaskRuns("audio", send).run(_row(1))
-            async with EventTaskRuns("audio", send) as runs:
-                await runs.run(_row(1))
+            await _engine(send, _row(1))
+            await _told(send, _row(1))
         return ids[0], ids[1]
 
     engine_id, our_id = await broadcast()
     return await _final_event(engine_id), await _final_event(our_id)
+
+
+def _task_runs(kind: Any, send: Send, **others: Any) -> Any:
+    """Task runs whose sends do this."""
+    delivery, admission = SimpleNamespace(send=send), SimpleNamespace(leave=lambda _: None)
+    return kind(delivery, admission, StopSignal(), kind="audio", **others)
+
+
+async def _engine(send: Send, row: Row) -> None:
+    runs = _task_runs(EngineTaskRuns, send)
+    runs.start(row)
+    await runs.settled()
+
+
+async def _told(send: Send, row: Row) -> None:
+    async with _events() as events:
+        runs = _task_runs(EventTaskRuns, send, events=events)
+        runs.start(row)
+        await runs.settled()
 
 
 async def _final_event(run_id: str) -> dict[str, Any]:
@@ -340,11 +367,11 @@ def _row(number: int) -> Row:
     )
 
 
-def _ended(number: int, state: State[Any] | None = None) -> EndedRun:
-    now = datetime.datetime.now(datetime.UTC)
-    return ended_run(
-        "audio", _row(number), run_id=str(new_run_id()), state=state or Completed(), started_at=now, ended_at=now
+def _ended(number: int, outcome: Outcome = OUTCOMES[0]) -> EndedRun:
+    row = dataclasses.replace(
+        _row(number), state=outcome.state, error_text=outcome.error_text, task_run_id=str(new_run_id())
     )
+    return ended_run_of("audio", row)
 
 
 def _flow_run_id() -> UUID:
@@ -354,20 +381,13 @@ def _flow_run_id() -> UUID:
     return context.flow_run.id
 
 
-class _events:
+@contextlib.asynccontextmanager
+async def _events() -> AsyncIterator[TaskRunEvents]:
     """The events of the flow run that is running."""
-
-    async def __aenter__(self) -> TaskRunEvents:
-        async def send(row: Row, run_id: str) -> None: ...
-
-        async with get_client() as client:
-            contract = await EventContract.of_this_flow_run(EngineTaskRuns("audio", send).task, client)
-        assert contract
-        self._events = TaskRunEvents(contract)
-        return await self._events.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._events.__aexit__(*error)
+    events = await events_of_this_flow_run("audio")
+    assert events
+    async with events:
+        yield events
 
 
 def _spy(events: TaskRunEvents, posted: list[int]) -> None:

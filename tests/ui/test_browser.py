@@ -116,7 +116,7 @@ def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser,
     browser.click("Run")
     browser.press("menuitem", "Custom run")
     assert browser.options("Unknown sends") == ["hold", "resend"]
-    assert browser.options("A task run for each") == ["send", "batch"]
+    assert browser.options("A task run for each") == ["send", "engine", "batch"]
     for service in ("Chat-API", "Wawp", "WAHA", "Meta Graph"):
         browser.choose_tab("Sender", service)
         browser.choose_block("Sender", "sandbox")

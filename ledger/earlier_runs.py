@@ -1,0 +1,80 @@
+"""What runs before this one left behind: sends whose process is gone, and how often a broadcast was resumed."""
+
+import datetime
+from collections import Counter
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..models.states import SendState
+from .database import Database
+from .records import BroadcastRecord, Row
+from .rows import as_row
+from .schema import owners, sends
+
+_OPEN = (SendState.QUEUED.value, SendState.SENDING.value)
+# More than a run may be ahead of what Prefect's server has recorded, which is what a kill can leave untold.
+_UNTOLD_AT_MOST = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """One run's part in a broadcast.
+
+    Attributes:
+        joined_at: When it began to send.
+        left_at: When it ended, or was found to be gone; None while it sends.
+        unknown: Sends that are unknown because it was gone before their answer came.
+    """
+
+    joined_at: datetime.datetime
+    left_at: datetime.datetime | None
+    unknown: int
+
+
+async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> list[Row]:
+    """Give the rows that were settled last by runs that are no more, each with the id of a task run of its own."""
+    settled = (
+        sa.select(sends)
+        .where(sends.c.broadcast == record.number, sends.c.task_run_id != "", sends.c.state.not_in(_OPEN))
+        .order_by(sends.c.settled_at.desc())
+        .limit(_UNTOLD_AT_MOST)
+    )
+    living = sa.select(owners.c.id).where(owners.c.broadcast == record.number, owners.c.left_at.is_(None))
+
+    async def work(connection: AsyncConnection) -> list[Row]:
+        still_there = set((await connection.execute(living)).scalars())
+        entries = (await connection.execute(settled)).all()
+        shared = Counter(entry.task_run_id for entry in entries)  # of many rows: a batch's, which Prefect's engine told
+        return [
+            as_row(entry, record)
+            for entry in entries
+            if shared[entry.task_run_id] == 1 and _owner(entry.claim) not in still_there
+        ]
+
+    return await database.read("look for sends of runs that are gone", work)
+
+
+async def runs(database: Database, record: BroadcastRecord) -> list[RunPart]:
+    """Give the runs that sent a broadcast, the first one first, with what each left unknown."""
+    joined = (
+        sa.select(owners.c.id, owners.c.joined_at, owners.c.left_at)
+        .where(owners.c.broadcast == record.number)
+        .order_by(owners.c.joined_at, owners.c.id)
+    )
+    unknown = sa.select(sends.c.claim).where(
+        sends.c.broadcast == record.number, sends.c.state == SendState.UNKNOWN.value
+    )
+
+    async def work(connection: AsyncConnection) -> list[RunPart]:
+        left = Counter(_owner(claim) for claim in (await connection.execute(unknown)).scalars())
+        return [RunPart(entry.joined_at, entry.left_at, left[entry.id]) for entry in await connection.execute(joined)]
+
+    return await database.read("list the runs of a broadcast", work)
+
+
+def _owner(claim: str) -> int:
+    """The owner in the token of a claim; 0 where there is none."""
+    number = claim.partition(".")[0]
+    return int(number) if number.isdigit() else 0
