@@ -5,6 +5,7 @@ connection pool retry nothing. The credential is put on by a transport *below* h
 nor an exception's request holds it.
 """
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ import yarl
 from httpx_aiohttp import AiohttpTransport
 
 from ..models.errors import ErrorKind, NotSentError, OutcomeUnknownError, RetryLaterError
+from .deadline import DeadlineBackend, deadline
 from .dialect import Dialect
 from .http_types import Credential, Exchange, Request, Response, T
 
@@ -161,7 +163,7 @@ class Client:
     Args:
         dialect: What is spoken.
         connections: How many at once.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer; the whole call may take twice as long, and 10 s more to connect.
         transport: Another httpx transport, for tests.
 
     Raises:
@@ -181,7 +183,7 @@ class Client:
         timeout: float = ANSWER_TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.dialect = dialect
+        self.dialect, self._timeout = dialect, timeout
         below = transport or _below(dialect, connections)
         self._http = httpx.Client(
             base_url=dialect.base_url,
@@ -205,9 +207,10 @@ class Client:
     def _call(self, request: Request) -> Response:
         failure: Exception
         try:
-            return _answer(
-                self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
-            )
+            with deadline(_whole_call(request.timeout or self._timeout)):
+                return _answer(
+                    self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
+                )
         except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
@@ -236,7 +239,7 @@ class AsyncClient:
         timeout: float = ANSWER_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.dialect = dialect
+        self.dialect, self._timeout = dialect, timeout
         self._http = httpx.AsyncClient(
             base_url=dialect.base_url,
             transport=AsyncCredentialTransport(transport or _below_async(dialect, connections), dialect.credential),
@@ -259,9 +262,14 @@ class AsyncClient:
     async def _call(self, request: Request) -> Response:
         failure: Exception
         try:
-            return _answer(
-                await self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
-            )
+            async with asyncio.timeout(_whole_call(request.timeout or self._timeout)):
+                return _answer(
+                    await self._http.request(
+                        request.method, request.path, **_arguments(request, self.dialect.credential)
+                    )
+                )
+        except TimeoutError:
+            failure = _translated(httpx.ReadTimeout("the call's time is up"), self.dialect, request)
         except _FAILURES as raised:
             failure = _translated(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
@@ -276,6 +284,14 @@ class AsyncClient:
         await self._http.__aexit__(kind, error, trace)
 
 
+def _whole_call(timeout: float) -> float:
+    """Seconds for a whole call, whatever comes or goes meanwhile: to connect, to send a large body, and to be answered.
+
+    httpx's and aiohttp's own limits begin anew with each byte, so that an answer of one byte a second outlives them.
+    """
+    return CONNECT_TIMEOUT + 2 * timeout
+
+
 def _timeout(seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=None)
 
@@ -284,7 +300,10 @@ def _below(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_TIMEOUT
     )
-    return httpx.HTTPTransport(limits=limits, proxy=_proxy(dialect.base_url))
+    transport = httpx.HTTPTransport(limits=limits, proxy=_proxy(dialect.base_url))
+    # httpx has no argument for it (0.28); the tests of slow services fail where these names change.
+    transport._pool._network_backend = DeadlineBackend()
+    return transport
 
 
 def _below_async(dialect: Dialect, connections: int) -> AiohttpTransport:

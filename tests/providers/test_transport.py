@@ -1,5 +1,6 @@
 """Both drivers put the same bytes on the wire and bring the same back, and no secret comes to light on the way."""
 
+import asyncio
 import copy
 import itertools
 import json
@@ -209,6 +210,30 @@ async def test_a_request_s_own_time_limit_goes_before_the_client_s(driver: Drive
 
     with RawServer(raw_server.stay_silent) as server, pytest.raises(RetryLaterError):
         await drive(driver, ACCOUNTS["waha"].dialect(server.url), ask(), timeout=60)
+
+
+async def test_an_answer_of_a_byte_at_a_time_ends_as_unknown(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte begins the wait for an answer anew: only a deadline around the whole call ends it."""
+    monkeypatch.setattr("prefect_whatsapp.providers.transport.CONNECT_TIMEOUT", 0.5)
+    account = ACCOUNTS["waha"]
+    with RawServer(raw_server.a_byte_at_a_time(0.05)) as server:
+        dialect = account.dialect(server.url)
+        with pytest.raises(OutcomeUnknownError, match="timed out"):
+            await asyncio.wait_for(drive(driver, dialect, account.voice(dialect), timeout=0.5), 20)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+@pytest.mark.parametrize("bytes_a_second", [0, 200_000])
+async def test_a_service_that_does_not_read_a_large_body_in_time_ends_as_unknown(
+    driver: Driver, bytes_a_second: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_whatsapp.providers.transport.CONNECT_TIMEOUT", 0.5)
+
+    def send() -> Exchange[Response]:
+        return (yield Request("POST", "/api/sendVoice", json={"data": "x" * 7_000_000}))
+
+    with raw_server.reading_slowly(bytes_a_second) as url, pytest.raises(OutcomeUnknownError, match="timed out"):
+        await asyncio.wait_for(drive(driver, ACCOUNTS["waha"].dialect(url), send(), timeout=0.5), 20)
 
 
 async def test_a_connection_serves_many_requests(driver: Driver) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -106,6 +107,17 @@ def half_an_answer_then_silence(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
 
 
+def a_byte_at_a_time(seconds: float) -> Behaviour:
+    """Answer properly, a byte every so many seconds."""
+
+    def behave(connection: socket.socket) -> None:
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Padding: " + b"x" * 5_000:
+            connection.sendall(bytes([byte]))
+            time.sleep(seconds)
+
+    return behave
+
+
 def half_a_head(connection: socket.socket) -> None:
     """Close in the middle of the headers."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty")
@@ -129,6 +141,29 @@ def refusing() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def reading_slowly(bytes_a_second: int) -> Iterator[str]:
+    """A URL at which a connection is taken and what is sent is read slowly; 0 reads nothing at all."""
+    done = threading.Event()
+
+    def read() -> None:
+        connection, _ = server.accept()
+        with connection:
+            while not done.wait(0.05):
+                if bytes_a_second and not connection.recv(max(bytes_a_second // 20, 1)):
+                    return
+
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        done.set()
+        thread.join(5)
 
 
 @contextlib.contextmanager
