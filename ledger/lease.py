@@ -90,11 +90,12 @@ class Lease:
         """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
         return self._heartbeat.healthy
 
-    async def take(self, n: int) -> list[Row]:
+    async def take(self, n: int, *, account_key: str = "") -> list[Row]:
         """Reserve rows for this owner; they stay `queued`.
 
         Args:
             n: How many at most (of which at most 500 are given).
+            account_key: Only the row of this recipient (`Recipient.account_key`); empty for any.
 
         Returns:
             Rows in the order of the list; none where nothing is free, or where this owner's share is 0.
@@ -110,7 +111,7 @@ class Lease:
 
             async def work(connection: AsyncConnection) -> list[Row] | None:
                 doubtful, self._doubtful = self._doubtful, True
-                return await self._reserve(connection, owner, wanted, doubtful)
+                return await self._reserve(connection, owner, wanted, doubtful, account_key)
 
             rows = await self._database.transact("reserve rows", work)
             self._doubtful = False
@@ -125,7 +126,9 @@ class Lease:
             self._reserved_as, self._cursor = self._heartbeat.lease_id, 0
             self._held.clear()
 
-    async def _reserve(self, connection: AsyncConnection, owner: int, wanted: int, doubtful: bool) -> list[Row] | None:
+    async def _reserve(
+        self, connection: AsyncConnection, owner: int, wanted: int, doubtful: bool, account_key: str
+    ) -> list[Row] | None:
         """One transaction of `take`; None where this owner was declared gone."""
         alive = sa.select(owners.c.id).where(owners.c.id == owner, owners.c.left_at.is_(None))
         if (await connection.execute(alive.with_for_update(read=True))).scalar_one_or_none() is None:
@@ -140,6 +143,8 @@ class Lease:
             .order_by(sends.c.id)
             .with_for_update(skip_locked=True)
         )
+        if account_key:
+            queued = queued.where(sends.c.account_key == account_key)
         found: list[Row] = []
         if doubtful:
             # An earlier transaction may have reserved rows without our hearing of it.

@@ -259,6 +259,18 @@ class LedgerStore:
         """List the runs that sent a broadcast, the first one first, with how many unknown sends each left."""
         return await earlier_runs.runs(self._database, record)
 
+    async def find_row(self, record: BroadcastRecord, to: Recipient) -> Row:
+        """Look up a planned recipient's row, by whichever of their number's spellings it was planned.
+
+        Raises:
+            LedgerError: They are not on this broadcast's list.
+        """
+        query = sa.select(sends).where(sends.c.broadcast == record.number, sends.c.account_key == to.account_key)
+        page = await self._page(query)
+        if not page:
+            raise LedgerError(f"{to.masked} is not on the list of broadcast {record.name!r}")
+        return as_row(page[0], record)
+
     async def _page(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
             page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()

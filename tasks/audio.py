@@ -6,16 +6,25 @@ None has Prefect's cache or retries: neither can tell a message that was refused
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
 
+from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..media import MAX_AUDIO_BYTES, VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
+from ..models.errors import LedgerError, NotSentError, RetryLaterError
+from ..providers.dialect import Attachment
+from ..providers.http_types import Exchange
+from ..sending.content import Message
+from ..sending.once import send_once, wait_for
 from ..sending.pair_pace import pair_wait
 from .attachments import attachment
 
@@ -176,7 +185,37 @@ async def aupload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | Non
     return audio.model_copy(update={"media_id": media_id, "account": dialect.sender})
 
 
-@task(name="send-audio", task_run_name=send_run_name("audio"), cache_policy=NO_CACHE, persist_result=False)
+def surely_not_sent(task: object, task_run: object, state: State[Any]) -> bool:
+    """Whether Prefect may retry a sending task, where somebody gives it `retries`: not after an answer that was lost.
+
+    Such a retry sends the message a second time; `with_options(retries=2)` once sent three.
+    """
+    return isinstance(state.data, NotSentError | RetryLaterError | LedgerError)
+
+
+async def _send_once(
+    audio: Audio | str, ready: Attachment, to: Recipient, sender: Sender, key: str, ledger: Ledger | None
+) -> Receipt:
+    dialect = sender.dialect()
+    what = audio if isinstance(audio, str) else audio.sha256
+    digest = hashlib.sha256(f"{what}|{ready.voice}|{ready.convert}".encode()).hexdigest()
+    label = f"{'voice note' if ready.voice else 'basic audio'} ({digest[:12]})"
+
+    def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
+        return dialect.send_audio(ready, to, callback=callback)
+
+    return await send_once(
+        key, Message(build), to, sender, digest=digest, label=label, ledger=ledger, task_run_id=str(task_run.id or "")
+    )
+
+
+@task(
+    name="send-audio",
+    task_run_name=send_run_name("audio"),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_condition_fn=surely_not_sent,
+)
 def send_audio(
     audio: Audio | str,
     to: Recipient | str,
@@ -185,6 +224,8 @@ def send_audio(
     voice: bool = True,
     convert: bool = False,
     reply_to: str = "",
+    once: str = "",
+    ledger: Ledger | None = None,
 ) -> Receipt:
     """Send one voice note, or basic audio, to one recipient.
 
@@ -195,6 +236,9 @@ def send_audio(
         voice: False sends basic audio.
         convert: Whether the service is to transcode it (Wawp, WAHA).
         reply_to: Id of the message to quote.
+        once: A key under which each recipient gets one message, whatever is retried, rerun or crashes: it is recorded in
+            the ledger as a broadcast of that name. Empty sends at each call.
+        ledger: Where `once` is recorded; None for the default ledger.
 
     Returns:
         The service's receipt. Accepted is not delivered.
@@ -213,11 +257,19 @@ def send_audio(
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = attachment(audio, dialect, voice=voice, convert=convert)
     time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
+    if once:
+        return wait_for(_send_once(audio, message, recipient, sender, once, ledger))
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_audio(message, recipient))
 
 
-@task(name="send-audio", task_run_name=send_run_name("audio"), cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="send-audio",
+    task_run_name=send_run_name("audio"),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_condition_fn=surely_not_sent,
+)
 async def asend_audio(
     audio: Audio | str,
     to: Recipient | str,
@@ -226,10 +278,14 @@ async def asend_audio(
     voice: bool = True,
     convert: bool = False,
     reply_to: str = "",
+    once: str = "",
+    ledger: Ledger | None = None,
 ) -> Receipt:
     """Send one voice note, or basic audio, to one recipient; as `send_audio`, without blocking the loop."""
     dialect, recipient = sender.dialect(), recipient_of(to, reply_to)
     message = await asyncio.to_thread(attachment, audio, dialect, voice=voice, convert=convert)
     await asyncio.sleep(pair_wait(dialect, recipient))  # as in `send_audio`
+    if once:
+        return await _send_once(audio, message, recipient, sender, once, ledger)
     async with sender.get_async_client(connections=1) as client:
         return await client.run(dialect.send_audio(message, recipient))

@@ -1,0 +1,131 @@
+"""One message to one recipient, exactly accountable: a broadcast of one row, by the same ledger and the same rules."""
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ..blocks import Ledger
+from ..blocks.sender import Sender
+from ..ledger import Outcome, Row
+from ..models import ACCEPTED_STATES, Receipt, Recipient, SendState, StopReason
+from ..models.errors import (
+    AccountError,
+    ErrorKind,
+    NotSentError,
+    OutcomeUnknownError,
+    RecipientRefusedError,
+    RetryLaterError,
+)
+from .admission import Admission
+from .content import Message
+from .delivery import Delivery
+from .pace import Pace
+from .stop import StopSignal
+
+T = TypeVar("T")
+
+
+async def send_once(
+    key: str,
+    message: Message,
+    to: Recipient,
+    sender: Sender,
+    *,
+    digest: str,
+    label: str,
+    ledger: Ledger | None = None,
+    task_run_id: str = "",
+) -> Receipt:
+    """Send a message to a recipient unless it was sent under this key before.
+
+    Args:
+        key: The promise: under one key each recipient gets one message. It is a broadcast's name in the ledger.
+        message: What is sent.
+        to: Who gets it.
+        sender: The sending account's block.
+        digest: What the key is bound to.
+        label: The same in words for a person.
+        ledger: Where it is recorded; None for the default ledger.
+        task_run_id: The task run that the ledger names beside it.
+
+    Returns:
+        The receipt, of this send or of the earlier one.
+
+    Raises:
+        BroadcastMismatchError: The key stands for another message or another account.
+        OutcomeUnknownError: An earlier try, or this one, may have been accepted; it is not sent again.
+        RecipientRefusedError: The service refused it for this recipient, or they opted out.
+        NotSentError: It was surely not accepted; try again later.
+        RetryLaterError: Another run is sending it at this moment.
+        AccountError: The account can't send now.
+    """
+    dialect, stop = sender.dialect(), StopSignal()
+    async with (ledger or Ledger()).open() as store:
+        record = await store.start_broadcast(
+            key, kind=message.kind, provider=dialect.name, account=dialect.account, content=digest, content_label=label
+        )
+        await store.plan(record, [to])
+        row = await store.find_row(record, to)
+        if row.state not in (SendState.QUEUED, SendState.SENDING):
+            return _receipt(row, to)
+        async with (
+            store.join(record, sender=dialect.sender, messages_per_second=sender.messages_per_second) as lease,
+            sender.get_async_client(connections=1) as client,
+        ):
+            await lease.recover()  # what a run that is gone had begun becomes unknown
+            taken = await lease.take(1, account_key=to.account_key)
+            if taken:
+                pace = Pace(lambda: lease.share, spacing=sender.random_spacing)
+                async with Admission(lease, pace, stop, in_flight=1) as admission:
+                    delivery = Delivery(lease, client, message, admission=admission, stop=stop)
+                    outcome = await delivery.send(taken[0], task_run_id)
+                if outcome.state is SendState.QUEUED:
+                    raise _not_sent(outcome, stop, dialect.name)
+        row = await store.find_row(record, to)
+        if row.state in (SendState.QUEUED, SendState.SENDING):
+            raise RetryLaterError(
+                f"another run is sending {key!r} to {to.masked} at this moment",
+                provider=dialect.name,
+                kind=ErrorKind.TRANSIENT,
+            )
+        return _receipt(row, to)
+
+
+def _receipt(row: Row, to: Recipient) -> Receipt:
+    if row.state in ACCEPTED_STATES:
+        return Receipt(
+            provider=row.provider,
+            account=row.account,
+            recipient=to.to,
+            message_id=row.message_id,
+            status_text=row.status_text,
+        )
+    if row.state is SendState.UNKNOWN:
+        raise OutcomeUnknownError(
+            row.error_text or f"the message to {to.masked} may have been accepted: it is not sent again",
+            provider=row.provider,
+        )
+    raise RecipientRefusedError(
+        row.error_text or f"the message to {to.masked} was {row.state}",
+        provider=row.provider,
+        code=row.error_code,
+        kind=ErrorKind(row.error_kind) if row.error_kind in [*ErrorKind] else ErrorKind.UNSPECIFIED,
+    )
+
+
+def _not_sent(outcome: Outcome, stop: StopSignal, provider: str) -> Exception:
+    sentence = stop.sentence or outcome.error_text or "the message was not sent"
+    if stop.reason is StopReason.ACCOUNT:
+        return AccountError(sentence, provider=provider, code=outcome.error_code)
+    return NotSentError(sentence, provider=provider)
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Run to its end from a task that is not async, whether or not a loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
