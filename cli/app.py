@@ -207,6 +207,80 @@ def export(
 
 
 @app.command
+def receive(
+    *accounts: str,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8088,
+    stop_word: tuple[str, ...] = (),
+    start_word: tuple[str, ...] = (),
+    ledger: LedgerUrl = "",
+) -> None:
+    """Take the webhooks of saved accounts: delivery receipts, replies and opt-outs, until Ctrl-C.
+
+    A webhook's address is this address and the account, such as /graph/weekly; GET /health says whether it works.
+
+    Args:
+        accounts: Kind and name of saved blocks, such as graph/weekly waha/office.
+        host: Address to listen on; put a proxy with TLS in front rather than opening it to the world.
+        port: Port to listen on.
+        stop_word: A word that opts out, in place of the built-in list; repeat it for several.
+        start_word: A word that takes an opt-out back, in place of the built-in list; repeat it for several.
+        ledger: The ledger that the broadcasts use.
+    """
+    from .receive import run_receiver
+
+    run_receiver(accounts, host=host, port=port, stop_words=stop_word, start_words=start_word, ledger=ledger)
+
+
+opt_outs = App(name="opt-outs", help="People who want no more messages: bring a list in or out, add or remove one.")
+app.command(opt_outs)
+DefaultRegion = Annotated[str, Parameter(help="Two-letter country, such as US, for numbers without a country code.")]
+
+
+OptOutFile = Annotated[str, Parameter(help="A CSV, JSONL or Parquet file, as a broadcast takes its recipients from.")]
+OptOutOutput = Annotated[str, Parameter(help="Path of the file; - for standard output.")]
+People = Annotated[str, Parameter(help="Phone numbers or chat ids.")]
+
+
+@opt_outs.command(name="import")
+def import_opt_outs(
+    path: OptOutFile, *, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
+) -> int:
+    """Take a list of people who opted out, such as another tool's; nobody on it is sent to any more."""
+    from .opt_outs import run_import
+
+    return run_import(path, default_region=default_region, ledger=ledger, as_json=as_json)
+
+
+@opt_outs.command(name="export")
+def export_opt_outs(*, output: OptOutOutput = "-", ledger: LedgerUrl = "") -> int:
+    """Write everybody who opted out as CSV, with their whole numbers; import takes it again."""
+    from .opt_outs import run_export
+
+    return run_export(output, ledger=ledger)
+
+
+@opt_outs.command(name="add")
+def add_opt_out(
+    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
+) -> int:
+    """Opt people out by hand."""
+    from .opt_outs import run_change
+
+    return run_change(recipients, True, default_region=default_region, ledger=ledger, as_json=as_json)
+
+
+@opt_outs.command(name="remove")
+def remove_opt_out(
+    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
+) -> int:
+    """Take opt-outs back, whatever they came from: only where the people themselves asked for it."""
+    from .opt_outs import run_change
+
+    return run_change(recipients, False, default_region=default_region, ledger=ledger, as_json=as_json)
+
+
+@app.command
 def doctor(
     *,
     ledger: LedgerUrl = "",

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
-from ..models import ACCEPTED_STATES, SendState, mask, mask_numbers
+from ..models import SendState, mask, mask_numbers, outcome_counts
 from ..models.errors import InputError
 from ..models.escaping import printable
 from ..reporting.export import export_removed, export_rows
@@ -59,7 +59,7 @@ async def _opened(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStor
 
 async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     async with _opened(broadcast, ledger) as (store, record):
-        counts = _summed(await store.counts(record))
+        counts = outcome_counts(await store.counts(record))
         needy = [row async for row in _some(store.rows(record, states=(SendState.UNKNOWN, SendState.FAILED)))]
     if as_json:
         rows = [{"recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
@@ -101,13 +101,14 @@ def _next_step(counts: dict[str, int]) -> str:
 
 async def _broadcasts(ledger: str, as_json: bool) -> int:
     async with _existing(ledger) as store:
-        listed = [(entry.record, _summed(entry.counts)) for entry in await store.broadcasts()]
+        listed = [(entry.record, outcome_counts(entry.counts)) for entry in await store.broadcasts()]
     if as_json:
         print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
                            "removed": r.removed, "created_at": r.created_at.isoformat()} for r, counts in listed]))  # fmt: skip
         return 0
     table = Table()
-    for column in ("broadcast", "kind", "provider", "planned", "accepted", "failed", "skipped", "unknown", "pending"):
+    numbers = tuple(outcome_counts({}))
+    for column in ("broadcast", "kind", "provider", *numbers):
         table.add_column(column)
     for record, counts in listed:
         table.add_row(_shown(record.name), record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
@@ -138,17 +139,6 @@ async def _export(
 def _shown(text: str) -> str:
     """A text of anybody for a table of rich's: its brackets are no markup, and its control characters are gone."""
     return escape(printable(text))
-
-
-def _summed(counts: Mapping[SendState, int]) -> dict[str, int]:
-    return {
-        "planned": sum(counts.values()),
-        "accepted": sum(counts.get(state, 0) for state in ACCEPTED_STATES),
-        "failed": counts.get(SendState.FAILED, 0),
-        "skipped": counts.get(SendState.SKIPPED, 0),
-        "unknown": counts.get(SendState.UNKNOWN, 0),
-        "pending": counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
-    }
 
 
 async def _some(rows: AsyncIterator[Row]) -> AsyncIterator[Row]:

@@ -24,6 +24,7 @@ async def broadcast_audio(
     max_messages: form.MaxMessages = 0,
     on_unknown: form.OnUnknown = "hold",
     retry_failed: form.RetryFailed = False,
+    wait_for_receipts: form.WaitForReceipts = 0,
     convert: form.Convert = False,
     runs: form.RunsPer = "send",
     batch_size: form.BatchSize = 500,
@@ -51,7 +52,8 @@ async def broadcast_audio(
         approve: Wait after the plan until someone presses Resume.
         max_messages: Messages of this run at most; 0 sends all.
         on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
-        retry_failed: Try again what the service refused in an earlier run.
+        retry_failed: Try again what the service refused in an earlier run, at once or later.
+        wait_for_receipts: Minutes to wait, after the last send, for delivery receipts; a receiver must be running.
         convert: Let the service transcode (Wawp and WAHA).
         runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch of sends.
         batch_size: Sends a batch, at most.
@@ -91,6 +93,7 @@ async def broadcast_audio(
         default_region=default_region,
         on_unknown=on_unknown,
         retry_failed=retry_failed,
+        wait_for_receipts=wait_for_receipts,
         dry_run=dry_run,
         approve=approve,
         runs=runs,
@@ -114,6 +117,7 @@ async def broadcast_contacts(
     max_messages: form.MaxMessages = 0,
     on_unknown: form.OnUnknown = "hold",
     retry_failed: form.RetryFailed = False,
+    wait_for_receipts: form.WaitForReceipts = 0,
     runs: form.RunsPer = "send",
     batch_size: form.BatchSize = 500,
     in_flight: form.InFlight = 0,
@@ -139,7 +143,8 @@ async def broadcast_contacts(
         approve: Wait after the plan until someone presses Resume.
         max_messages: Messages of this run at most; 0 sends all.
         on_unknown: What to do with sends whose fate an earlier run left unknown: hold them, or send them again.
-        retry_failed: Try again what the service refused in an earlier run.
+        retry_failed: Try again what the service refused in an earlier run, at once or later.
+        wait_for_receipts: Minutes to wait, after the last send, for delivery receipts; a receiver must be running.
         runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch of sends.
         batch_size: Sends a batch, at most.
         in_flight: Requests at once; 0 chooses what the pace needs, at most 64.
@@ -165,6 +170,7 @@ async def broadcast_contacts(
         default_region=default_region,
         on_unknown=on_unknown,
         retry_failed=retry_failed,
+        wait_for_receipts=wait_for_receipts,
         dry_run=dry_run,
         approve=approve,
         runs=runs,

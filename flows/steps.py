@@ -9,6 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
+import anyio
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -20,7 +21,7 @@ from prefect_whatsapp.flows.names import is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
-from prefect_whatsapp.models import ACCEPTED_STATES, Recipient, Report, SendState
+from prefect_whatsapp.models import Recipient, Report, SendState, outcome_counts
 from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastMismatchError,
@@ -31,6 +32,7 @@ from prefect_whatsapp.models.errors import (
     WhatsAppError,
 )
 from prefect_whatsapp.providers.dialect import AccountStatus
+from prefect_whatsapp.providers.graph_webhooks import BLOCKED_BY_USER
 from prefect_whatsapp.recipients.source import RecipientList
 from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Backpressure
@@ -41,6 +43,9 @@ from prefect_whatsapp.sending.pace import Pace
 from prefect_whatsapp.sending.shards import Shards, part_of
 from prefect_whatsapp.sending.stop import StopSignal
 from prefect_whatsapp.sending.task_run_events import TaskRunEvents
+
+_RECEIPTS_SECONDS = 5.0
+_MORE_MAY_COME = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,7 @@ class Settings:
     default_region: str = ""
     on_unknown: Literal["hold", "resend"] = "hold"
     retry_failed: bool = False
+    wait_for_receipts: int = 0
     dry_run: bool = False
     approve: bool = False
     runs: Runs = "send"
@@ -123,6 +129,7 @@ class Broadcast:
                 return await self._report_dry_run(account)
             self._approved = settings.approve and await resumed_from(APPROVAL)
             record = await self._plan(store)
+            await self._leave_out(store, record)
             again = await self._to_send_again(store, record)
             counts = await store.counts(record)
             if not again and not counts[SendState.QUEUED] and not counts[SendState.SENDING]:
@@ -196,6 +203,13 @@ class Broadcast:
         if not self._settings.approve:
             return ""
         return f"{NOTICE} {WITHOUT_PROCESS}" if waits_without_process() else NOTICE
+
+    async def _leave_out(self, store: LedgerStore, record: BroadcastRecord) -> None:
+        """Skip, before anything is sent, whoever asked for no more messages; the claim of each row looks again."""
+        await store.receipts.match_parked()
+        await store.people.learn_refusals(record, BLOCKED_BY_USER)
+        if skipped := await store.people.skip_opted_out(record):
+            self._log.info("%d recipients have opted out and are skipped", skipped)
 
     async def _to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
         """How many unknown and failed sends this run is to send again, by state."""
@@ -314,6 +328,8 @@ class Broadcast:
                 await dispatcher.run()
                 if backpressure and not await backpressure.caught_up():
                     self._log.warning("The Prefect server did not record %d task runs.", backpressure.lost)
+        if not self._part_of:
+            await self._await_receipts(store, record, 0 if stop.reason else settings.wait_for_receipts)
         return await self._report(store, record, stop)
 
     async def _task_run_events(self, stack: AsyncExitStack) -> TaskRunEvents | None:
@@ -335,6 +351,16 @@ class Broadcast:
         if told:
             self._log.info("%d sends of a run that was killed are shown in Prefect now.", told)
         return told
+
+    async def _await_receipts(self, store: LedgerStore, record: BroadcastRecord, minutes: int) -> None:
+        """Keep the run open for what the phones tell; it ends early where they have told everything."""
+        until = time.monotonic() + minutes * 60
+        while True:
+            await store.receipts.match_parked()
+            counts = await store.counts(record)
+            if time.monotonic() >= until or not any(counts[state] for state in _MORE_MAY_COME):
+                return
+            await anyio.sleep(min(_RECEIPTS_SECONDS, until - time.monotonic()))
 
     async def _start_shards(
         self, stack: AsyncExitStack, store: LedgerStore, record: BroadcastRecord, stop: StopSignal
@@ -380,12 +406,7 @@ class Broadcast:
     def _made(self, counts: dict[SendState, int], removed: int, stop: StopSignal | None = None) -> Report:
         return Report(
             broadcast=self._name,
-            planned=sum(counts.values()),
-            accepted=sum(counts.get(state, 0) for state in ACCEPTED_STATES),
-            failed=counts.get(SendState.FAILED, 0),
-            skipped=counts.get(SendState.SKIPPED, 0),
-            unknown=counts.get(SendState.UNKNOWN, 0),
-            pending=counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
+            **outcome_counts(counts),
             removed=removed,
             uploads=self._message.uploads,
             transcodes=self._message.transcodes,

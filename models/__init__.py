@@ -5,7 +5,7 @@ from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, Contac
 from .masking import mask, mask_numbers
 from .receipt import Receipt
 from .recipient import Recipient, RecipientKind, canonical_address, check_region
-from .report import Report
+from .report import Report, outcome_counts
 from .states import ACCEPTED_STATES, SendState, StopReason
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "check_region",
     "mask",
     "mask_numbers",
+    "outcome_counts",
 ]

@@ -17,6 +17,7 @@
     └── LedgerError                 you: the broadcast's name stands for something else, or the book can't be written
         ├── BroadcastMismatchError
         ├── ClaimLostError          this run was taken for dead and another took its rows: nothing was sent
+        ├── OptedOutError           nobody: the recipient asked for no more messages; the row is skipped
         └── BroadcastStoppedError   the broadcast stopped before its end; its `report` says where it stands
 
 Every error survives pickling, and none holds a token or a whole phone number.

@@ -1,10 +1,13 @@
 """What became of a broadcast, in whole numbers."""
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .states import StopReason
+from .states import SendState, StopReason
+
+_BEFORE_ACCEPTED = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED)
 
 
 class Report(BaseModel):
@@ -16,7 +19,12 @@ class Report(BaseModel):
         broadcast: The broadcast's name.
         planned: Recipients it is to reach.
         accepted: Messages the service took, whatever became of them since. Accepted is not delivered.
-        failed: Refused by the service.
+        sent: Of the accepted, those that left the service, as far as its receipts tell; each of these four counts those
+            that got at least so far.
+        delivered: Of them, those that reached the phone.
+        read: Of them, those that were seen.
+        played: Of them, those whose voice note was heard.
+        failed: Refused by the service, at once or later.
         skipped: Not sendable to this recipient now, such as a closed 24-hour window.
         unknown: A request may have left and its answer was lost; held until `on_unknown="resend"`.
         pending: Not sent yet.
@@ -33,6 +41,10 @@ class Report(BaseModel):
     broadcast: str
     planned: int = Field(default=0, ge=0)
     accepted: int = Field(default=0, ge=0)
+    sent: int = Field(default=0, ge=0)
+    delivered: int = Field(default=0, ge=0)
+    read: int = Field(default=0, ge=0)
+    played: int = Field(default=0, ge=0)
     failed: int = Field(default=0, ge=0)
     skipped: int = Field(default=0, ge=0)
     unknown: int = Field(default=0, ge=0)
@@ -54,3 +66,23 @@ class Report(BaseModel):
     def complete(self) -> bool:
         """Whether nothing is left to do: nobody pending and nobody in doubt."""
         return not (self.pending or self.unknown)
+
+
+def outcome_counts(counts: Mapping[SendState, int]) -> dict[str, int]:
+    """The numbers of a report, of a broadcast's rows by state.
+
+    Example:
+        >>> outcome_counts({SendState.DELIVERED: 2, SendState.ACCEPTED: 1})["sent"]
+        2
+    """
+    reached, so_far = {}, 0
+    for state in reversed(_BEFORE_ACCEPTED):
+        so_far += counts.get(state, 0)
+        reached[state.value] = so_far
+    others = (SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN)
+    return {
+        "planned": sum(counts.values()),
+        **{state.value: reached[state.value] for state in _BEFORE_ACCEPTED},
+        **{state.value: counts.get(state, 0) for state in others},
+        "pending": counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
+    }

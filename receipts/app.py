@@ -19,6 +19,7 @@ from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..models.errors import InputError, LedgerError
 from ..providers.webhooks import WebhookDialect, WebhookRefusedError, same_secret
+from ..reporting.artifacts import refresh_reports
 from .receiver import Moved, Receiver
 from .words import Words
 
@@ -33,7 +34,7 @@ def create_app(
     ledger: Ledger | None = None,
     words: Words | None = None,
     events: bool = True,
-    moved: Moved | None = None,
+    moved: Moved | None = refresh_reports,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Starlette:
     """Make the app that takes the webhooks of these accounts.
@@ -44,7 +45,8 @@ def create_app(
         ledger: The ledger that the broadcasts use; the embedded one by default.
         words: What opts out and in; the built-in lists by default.
         events: Whether each reply becomes an event `prefect-whatsapp.reply.received`.
-        moved: Told at most every ten seconds which broadcasts' rows changed.
+        moved: Told at most every ten seconds which broadcasts' rows changed; by default it brings their reports among
+            Prefect's artifacts up to date. None where there is no Prefect server.
         max_body_bytes: The largest body that is read.
 
     Returns:

@@ -46,7 +46,8 @@ class Inbox:
     async def _drain(self) -> None:
         await asyncio.sleep(0)  # whoever became ready in the same turn of the loop joins this group
         while self._waiting:
-            group, count = [], 0
+            group: list[tuple[str, Sequence[Item], asyncio.Future[None]]] = []
+            count = 0
             provider = self._waiting[0][0]
             while self._waiting and self._waiting[0][0] == provider and (not group or count < _ITEMS_AT_MOST):
                 group.append(self._waiting.pop(0))

@@ -5,7 +5,7 @@ import datetime
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -61,7 +61,6 @@ class Receiver:
         self._ledger, self._words, self._events, self._on_moved = ledger, words or Words(), events, moved
         self._stack: AsyncExitStack | None = None
         self._starting = asyncio.Lock()
-        self._store: LedgerStore | None = None
         self._inbox: Inbox | None = None
         self._moved: set[int] = set()
         self._emitting: set[asyncio.Task[None]] = set()
@@ -76,16 +75,15 @@ class Receiver:
             if self._inbox is None:
                 stack = AsyncExitStack()
                 try:
-                    self._store = await stack.enter_async_context(_opened(self._ledger))
-                    await self._store.receipts.receiving(self._accounts)
-                    self._inbox = Inbox(self._store.receipts, self._told)
-                    stack.push_async_callback(self._inbox.close)
-                    await stack.enter_async_context(self._keeping_house(self._store))
+                    store = await stack.enter_async_context(_opened(self._ledger))
+                    await store.receipts.receiving(self._accounts)
+                    inbox = Inbox(store.receipts, self._told)
+                    stack.push_async_callback(inbox.close)
+                    await stack.enter_async_context(self._keeping_house(store))
                 except BaseException:
-                    self._store = self._inbox = None
                     await stack.aclose()
                     raise
-                self._stack = stack
+                self._stack, self._inbox = stack, inbox
             return self._inbox
 
     async def stop(self) -> None:
@@ -93,7 +91,7 @@ class Receiver:
         stack, self._stack = self._stack, None
         if stack is not None:
             await stack.aclose()
-        self._store = self._inbox = None
+        self._inbox = None
         await asyncio.gather(*self._emitting, return_exceptions=True)
 
     async def take(self, dialect: WebhookDialect, body: Any) -> int:
@@ -160,7 +158,10 @@ class Receiver:
             except LedgerError as failure:
                 logger.warning("The receiver's house-keeping waits for the ledger: %s", failure)
             if "show" in ready:
+                began = time.monotonic()
                 await self._show(store)
+                # A report of 100,000 rows takes seconds: it must not keep the machine from what it tells of.
+                due["show"] = time.monotonic() + max(_SHOW_SECONDS, 10 * (time.monotonic() - began))
 
     async def _show(self, store: LedgerStore) -> None:
         moved, self._moved = self._moved, set()
@@ -171,7 +172,7 @@ class Receiver:
                 logger.warning("A report could not be brought up to date: %s.", type(failure).__name__)
 
 
-def _opened(ledger: Ledger) -> Any:
+def _opened(ledger: Ledger) -> AbstractAsyncContextManager[LedgerStore]:
     return LedgerStore.open(ledger.url.get_secret_value(), patience_seconds=_PATIENCE_SECONDS)
 
 

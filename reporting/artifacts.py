@@ -5,9 +5,11 @@ Recipients are shown by their last four digits; the ledger and its export hold t
 """
 
 import asyncio
+import datetime
+import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,13 +19,18 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
 from ..media import waveform_png
-from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers
+from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers, outcome_counts
 from ..models.errors import WhatsAppError
 from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
@@ -147,47 +154,82 @@ class ArtifactPublisher:
 
     async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord) -> None:
         """Say what became of it, name the rows that need a person, and tell the automations."""
+        page, needy, description = await self._written(report, store, record)
+        await acreate_markdown_artifact(key=f"{self._key}-report", markdown=page, description=_reached(report))
+        if needy:
+            await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
+        names = ["stopped" if report.stopped else "completed"]
+        if report.unknown or report.failed:
+            names.append("needs-attention")
+        for name in names:
+            self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
+
+    async def refresh(self, store: LedgerStore, record: BroadcastRecord) -> bool:
+        """Bring the report up to date after its run has ended, in place, and tell the automations.
+
+        Returns:
+            Whether there was a report.
+        """
+        counts = outcome_counts(await store.counts(record))
+        report = Report(broadcast=record.name, removed=record.removed, **counts)
+        async with get_client() as client:
+            shown = await _latest(client, f"{self._key}-report")
+            if shown is None:
+                return False
+            page, needy, description = await self._written(report, store, record)
+            page = _with_lines_of(str(shown.data or ""), page)
+            await client.update_artifact(shown.id, ArtifactUpdate(data=page, description=_reached(report)))
+            if needy:
+                table = await _latest(client, f"{self._key}-attention")
+                if table is None:
+                    await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
+                else:
+                    await client.update_artifact(
+                        table.id, ArtifactUpdate(data=json.dumps(needy), description=description)
+                    )
+        self._tell("receipts", {**counts, "broadcast": self._name})
+        return True
+
+    async def _written(
+        self, report: Report, store: LedgerStore, record: BroadcastRecord
+    ) -> tuple[str, list[dict[str, str]], str]:
+        """The report's page, the table of rows that need a person, and what that table is called."""
         by_second: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        told_by_second: defaultdict[int, Counter[str]] = defaultdict(Counter)
         reasons: Counter[pages.Reason] = Counter()
+        resolved: Counter[str] = Counter()
         needy: list[Row] = []
         async for row in store.rows(record):
             if row.state in _OPEN:
                 continue
             if row.settled_at:
-                by_second[int(row.settled_at.timestamp())][_outcome(row.state)] += 1
+                by_second[int(row.settled_at.timestamp())][_outcome(row)] += 1
+            for name, at in _told_at(row):
+                told_by_second[int(at.timestamp())][name] += 1
+            if row.resolved_by:
+                resolved[row.resolved_by] += 1
             if row.state in _NEEDS_A_PERSON:
                 reasons[pages.Reason(row.state, row.error_code, mask_numbers(row.error_text))] += 1
                 if len(needy) < ROWS_SHOWN:
                     needy.append(row)
         outcomes = {name: getattr(report, name) for name in ("accepted", "failed", "skipped", "unknown", "pending")}
-        pictures = await asyncio.to_thread(lambda: (outcome_png(outcomes), sends_png(by_second)))
+        pictures = await asyncio.to_thread(
+            lambda: (outcome_png(outcomes), sends_png(by_second), sends_png(told_by_second))
+        )
         page = pages.report(
             self._name,
             report,
             reasons,
             outcome=data_uri(pictures[0]) if report.planned else "",
             over_time=data_uri(pictures[1]) if pictures[1] else "",
+            receipts=data_uri(pictures[2]) if pictures[2] else "",
+            resolved=resolved,
             # The embedded one is found by the command on the same machine; another needs its address.
             ledger="" if store.address == read_address("").shown else store.address,
         )
-        await acreate_markdown_artifact(
-            key=f"{self._key}-report",
-            markdown=page,
-            description=f"{report.accepted:,} of {report.planned:,} accepted",
-        )
-        if needy:
-            number = sum(reasons.values())
-            shown = f"the first {len(needy):,} of {number:,}" if number > len(needy) else f"{number:,}"
-            await acreate_table_artifact(
-                key=f"{self._key}-attention",
-                table=[pages.needy_row(row) for row in needy],
-                description=f"{shown} rows that need a person",
-            )
-        names = ["stopped" if report.stopped else "completed"]
-        if report.unknown or report.failed:
-            names.append("needs-attention")
-        for name in names:
-            self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
+        number = sum(reasons.values())
+        first = f"the first {len(needy):,} of {number:,}" if number > len(needy) else f"{number:,}"
+        return page, [pages.needy_row(row) for row in needy], f"{first} rows that need a person"
 
     def stopped(self, why: str) -> None:
         """Tell the automations that it stopped before there was anything to report."""
@@ -208,8 +250,47 @@ class ArtifactPublisher:
 _OPEN = frozenset({SendState.QUEUED, SendState.SENDING})
 
 
-def _outcome(state: SendState) -> str:
-    return "accepted" if state in ACCEPTED_STATES else state.value
+async def refresh_reports(store: LedgerStore, numbers: Collection[int]) -> None:
+    """Bring the reports of these broadcasts up to date; for a receiver, which runs beside no flow.
+
+    Args:
+        store: The ledger.
+        numbers: Numbers of the broadcasts whose rows changed.
+    """
+    for summary in await store.broadcasts():
+        if summary.record.number in numbers:
+            await ArtifactPublisher(summary.record.name, summary.record.kind).refresh(store, summary.record)
+
+
+async def _latest(client: PrefectClient, key: str) -> Artifact | None:
+    found = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1
+    )
+    return found[0] if found else None
+
+
+def _with_lines_of(before: str, page: str) -> str:
+    """A page with what only its run knew: how long it took, and why it stopped."""
+    kept = [line for line in before.splitlines() if line.startswith((pages.STOPPED, pages.TOOK))]
+    head, _, rest = page.partition("\n")
+    return "\n".join([head, *(f"\n{line}" for line in kept), rest])
+
+
+def _reached(report: Report) -> str:
+    return f"{report.accepted:,} of {report.planned:,} accepted" + (
+        f", {report.delivered:,} delivered" if report.delivered else ""
+    )
+
+
+def _told_at(row: Row) -> Iterator[tuple[str, datetime.datetime]]:
+    """What receipts told of a row, and when."""
+    for name in ("sent", "delivered", "read", "played", "failed"):
+        if at := getattr(row, f"{name}_at"):
+            yield name, at
+
+
+def _outcome(row: Row) -> str:
+    return "accepted" if row.state in ACCEPTED_STATES or row.failed_late else row.state.value
 
 
 def _percent(done: int, total: int) -> float:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 COLOURS: Mapping[str, str] = {
     "accepted": "#128c7e",
+    "sent": "#8fb8b2",
+    "delivered": "#34a293",
+    "read": "#2f80c3",
+    "played": "#7b5ea7",
     "failed": "#c0392b",
     "skipped": "#7f8c8d",
     "unknown": "#e6a700",

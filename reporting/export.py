@@ -40,6 +40,12 @@ ROW_COLUMNS: dict[str, type] = {
     "claimed_at": datetime.datetime,
     "settled_at": datetime.datetime,
     "row": int,  # by which the report in Prefect names it
+    "sent_at": datetime.datetime,
+    "delivered_at": datetime.datetime,
+    "read_at": datetime.datetime,
+    "played_at": datetime.datetime,
+    "failed_at": datetime.datetime,
+    "resolved_by": str,
 }
 REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
 _BATCH = 2_000
@@ -76,6 +82,8 @@ def _row_values(row: "Row") -> tuple[Value, ...]:
         *(row.recipient, row.name, row.state.value, row.provider, row.account, row.message_id, row.status_text),
         *(row.error_code, row.error_text, row.attempts, row.task_run_id, _utc(row.claimed_at), _utc(row.settled_at)),
         row.id,
+        *map(_utc, (row.sent_at, row.delivered_at, row.read_at, row.played_at, row.failed_at)),
+        row.resolved_by,
     )
 
 

@@ -104,6 +104,8 @@ def report(
     *,
     outcome: str = "",
     over_time: str = "",
+    receipts: str = "",
+    resolved: Mapping[str, int] | None = None,
     ledger: str = "",
 ) -> str:
     """Write the report.
@@ -114,20 +116,28 @@ def report(
         reasons: Rows that need a person, by why.
         outcome: Address of the picture of the outcome.
         over_time: Address of the picture of the sends over time.
+        receipts: Address of the picture of the receipts over time.
+        resolved: How many sends whose fate was unknown were resolved, by what resolved them.
         ledger: Where the ledger is, without password, if the command line needs to be told.
     """
     lines = [f"# Report of {markdown(name)}", ""]
-    lines += [f"**Stopped:** {_cell(report.stopped)}", ""] if report.stopped else []
+    lines += [f"{STOPPED} {_cell(report.stopped)}", ""] if report.stopped else []
     lines += [f"![Outcome]({outcome})", ""] if outcome else []
     lines += _table(("what", "messages"), [(each, f"{getattr(report, each):,}") for each in _REPORTED])
+    took = f"{TOOK} {duration(report.seconds)}, with {_plural(report.uploads, 'upload')} and "
+    lines += ["", f"{took}{_plural(report.transcodes, 'transcode')}."] if report.seconds else []
     lines += [
         "",
-        f"This run took {duration(report.seconds)}, with {_plural(report.uploads, 'upload')} and "
-        f"{_plural(report.transcodes, 'transcode')}. Accepted is not delivered: it is the service's word that it took "
-        "the message.",
+        "Accepted is not delivered: it is the service's word that it took the message. Sent, delivered, read and played "
+        "are what its receipts told; each counts those that got at least so far.",
     ]
+    if resolved:
+        told = ", ".join(f"{number:,} by {_cell(by)}" for by, number in sorted(resolved.items()))
+        lines += ["", f"Unknown sends that were resolved: {told}. {report.unknown:,} remain unknown."]
     if over_time:
         lines += ["", "## Over time", "", f"![Messages over time]({over_time})"]
+    if receipts:
+        lines += ["", "## Receipts over time", "", f"![Receipts over time]({receipts})"]
     if reasons:
         lines += ["", "## What needs a person", "", "| messages | what | next step | why |", "|--:|---|---|---|"]
         for reason, number in reasons.most_common(_SHOWN_AT_MOST):
@@ -168,7 +178,20 @@ def duration(seconds: float) -> str:
     return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "less than 1 s"
 
 
-_REPORTED = ("planned", "accepted", "failed", "skipped", "unknown", "pending", "removed")
+TOOK, STOPPED = "This run took", "**Stopped:**"
+_REPORTED = (
+    "planned",
+    "accepted",
+    "sent",
+    "delivered",
+    "read",
+    "played",
+    "failed",
+    "skipped",
+    "unknown",
+    "pending",
+    "removed",
+)
 
 
 def _country(region: str) -> str:

@@ -16,6 +16,7 @@ from prefect_whatsapp.models.errors import (
     InputError,
     LedgerError,
     NotSentError,
+    OptedOutError,
     OutcomeUnknownError,
     ProviderError,
     RecipientListError,
@@ -57,6 +58,7 @@ MADE = [
     LedgerError(SENTENCE),
     BroadcastMismatchError(SENTENCE),
     ClaimLostError(SENTENCE),
+    OptedOutError(SENTENCE),
     BroadcastStoppedError(SENTENCE, report=Report(broadcast="weekly", planned=1, pending=1)),
 ]
 

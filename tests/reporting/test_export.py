@@ -94,6 +94,8 @@ async def test_a_row_is_written_whole(
         "claimed_at": claimed_at,
         "settled_at": settled_at,
         "row": ADA.id if form != "csv" else str(ADA.id),
+        **dict.fromkeys(("sent_at", "delivered_at", "read_at", "played_at", "failed_at"), settled_at),
+        "resolved_by": "",
     }
     assert list(row) == list(ROW_COLUMNS)
 

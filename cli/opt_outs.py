@@ -1,0 +1,83 @@
+"""`prefect-whatsapp opt-outs`: lists of people who want no more messages."""
+
+import asyncio
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..ledger import LedgerStore
+from ..models import Recipient
+from ..models.errors import InputError
+from ..recipients.source import RecipientList
+
+_COLUMNS = ("recipient", "source", "since")
+
+
+def run_import(path: str, *, default_region: str, ledger: str, as_json: bool) -> int:
+    """Take a file of people who opted out."""
+    return asyncio.run(_import(path, default_region, ledger, as_json))
+
+
+def run_export(output: str, *, ledger: str) -> int:
+    """Write everybody who opted out."""
+    return asyncio.run(_export(output, ledger))
+
+
+def run_change(recipients: Sequence[str], opted_out: bool, *, default_region: str, ledger: str, as_json: bool) -> int:
+    """Opt people out, or in again.
+
+    Raises:
+        InputError: One of them is no address; nobody is changed.
+    """
+    try:
+        who = [Recipient.parse(each, default_region=default_region).to for each in recipients]
+    except ValueError as refused:
+        raise InputError(str(refused)) from None
+    if not who:
+        raise InputError("name at least one phone number or chat id")
+    return asyncio.run(_change(who, opted_out, ledger, as_json))
+
+
+async def _import(path: str, default_region: str, ledger: str, as_json: bool) -> int:
+    listed = RecipientList(path, None, default_region)
+    changed = total = 0
+    async with LedgerStore.open(ledger) as store:
+        async for chunk in listed.chunks():
+            total += len(chunk.usable)
+            changed += await store.people.opt_out([each.to for each in chunk.usable], source="import")
+    unusable = listed.planned.removed
+    _tell({"opted_out": changed, "known_before": total - changed, "unusable": unusable}, as_json)
+    return 0
+
+
+async def _export(output: str, ledger: str) -> int:
+    written = 0
+    with ExitStack() as stack:
+        stream = sys.stdout
+        if output != "-":
+            stream = stack.enter_context(Path(output).open("w", newline="", encoding="utf-8"))  # noqa: ASYNC230
+        lines = csv.writer(stream)
+        lines.writerow(_COLUMNS)
+        async with LedgerStore.open(ledger) as store:
+            async for each in store.people.opt_outs():
+                lines.writerow((each.address, each.source, each.since.isoformat() if each.since else ""))
+                written += 1
+    print(f"{written:,} people written", file=sys.stderr)
+    return 0
+
+
+async def _change(who: Sequence[str], opted_out: bool, ledger: str, as_json: bool) -> int:
+    async with LedgerStore.open(ledger) as store:
+        people = store.people
+        changed = await (people.opt_out if opted_out else people.opt_in)(who, source="command")
+    _tell({"opted_out" if opted_out else "opted_in": changed, "unchanged": len(who) - changed}, as_json)
+    return 0
+
+
+def _tell(numbers: dict[str, int], as_json: bool) -> None:
+    print(
+        json.dumps(numbers) if as_json else ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in numbers.items())
+    )

@@ -1,0 +1,40 @@
+"""`prefect-whatsapp opt-outs`: lists in and out, by hand, and who is then not sent to."""
+
+import json
+from pathlib import Path
+
+import pytest
+from prefect_whatsapp.cli import opt_outs
+from prefect_whatsapp.cli.app import app
+from prefect_whatsapp.models.errors import InputError
+
+ONE, OTHER = "+16505550101", "+16505550102"
+
+
+def test_a_list_comes_in_and_goes_out_and_comes_in_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger, listed, out = str(tmp_path / "ledger.db"), tmp_path / "list.csv", tmp_path / "out.csv"
+    listed.write_text(f"phone,name\n{ONE},Ana\n{OTHER},\nnobody,\n")
+    app(["opt-outs", "import", str(listed), "--ledger", ledger, "--json"], result_action="return_value")
+    assert json.loads(capsys.readouterr().out) == {"opted_out": 2, "known_before": 0, "unusable": 1}
+    app(["opt-outs", "export", "--output", str(out), "--ledger", ledger], result_action="return_value")
+    lines = out.read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [["recipient", "source"], [ONE, "import"], [OTHER, "import"]]
+    opt_outs.run_import(str(out), default_region="", ledger=ledger, as_json=True)
+    assert json.loads(capsys.readouterr().out)["known_before"] == 2
+
+
+def test_one_is_added_and_removed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = str(tmp_path / "ledger.db")
+    for command, changed in (("add", "opted_out"), ("remove", "opted_in")):
+        for number in (1, 0):
+            argv = ["opt-outs", command, "650 555 0101", "--default-region", "US", "--ledger", ledger, "--json"]
+            app(argv, result_action="return_value")
+            assert json.loads(capsys.readouterr().out) == {changed: number, "unchanged": 1 - number}
+
+
+def test_what_is_no_address_changes_nobody(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    for who in ([ONE, "nobody"], []):
+        with pytest.raises(InputError):
+            opt_outs.run_change(who, True, default_region="", ledger=str(ledger), as_json=True)
+    assert not ledger.exists()
