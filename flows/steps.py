@@ -21,6 +21,7 @@ from prefect_whatsapp.flows.names import is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
+from prefect_whatsapp.ledger.people import WINDOW
 from prefect_whatsapp.models import Recipient, Report, SendState, outcome_counts
 from prefect_whatsapp.models.errors import (
     AccountError,
@@ -91,6 +92,7 @@ class Broadcast:
         self._planned = self._list.planned
         self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
         self._part_of = part_of()
+        self._left_out: list[str] = []
         self._approved = False  # by somebody who resumed this very run
         self._actor = this_process(str(flow_run.id or ""))
 
@@ -199,17 +201,26 @@ class Broadcast:
         return record
 
     def _notice(self) -> str:
-        """What the plan says of the approval that it waits for."""
-        if not self._settings.approve:
-            return ""
-        return f"{NOTICE} {WITHOUT_PROCESS}" if waits_without_process() else NOTICE
+        """What the plan says of the approval that it waits for, and of whom it leaves out."""
+        approval = [NOTICE, *([WITHOUT_PROCESS] if waits_without_process() else [])] if self._settings.approve else []
+        return " ".join([*approval, *self._left_out])
 
     async def _leave_out(self, store: LedgerStore, record: BroadcastRecord) -> None:
-        """Skip, before anything is sent, whoever asked for no more messages; the claim of each row looks again."""
+        """Skip, before anything is sent, who wants no more messages (each claim looks again) or can't get one now."""
         await store.receipts.match_parked()
         await store.people.learn_refusals(record, BLOCKED_BY_USER)
-        if skipped := await store.people.skip_opted_out(record):
-            self._log.info("%d recipients have opted out and are skipped", skipped)
+        await store.people.skip_opted_out(record)
+        alive = await store.receipts.received_for(self._dialect.sender) if self._dialect.name == "graph" else None
+        if alive and alive >= WINDOW:  # else nobody knows who wrote lately, and the service has the last word
+            windows = await store.people.windows(record)
+            await store.people.skip_closed_windows(record)
+            self._left_out.append(
+                f"{windows.open:,} 24-hour windows are open, {windows.closed:,} are closed and skipped."
+            )
+        if opted_out := await store.people.opted_out_rows(record):
+            self._left_out.append(f"{opted_out:,} recipients have opted out and are skipped.")
+        for sentence in self._left_out:
+            self._log.info("%s", sentence)
 
     async def _to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
         """How many unknown and failed sends this run is to send again, by state."""

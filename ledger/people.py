@@ -193,6 +193,20 @@ class PeopleBook:
         """
         return await self._skip(record, _OPTED_OUT_ROW, ErrorKind.OPTED_OUT, OPTED_OUT_TEXT)
 
+    async def opted_out_rows(self, record: BroadcastRecord) -> int:
+        """Count a broadcast's rows that were skipped because their recipients opted out."""
+        query = sa.select(sa.func.count()).where(
+            sends.c.broadcast == record.number,
+            sends.c.state == SendState.SKIPPED,
+            sends.c.error_kind == ErrorKind.OPTED_OUT.value,
+        )
+
+        async def attempt() -> int:
+            async with self._database.reading() as connection:
+                return int((await connection.execute(query)).scalar_one())
+
+        return await self._database.patiently("count opt-outs", attempt)
+
     async def skip_closed_windows(self, record: BroadcastRecord, *, now: datetime.datetime | None = None) -> int:
         """Skip the queued rows of people who did not write to this account within 24 hours.
 

@@ -1,6 +1,7 @@
 """Receipts seen from a flow: the report goes on changing, an unknown is resolved, an opt-out is honoured."""
 
 import asyncio
+import datetime
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -88,6 +89,25 @@ async def test_whoever_opted_out_is_skipped_and_the_others_are_reached(
     await post(ledger, graph, messages=[message])
     report = await broadcast_audio(**arguments)
     assert (report.accepted, report.skipped, sandbox.truth()["accepted_total"]) == (4, 1, 4)
+
+
+async def test_where_a_receiver_was_alive_for_a_day_closed_windows_are_skipped_without_a_request(
+    sandbox: RunningSandbox, broadcast_arguments: Arguments, ledger: Ledger, graph: GraphCredentials
+) -> None:
+    arguments = broadcast_arguments(4)
+    now = datetime.datetime.now(datetime.UTC)
+    async with ledger.open() as store:
+        account = f"graph:{graph.phone_number_id}"
+        for minutes in range(25 * 60, -1, -5):
+            await store.receipts.receiving([account], now=now - datetime.timedelta(minutes=minutes))
+    who = arguments["recipients"][1].removeprefix("+")
+    wrote = {"from": who, "id": "wamid.in", "timestamp": str(int(now.timestamp())), "type": "text"}
+    await post(ledger, graph, messages=[{**wrote, "text": {"body": "hello"}}])
+    report = await broadcast_audio(**arguments)
+    assert (report.accepted, report.skipped, sandbox.truth()["sends"]) == (1, 3, 1)
+    async with get_client() as client:
+        pages = [str(each.data) for each in await client.read_artifacts() if "-plan" in str(each.key)]
+    assert any("1 24-hour windows are open, 3 are closed and skipped." in page for page in pages)
 
 
 async def test_a_run_waits_for_receipts_and_ends_when_all_are_in(

@@ -390,6 +390,7 @@ async def test_rows_of_people_who_opted_out_are_skipped_before_the_first_send(st
     assert await store.people.opt_out(people[:2], source="import") == 2
     assert await store.people.opt_out(people[:2], source="import") == 0
     assert await store.people.skip_opted_out(broadcast) == 2
+    assert await store.people.opted_out_rows(broadcast) == 2
     assert (await store.counts(broadcast))[SendState.SKIPPED] == 2
 
 
