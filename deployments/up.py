@@ -6,6 +6,7 @@ What runs is noted in `.up/`, with its logs, the Prefect database and the ledger
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS, start_prefect_server
@@ -51,14 +53,22 @@ def up(state: Path, *, recipients: int = 200, ports: Mapping[str, int] = PREFERR
     if known.get("processes") and all(_alive(entry) for entry in known["processes"].values()):
         return known
     stop(state)
-    state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secrets, new = _secrets(state)
     ports = {name: _port(known.get("ports", {}).get(name, wished)) for name, wished in ports.items()}
     api = f"http://127.0.0.1:{ports['prefect']}/api"
-    environment = {"PREFECT_HOME": str(state / "prefect"), "PREFECT_API_URL": api, "PREFECT_PROFILE": "ephemeral"}
+    environment = {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_API_URL": api,
+        "PREFECT_API_AUTH_STRING": secrets["login"],
+        "PREFECT_PROFILE": "ephemeral",
+    }
     starts: dict[str, Callable[[], Process]] = {
         "s3": lambda: start_s3(state / "s3", port=ports["s3"]),
         "sandbox": lambda: _sandbox(state, ports["sandbox"]),
-        "prefect": lambda: start_prefect_server(state / "prefect", port=ports["prefect"]),
+        "prefect": lambda: start_prefect_server(
+            state / "prefect", port=ports["prefect"], settings=_server_settings(ports["prefect"], secrets)
+        ),
     }
     started: dict[str, Process] = {}
     try:
@@ -89,7 +99,32 @@ def up(state: Path, *, recipients: int = 200, ports: Mapping[str, int] = PREFERR
                       for name, process in started.items()},
     }  # fmt: skip
     (state / "up.json").write_text(json.dumps(told, indent=1))
-    return told
+    return {**told, "login": secrets["login"] if new else ""}
+
+
+def _secrets(state: Path) -> tuple[dict[str, str], bool]:
+    """The server's login and the key of its blocks, made by the first `up`; and whether they are new."""
+    file = state / "secrets.json"
+    if file.exists():
+        kept: dict[str, str] = json.loads(file.read_text())
+        return kept, False
+    made = {"login": f"admin:{token_urlsafe(12)}"}
+    if not (state / "prefect" / "prefect.db").exists():  # the blocks of an older database have its own key
+        made["key"] = base64.urlsafe_b64encode(os.urandom(32)).decode()  # as Fernet takes it
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+        json.dump(made, stream)
+    return made, True
+
+
+def _server_settings(port: int, secrets: Mapping[str, str]) -> dict[str, str]:
+    """What `secure.env` says, for this server."""
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": secrets["login"],
+        "PREFECT_API_AUTH_STRING": secrets["login"],
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        **({"PREFECT_SERVER_ENCRYPTION_KEY": secrets["key"]} if "key" in secrets else {}),
+    }
 
 
 def stop(state: Path) -> list[str]:
@@ -228,13 +263,16 @@ def main() -> None:
         told = up(given.state.resolve(), recipients=given.recipients, ports=ports)
     except ServiceError as failure:
         sys.exit(f"make up: {failure}")
+    kept = given.state.resolve() / "secrets.json"
     print(
         f"Prefect UI     {told['url']}\n"
+        f"password       {told.get('login') or f'as before; it is in {kept}'}\n"
         f"sandbox        {told['sandbox']}  (what was sent: {told['sandbox']}/_sandbox/messages)\n"
         f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
         "In the UI: Deployments → voice-note-to-a-list → Run; the block is sandbox, the files weekly.mp3 and list.csv.\n"
         "`make down` ends it all.\n"
         f"In a shell: export PREFECT_HOME={given.state.resolve() / 'prefect'} PREFECT_API_URL={told['api']}"
+        " PREFECT_API_AUTH_STRING=…, the password"
     )
 
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import LedgerError
-from ..models.masking import mask_numbers
 from .address import Address
 from .engines import engine_for
 from .failures import FAILURES, cause, passes
@@ -20,15 +19,6 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 logger = logging.getLogger(__name__)
-
-
-def _without_numbers(record: logging.LogRecord) -> bool:
-    record.msg, record.args = mask_numbers(record.getMessage()), ()
-    return True
-
-
-# At DEBUG aiosqlite logs each statement with its values, which here are recipients.
-logging.getLogger("aiosqlite").addFilter(_without_numbers)
 
 
 class Database:

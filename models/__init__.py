@@ -2,6 +2,7 @@
 
 from .audio import Audio
 from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, ContactUrl
+from .logs import keep_logs_clean
 from .masking import mask, mask_numbers
 from .receipt import Receipt
 from .recipient import Recipient, RecipientKind, canonical_address, check_region
@@ -28,3 +29,5 @@ __all__ = [
     "mask_numbers",
     "outcome_counts",
 ]
+
+keep_logs_clean()

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ...models.logs import ENGINE_NAME
 from ..address import Address
 from ..failures import FAILURES
 from .base import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PLANNED, Engine
@@ -84,7 +85,12 @@ class PostgresEngine(Engine):
             }
         pooling: dict[str, Any] = {"poolclass": sa.pool.NullPool} if unlimited else {"pool_size": 4, "max_overflow": 8}
         engine = create_async_engine(
-            self.address.url, hide_parameters=True, connect_args=connect, isolation_level=_ISOLATION, **pooling
+            self.address.url,
+            hide_parameters=True,
+            logging_name=ENGINE_NAME,
+            connect_args=connect,
+            isolation_level=_ISOLATION,
+            **pooling,
         )
         if not self._direct:
             event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(_SET_LOCALLY))

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from ...models.errors import LedgerError
+from ...models.logs import ENGINE_NAME
 from ..address import Address
 from .base import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PLANNED, Engine
 from .commits import CLAIM, CLAIM_FIELDS, SETTLE, SETTLE_FIELDS, Claim, Settlement, claim_values, settle_values
@@ -44,7 +45,10 @@ class SqliteEngine(Engine):
         super().__init__(address)
         self._path = path
         self.pool = create_async_engine(
-            address.url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}
+            address.url,
+            hide_parameters=True,
+            logging_name=ENGINE_NAME,
+            connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
         )
         event.listen(self.pool.sync_engine, "connect", _set_up)
         event.listen(self.pool.sync_engine, "begin", _begin)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from canary_runner import LIBRARIES
 from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
@@ -107,7 +108,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
             "PREFECT_LOCAL_STORAGE_PATH": str(folder / "results"),
             "PREFECT_LOGGING_TO_API_ENABLED": "true",
             "PREFECT_LOGGING_LEVEL": "DEBUG",
-            "PREFECT_LOGGING_EXTRA_LOGGERS": "httpx,httpcore,aiohttp,prefect_whatsapp",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join([*LIBRARIES, "prefect_whatsapp"]),
             "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
         }
         with (folder / "output.txt").open("wb") as output:
@@ -160,6 +161,8 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path, form: Any) -> None:
     ("under", "has"),
     [
         ("debug.log", b"HTTP Request: POST"),
+        ("debug.log", b"botocore.endpoint DEBUG"),
+        ("debug.log", b"aiosqlite DEBUG"),
         ("output.txt", b"Finished in state"),
         ("server", b"send-audio"),
         ("notes", b"Receipt"),
@@ -167,7 +170,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path, form: Any) -> None:
         ("home", b""),
         ("", b""),
     ],
-    ids=["logs at DEBUG", "the terminal", "Prefect's database and log", "exceptions and receipts", "stored results",
+    ids=["logs at DEBUG", "botocore's logs", "aiosqlite's logs", "the terminal", "Prefect's database and log", "exceptions and receipts", "stored results",
          "Prefect's home", "anything else"],
 )  # fmt: skip
 def test_neither_token_nor_whole_number_is_in(traces: Traces, under: str, has: bytes) -> None:

@@ -1,5 +1,6 @@
 """Headless Chromium on Prefect's UI: forms by their labels, pages by their words."""
 
+import base64
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -129,6 +130,14 @@ class Browser:
         )
         return self._wait(lambda: [(w, h) for w, h in self._driver.execute_script(script)], 10.0, "no pictures")
 
+    def links_to(self, address: str) -> list[str]:
+        """Links and pictures of the page whose address begins so."""
+        script = (
+            "return Array.from(document.querySelectorAll('a[href], img[src], iframe[src], link[href]'))"
+            ".map(e => e.href || e.src)"
+        )
+        return [str(each) for each in self._driver.execute_script(script) if str(each).startswith(address)]
+
     def text(self) -> str:
         """All that the page says."""
         return str(self._driver.find_element(By.TAG_NAME, "body").text)
@@ -174,12 +183,13 @@ class Browser:
 
 
 @contextmanager
-def chromium(url: str, profile: Path) -> Iterator[Browser]:
+def chromium(url: str, profile: Path, *, login: str = "") -> Iterator[Browser]:
     """A tab of a browser of its own.
 
     Args:
         url: Where the UI is.
         profile: An empty folder.
+        login: The server's `PREFECT_SERVER_API_AUTH_STRING`; with it the tab is logged in from the start.
     """
     options = Options()
     options.binary_location = CHROMIUM or ""
@@ -187,6 +197,10 @@ def chromium(url: str, profile: Path) -> Iterator[Browser]:
         options.add_argument(argument)
     driver = Chrome(options=options, service=Service(CHROMEDRIVER))
     try:
+        if login:  # where the UI keeps it once it was typed in
+            driver.get(f"{url}/v2/login")
+            coded = base64.b64encode(login.encode()).decode()
+            driver.execute_script("localStorage.setItem('prefect-password', arguments[0])", coded)
         yield Browser(driver, url)
     finally:
         driver.quit()

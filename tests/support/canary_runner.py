@@ -5,6 +5,7 @@ neither a token nor a number is on the command line.
 """
 
 import asyncio
+import io
 import itertools
 import json
 import logging
@@ -24,9 +25,23 @@ from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import afetch_audio, asend_audio, asend_contacts, aupload_media, send_audio, send_contacts
 from pydantic import SecretStr
+from rich.console import Console
+from rich.traceback import Traceback
 from senders import PROVIDERS, sender_of
 
 CARDS = [Contact(name="Ada Byron", phone="+16505550199")]
+LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "aiosqlite",
+    "sqlalchemy",
+    "asyncpg",
+    "alembic",
+    "botocore",
+    "boto3",
+    "urllib3",
+)
 _keys = itertools.count(1)
 TOKEN_FIELD = {"graph": "access_token", "chat-api": "token", "wawp": "access_token", "waha": "api_key"}
 
@@ -46,12 +61,30 @@ class Notes:
         texts = [repr(value), str(value)]
         if isinstance(value, BaseException):
             texts += traceback.format_exception(value)
+            texts.append(self._with_locals(value))
             report = getattr(value, "report", None)
             texts += [repr(vars(value)), repr(report)]
         else:
             texts.append(value.model_dump_json())
         stem.with_suffix(".txt").write_text("\n".join(texts), encoding="utf-8")
         stem.with_suffix(".pickle").write_bytes(pickle.dumps(value))
+
+    @staticmethod
+    def _with_locals(value: BaseException) -> str:
+        """The traceback as rich prints it with every local variable of our own frames and of the libraries'."""
+        written = io.StringIO()
+        mine = [str(Path(__file__).parent), asyncio.__path__[0]]
+        shown = Traceback.from_exception(
+            type(value),
+            value,
+            value.__traceback__,
+            show_locals=True,
+            suppress=mine,
+            locals_max_string=None,
+            max_frames=0,
+        )
+        Console(file=written, width=400).print(shown)
+        return written.getvalue()
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -161,7 +194,7 @@ if __name__ == "__main__":
     NOTES = Notes(Path(SETUP["notes"]))
     handler = logging.FileHandler(SETUP["log"], encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-    for logger_name in ("", "prefect", "httpx", "httpcore", "aiohttp", "prefect_whatsapp"):
+    for logger_name in ("", "prefect", *LIBRARIES, "prefect_whatsapp"):
         logger = logging.getLogger(logger_name)
         logger.setLevel(logging.DEBUG)
         if not logger.propagate or not logger_name:

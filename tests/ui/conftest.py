@@ -39,6 +39,7 @@ class Stack:
         sandbox: The simulated services.
         s3: The local S3.
         state: The folder of `up`.
+        login: What the UI asks for.
     """
 
     url: str
@@ -46,11 +47,14 @@ class Stack:
     sandbox: str
     s3: str
     state: Path
+    login: str
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask Prefect's API."""
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=30, auth=tuple(self.login.split(":", 1))) as client:  # type: ignore[arg-type]
             deadline = time.monotonic() + 30
+            token = client.get(f"{self.api}/csrf-token", params={"client": "tests"}).json()["token"]
+            client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"})
             # A busy SQLite, which Prefect's own client waits for too.
             while (answer := client.request(method, self.api + path, json=body)).status_code == 503:
                 assert time.monotonic() < deadline, answer.text
@@ -144,12 +148,20 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if reused := os.environ.get("PREFECT_WHATSAPP_UP"):  # the folder of a `make up` that runs, for whoever writes tests
+        told = json.loads((Path(reused) / "up.json").read_text())
+        login = json.loads((Path(reused) / "secrets.json").read_text())["login"]
+        yield Stack(told["url"], told["api"], told["sandbox"], told["s3"], Path(reused), login)
+        return
     state = tmp_path_factory.mktemp("up")
     said = _run_up("up", state)
     try:
         told = json.loads((state / "up.json").read_text())
+        login = json.loads((state / "secrets.json").read_text())["login"]
         assert told["url"] in said
-        yield Stack(told["url"], told["api"], told["sandbox"], told["s3"], state)
+        assert login in said
+        assert login not in (state / "up.json").read_text()
+        yield Stack(told["url"], told["api"], told["sandbox"], told["s3"], state, login)
     finally:
         assert "worker, prefect, sandbox, s3" in _run_up("down", state)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 AUTOMATIONS = Path(__file__).resolve().parents[2] / "deployments" / "automations"
@@ -26,7 +27,7 @@ def _gone_afterwards(stack: Any) -> Iterator[None]:
 
 def _apply(stack: Any, *files: Path) -> None:
     command = [sys.executable, str(AUTOMATIONS / "apply.py"), *map(str, files)]
-    environment = {**os.environ, "PREFECT_API_URL": stack.api}
+    environment = {**os.environ, "PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.login}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert not done.returncode, done.stderr
     assert done.stdout.count("Applied: ") == len(files)
@@ -50,7 +51,7 @@ def test_a_file_that_arrives_starts_the_broadcast_that_its_event_names(stack: An
 async def test_a_broadcast_that_stops_alerts_a_person_on_whatsapp(stack: Any) -> None:
     from prefect_whatsapp.blocks import GraphCredentials, WhatsAppNotification
 
-    with temporary_settings({PREFECT_API_URL: stack.api}):
+    with temporary_settings({PREFECT_API_URL: stack.api, PREFECT_API_AUTH_STRING: SecretStr(stack.login)}):
         account = await GraphCredentials.aload("sandbox")
         await WhatsAppNotification(sender=account, to="+12015550142").asave("alerts", overwrite=True)
     _apply(stack, AUTOMATIONS / "alert-when-stopped.yaml", AUTOMATIONS / "alert-when-stopped.yaml")

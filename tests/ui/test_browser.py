@@ -23,7 +23,7 @@ IMAGES = os.environ.get("PREFECT_WHATSAPP_DOCS_IMAGES", "")
 
 @pytest.fixture(scope="module")
 def _browser(_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(_stack.url, tmp_path_factory.mktemp("chromium")) as browser:
+    with chromium(_stack.url, tmp_path_factory.mktemp("chromium"), login=_stack.login) as browser:
         yield browser
 
 

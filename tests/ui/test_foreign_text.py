@@ -1,0 +1,108 @@
+"""What services, lists and names say loads nothing from outside when Prefect's UI shows it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
+
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
+]
+WEEKLY = "broadcast-audio/weekly-voice-note"
+SETTLE_SECONDS = 2.0  # in which a picture that is asked for would have been
+
+
+class Outside:
+    """A server that nobody should ask; it notes who does."""
+
+    def __init__(self) -> None:
+        asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Keep quiet."""
+
+        self.asked = asked
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    server = Outside()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def browser(_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(_stack.url, tmp_path_factory.mktemp("chromium"), login=_stack.login) as tab:
+        yield tab
+
+
+def hostile(url: str) -> str:
+    """Each way in which a text loads something, or links to it."""
+    return (
+        f"![a]({url}/markdown.png) <img src='{url}/html.png'> [b]({url}/link) <{url}/angle> {url}/bare "
+        f"| ![c]({url}/cell.png) | <iframe src='{url}/frame'></iframe> <link rel=stylesheet href='{url}/style.css'>"
+    )
+
+
+def artifacts(stack: Any, run: str) -> list[dict[str, Any]]:
+    """The run's artifacts."""
+    asked = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+    found: list[dict[str, Any]] = stack.ask("POST", "/artifacts/filter", asked)
+    return found
+
+
+def visit(browser: Browser, artifact: dict[str, Any]) -> None:
+    """Look at an artifact until all that it loads is asked for."""
+    browser.open(f"/v2/artifacts/artifact/{artifact['id']}")
+    browser.see("Artifact")
+    time.sleep(SETTLE_SECONDS)
+
+
+def test_a_refusal_and_a_name_load_and_link_nothing(stack: Any, browser: Browser, outside: Outside) -> None:
+    words = hostile(outside.url)
+    stack.put("hostile.csv", "phone,name\n" + "".join(f'+120155501{n:02d},"{words}"\n' for n in range(4)))
+    stack.fault(kind="error", code=131026, details=words, recipients=["+12015550101", "+12015550102"])
+    name = f"![x]({outside.url}/name.png) <img src='{outside.url}/n.png'>"
+    run = stack.run(WEEKLY, {"broadcast": name, "recipients": "hostile.csv"})
+    made = artifacts(stack, run["id"])
+    assert {"markdown", "table"} <= {each["type"] for each in made}
+    assert "markdown.png" in str([each["data"] for each in made]), "else nothing hostile is there to be shown"
+    for artifact in made:
+        visit(browser, artifact)
+        assert not browser.links_to(outside.url)
+    browser.open(f"/v2/runs/flow-run/{run['id']}?tab=Artifacts")
+    time.sleep(SETTLE_SECONDS)
+    assert outside.asked == []
+
+
+def test_the_same_words_as_they_are_would_be_seen(stack: Any, browser: Browser, outside: Outside) -> None:
+    """Else the test above could not fail."""
+    body = {"key": "unescaped", "type": "markdown", "data": hostile(outside.url)}
+    visit(browser, stack.ask("POST", "/artifacts/", body))
+    assert "/markdown.png" in outside.asked
+    assert browser.links_to(outside.url)
