@@ -121,8 +121,8 @@ def _server_settings(port: int, secrets: Mapping[str, str]) -> dict[str, str]:
     return {
         "PREFECT_SERVER_API_AUTH_STRING": secrets["login"],
         "PREFECT_API_AUTH_STRING": secrets["login"],
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
-        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         **({"PREFECT_SERVER_ENCRYPTION_KEY": secrets["key"]} if "key" in secrets else {}),
     }
 

@@ -49,6 +49,10 @@ class ContactPhone(BaseModel):
 
     __str__ = __repr__
 
+    def __rich_repr__(self) -> Any:
+        yield mask(self.phone)
+        yield self.type
+
 
 class ContactEmail(BaseModel):
     """An e-mail address on a card; `type` is `HOME`, `WORK` or a word of one's own."""
@@ -148,6 +152,10 @@ class Contact(BaseModel):
         return f"Contact({self.formatted_name!r}, {', '.join(mask(entry.phone) for entry in self.all_phones)})"
 
     __str__ = __repr__
+
+    def __rich_repr__(self) -> Any:
+        yield self.formatted_name
+        yield [mask(entry.phone) for entry in self.all_phones]
 
     @property
     def all_phones(self) -> tuple[ContactPhone, ...]:

@@ -18,9 +18,11 @@ from prefect.settings import Settings
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS
 
 DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
-ENV_FILES = ["server.env", "postgresql.env", "replicas/replicas.env"]
+ENV_FILES = ["server.env", "secure.env", "postgresql.env", "replicas/replicas.env"]
 # Of prefect-redis, which is no dependency of the pack: its own settings, which Prefect itself doesn't read.
 REDIS = "PREFECT_REDIS_"
+# Prefect reads the key from the environment itself; the other is PostgreSQL's password for the init script.
+NO_SETTING = {"PREFECT_SERVER_ENCRYPTION_KEY", "PREFECT_DATABASE_PASSWORD"}
 
 
 def read_env(name: str) -> dict[str, str]:
@@ -144,7 +146,7 @@ def test_the_compose_file_starts_what_the_env_files_speak_of() -> None:
 
 def test_prefect_knows_each_setting_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
     for service in composed()["services"].values():
-        given = service.get("environment", {})
+        given = {name: value for name, value in service.get("environment", {}).items() if name not in NO_SETTING}
         settings = {
             key: value for key, value in given.items() if key.startswith("PREFECT_") and not key.startswith(REDIS)
         }
@@ -171,8 +173,81 @@ def test_the_proxy_passes_websockets() -> None:
 def test_the_readme_names_every_file_and_every_file_that_it_names_is_there() -> None:
     text = (DEPLOYMENTS / "README.md").read_text()
     files = {path.name for path in DEPLOYMENTS.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    named = set(re.findall(r"`(?:replicas/)?([\w.]+\.(?:env|toml|sh|conf|yaml|py))`|`(Dockerfile)`", text))
+    named = set(re.findall(r"`(?:replicas/)?([\w.-]+\.(?:env|toml|sh|conf|yaml|py))`|`(Dockerfile)`", text))
     names = {name for pair in named for name in pair if name}
     assert names <= files
-    ours = [*DEPLOYMENTS.glob("*.env"), *DEPLOYMENTS.glob("*.toml"), *(DEPLOYMENTS / "replicas").iterdir()]
+    ours = [
+        *DEPLOYMENTS.glob("*.env"),
+        *DEPLOYMENTS.glob("*.sh"),
+        *DEPLOYMENTS.glob("*.toml"),
+        *(DEPLOYMENTS / "replicas").iterdir(),
+    ]
     assert {path.name for path in ours} <= names
+
+
+def secrets() -> dict[str, str]:
+    """What `secrets.sh` makes."""
+    made = subprocess.run([str(DEPLOYMENTS / "secrets.sh")], capture_output=True, text=True, check=True).stdout
+    return dict(line.split("=", 1) for line in made.splitlines())
+
+
+def test_the_secrets_are_new_each_time_and_long() -> None:
+    first, second = secrets(), secrets()
+    assert set(first) == set(second)
+    for name, value in first.items():
+        assert value != second[name], name
+        assert len(value) >= 24, name
+        assert re.fullmatch(r"[\w:=-]+", value), "a shell, Docker and a URL read it alike"
+    assert first["PREFECT_SERVER_API_AUTH_STRING"] == first["PREFECT_API_AUTH_STRING"]
+    from cryptography.fernet import Fernet
+
+    Fernet(first["PREFECT_SERVER_ENCRYPTION_KEY"])
+
+
+def test_no_file_of_the_deployments_holds_a_password_and_compose_asks_for_each() -> None:
+    text = (DEPLOYMENTS / "replicas" / "compose.yaml").read_text()
+    assert set(re.findall(r"\$\{(\w+):\?\}", text)) == set(secrets())
+    assert not re.search(r"\$\{\w+(?!:\?\}|\w)", text), "a variable that is missing must be an error"
+    for file in [*DEPLOYMENTS.rglob("*.env"), *DEPLOYMENTS.rglob("*.yaml"), *DEPLOYMENTS.rglob("*.md")]:
+        assert "change-me" not in file.read_text(), file
+        assert not re.search(r"://[\w-]+:[^$<@/\s]+@", file.read_text()), file
+
+
+def test_nothing_listens_for_others_without_tls_and_nothing_runs_as_root() -> None:
+    plain = (DEPLOYMENTS / "replicas" / "nginx.conf").read_text()
+    assert set(re.findall(r"listen ([^;]+);", plain)) == {"127.0.0.1:4100"}
+    services = composed()["services"]
+    assert [port for service in services.values() for port in service.get("ports", [])] == ["127.0.0.1:4200:4200"]
+    assert "\nUSER prefect\n" in (DEPLOYMENTS / "replicas" / "Dockerfile").read_text()
+    assert {".git", ".env", ".venv*", ".up"} <= set((DEPLOYMENTS.parent / ".dockerignore").read_text().splitlines())
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="nginx or openssl is not installed")
+@pytest.mark.parametrize("name", ["nginx.conf", "nginx-tls.conf"])
+def test_nginx_takes_the_file(name: str, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=prefect.example", "-days", "1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    text = (DEPLOYMENTS / "replicas" / name).read_text()
+    text = text.replace("/etc/ssl/prefect/fullchain.pem", str(certificate)).replace(
+        "/etc/ssl/prefect/privkey.pem", str(key)
+    )
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/nginx.pid;\n" + text)
+    command = [
+        "nginx",
+        "-t",
+        "-p",
+        str(tmp_path),
+        "-e",
+        str(tmp_path / "error.log"),
+        "-c",
+        str(tmp_path / "nginx.conf"),
+    ]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr

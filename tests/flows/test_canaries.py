@@ -20,7 +20,7 @@ from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 from senders import PROVIDERS
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What a URL has to spell otherwise, between two words that it doesn't.
 TOKEN = "CANARYhead+/=&%41'~CANARYtail"
@@ -121,7 +121,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
                 env=os.environ | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=500,
+                timeout=800,
                 cwd=folder,
             )
     assert done.returncode == 0, (folder / "output.txt").read_text()[-3000:]
@@ -170,8 +170,8 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path, form: Any) -> None:
         ("home", b""),
         ("", b""),
     ],
-    ids=["logs at DEBUG", "botocore's logs", "aiosqlite's logs", "the terminal", "Prefect's database and log", "exceptions and receipts", "stored results",
-         "Prefect's home", "anything else"],
+    ids=["logs at DEBUG", "botocore's logs", "aiosqlite's logs", "the terminal", "Prefect's database and log",
+         "exceptions and receipts", "stored results", "Prefect's home", "anything else"],
 )  # fmt: skip
 def test_neither_token_nor_whole_number_is_in(traces: Traces, under: str, has: bytes) -> None:
     assert any(has in content for _, content in traces.contents(under)), "what was to be searched is not there"
