@@ -73,4 +73,6 @@ def keep_logs_clean() -> None:
         logging.getLogger(name).addFilter(_redacted)
     logging.getLogger("aiosqlite").addFilter(_without_values)
     # At DEBUG SQLAlchemy logs each row that it reads, whatever `hide_parameters` says.
-    logging.getLogger(f"sqlalchemy.engine.Engine.{ENGINE_NAME}").addFilter(lambda record: record.levelno > logging.DEBUG)
+    logging.getLogger(f"sqlalchemy.engine.Engine.{ENGINE_NAME}").addFilter(
+        lambda record: record.levelno > logging.DEBUG
+    )

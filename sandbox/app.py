@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -87,7 +88,16 @@ class Sandbox:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
+    def _is_asked_by_another_site(self, scope: Scope) -> bool:
+        """Whether a browser asks for a page that isn't ours: by a name that only points here, or from another origin."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        named = urlsplit(f"//{host}").hostname if host else None
+        return (named is not None and named not in self.settings.hosts) or b"origin" in headers
+
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        if self._is_asked_by_another_site(scope):
+            return Answer({"error": "the sandbox answers this machine's programs alone"}, 421)
         path: str = scope["path"]
         first, _, rest = path[1:].partition("/")
         service = self.services.get(first)
@@ -128,6 +138,8 @@ class Sandbox:
                 case ("/_sandbox/faults", "GET"):
                     return Answer(self.faults.report())
                 case ("/_sandbox/faults", "POST"):
+                    if not _is_json(scope):  # what a form of any page can post is text/plain
+                        return Answer({"error": "send application/json"}, 415)
                     told = json.loads(body or b"null")
                     self.faults.add(*_FAULTS.validate_python(told if isinstance(told, list) else [told]))
                     return Answer(self.faults.report())
@@ -165,6 +177,11 @@ def create_app(settings: SandboxSettings | None = None, faults: Iterable[Fault] 
         0
     """
     return Sandbox(settings, faults)
+
+
+def _is_json(scope: Scope) -> bool:
+    kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    return kind.partition(";")[0].strip().lower() == "application/json"
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 import httpx
@@ -48,9 +49,12 @@ class Links:
 async def _load(url: str) -> str:
     """What is wrong with what comes; led by `basic:` where it is audio, only no voice note."""
     try:
-        async with httpx.AsyncClient(timeout=10, follow_redirects=True, trust_env=False) as client:
+        if await asyncio.to_thread(_is_internal, urlsplit(url).hostname or ""):
+            return "not a public address"
+        # No redirect is followed: it would lead past the check above.
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
             answer = await client.get(url)
-    except httpx.HTTPError as failure:
+    except (httpx.HTTPError, OSError) as failure:
         return f"could not be downloaded: {type(failure).__name__}"
     if answer.status_code != 200:
         return f"could not be downloaded: HTTP {answer.status_code}"
@@ -61,6 +65,15 @@ async def _load(url: str) -> str:
     except NotVoice as why:
         return f"basic:{why}" if container(answer.content) else str(why)
     return ""
+
+
+def _is_internal(host: str) -> bool:
+    """Whether a name leads into a network that isn't public, such as a cloud's metadata; this machine's S3 is what we load."""
+    for *_, address in socket.getaddrinfo(host, None):
+        found = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        if not found.is_loopback and not found.is_global:
+            return True
+    return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -25,6 +25,7 @@ class SandboxSettings(BaseModel):
         fetch_links: Load each audio address once and check what comes; otherwise only the address is checked.
         media_seconds: How long an uploaded media id lives.
         gone_media_code: What Graph answers to a send by a media id that is gone: 100 was recorded.
+        hosts: Names by which it may be asked; a page of another site that has its name point to this machine gets nothing.
         keep_messages: How many accepted messages are kept whole; the counts are kept for all.
     """
 
@@ -45,4 +46,5 @@ class SandboxSettings(BaseModel):
     fetch_links: bool = False
     media_seconds: float = 30 * 86400.0
     gone_media_code: Literal[100, 131009, 131053] = 100
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1", "sandbox")
     keep_messages: int = 200_000

@@ -10,6 +10,8 @@ from prefect_whatsapp.sandbox.server import ThreadedSandbox
 from prefect_whatsapp.sandbox.truth import Action
 from pydantic import ValidationError
 
+JSON = {"Content-Type": "application/json"}
+
 
 def hits(
     calls: int, *, by: str = "graph", action: Action = Action.SEND, recipient: str = "", **fault: Any
@@ -114,5 +116,5 @@ def test_faults_are_told_listed_with_counts_and_stopped(simulator: ThreadedSandb
 
 
 def test_faults_that_are_no_json_are_refused(simulator: ThreadedSandbox) -> None:
-    answer = httpx.post(f"{simulator.url}/_sandbox/faults", content=b"{", trust_env=False)
+    answer = httpx.post(f"{simulator.url}/_sandbox/faults", content=b"{", headers=JSON, trust_env=False)
     assert answer.status_code == 400
