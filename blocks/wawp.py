@@ -1,16 +1,14 @@
 """The block for Wawp."""
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr
 
 from ..providers.dialect import AccountStatus
 from ..providers.waha_webhooks import WawpWebhooks
-from ..providers.wawp import CredentialPlace, Wawp
+from ..providers.wawp import Place, Wawp
 from .gateway import GatewaySender
 from .sender import required, secrets_of
-
-_PLACES: tuple[CredentialPlace, ...] = get_args(CredentialPlace)
 
 
 class WawpCredentials(GatewaySender):
@@ -81,7 +79,7 @@ class WawpCredentials(GatewaySender):
         default="sha256", title="Webhook signature algorithm", description="Only for receipts: hash of the signature."
     )
 
-    _found: CredentialPlace | None = PrivateAttr(default=None)
+    _found: Place | None = PrivateAttr(default=None)
 
     def link_life(self) -> int:
         """How long a signed link to the audio lives, in seconds."""
@@ -100,7 +98,7 @@ class WawpCredentials(GatewaySender):
 
     def learn(self, status: AccountStatus) -> None:
         """Remember where the check found that the credential is taken."""
-        self._found = next((place for place in _PLACES if place == status.credential_in), self._found)
+        self._found = status.credential_in or self._found
 
     def webhooks(self) -> WawpWebhooks:
         """Wawp's webhooks, signed in a header or with the secret in the path."""

@@ -106,7 +106,7 @@ class ChatApi(Gateway):
         object.__setattr__(self, "account", self.instance_id)
         plain = self.path_template.replace("{instance_id}", "").replace("{method}", "")
         if not re.fullmatch(r"/[\w./-]*", plain) or "{method}" not in self.path_template:
-            self.refuse("path_template", "it must be a path such as /instance{instance_id}/{method}")
+            self.raise_unsupported("path_template", "it must be a path such as /instance{instance_id}/{method}")
 
     @classmethod
     def with_token(
@@ -164,17 +164,19 @@ class ChatApi(Gateway):
             ProviderError: One of the four verdicts.
             OutcomeUnknownError: The answer says neither yes nor no.
         """
-        self.take(audio)
+        self.require_audio(audio)
         if audio.convert:
-            self.refuse("convert", "transcoding is not documented here; make a voice note first")
+            self.raise_unsupported("convert", "transcoding is not documented here; make a voice note first")
         if audio.link:
-            self.https_only(audio.link)
+            self.require_https(audio.link)
         mime_type = bare_type(audio.mime_type)
         content = audio.link or f"data:{mime_type};base64,{audio.base64}"
         if audio.voice and self.voice_method == "sendPTT":
             return self._send("sendPTT", {"audio": content}, to)
         if mime_type not in _BASIC_AUDIO:
-            self.refuse("audio", f"WhatsApp plays no {mime_type}; it takes {', '.join(sorted(_BASIC_AUDIO))}")
+            self.raise_unsupported(
+                "audio", f"WhatsApp plays no {mime_type}; it takes {', '.join(sorted(_BASIC_AUDIO))}"
+            )
         voice = {"voice": True} if audio.voice else {}
         return self._send("sendFile", {"body": content, "filename": audio.filename, **voice}, to)
 
@@ -185,18 +187,18 @@ class ChatApi(Gateway):
         `sendVCard` shows the card's own name and holds one card, without a quote.
         """
         if not contacts:
-            self.refuse("contacts", "a message needs at least one card")
+            self.raise_unsupported("contacts", "a message needs at least one card")
         if self._by_vcard(contacts):
             if self.contact_method == "auto":
                 to = to.model_copy(update={"reply_to": ""})
             return self._send_vcard(contacts, to)
         if self.contact_form == "contacts":
             if not all(contact.formatted_name for contact in contacts):
-                self.refuse("contacts", "contact objects need a name on each card")
+                self.raise_unsupported("contacts", "contact objects need a name on each card")
             return self._send("sendContact", {"contacts": [contact.cloud_object() for contact in contacts]}, to)
         ids = list(dict.fromkeys(contact.chat_id for contact in contacts))
         if not all(ids):
-            self.refuse(
+            self.raise_unsupported(
                 "contacts",
                 "sendContact needs a WhatsApp number on each card; send a card without one alone, as a vCard",
             )
@@ -214,7 +216,7 @@ class ChatApi(Gateway):
 
     def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
         """Send a text by `sendMessage`."""
-        return self._send("sendMessage", {"body": self.take_text(text)}, to)
+        return self._send("sendMessage", {"body": self.require_text(text)}, to)
 
     def accepts_unconverted(self, audio: Audio) -> bool:
         """Whether basic audio may go as it is: AAC, AMR, MP3, MP4 or OGG."""
@@ -230,16 +232,18 @@ class ChatApi(Gateway):
 
     def _send_vcard(self, contacts: Sequence[Contact], to: Recipient) -> Exchange[Receipt]:
         if len(contacts) > 1:
-            self.refuse(
+            self.raise_unsupported(
                 "contacts",
                 "sendVCard holds one card; send them one by one, or by contact_method=auto",
             )
         if to.reply_to:
-            self.refuse("reply_to", "sendVCard quotes no message; contact_method=sendContact does, without the name")
+            self.raise_unsupported(
+                "reply_to", "sendVCard quotes no message; contact_method=sendContact does, without the name"
+            )
         return self._send("sendVCard", {"vcard": contacts[0].vcard()}, to)
 
     def _send(self, method: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
-        self.reach(to)
+        self.require_reachable(to)
         by_phone = to.kind is RecipientKind.PHONE and self.address_by == "phone"
         body |= {"phone": to.digits} if by_phone else {"chatId": to.chat_id}
         if to.reply_to:

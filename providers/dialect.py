@@ -70,7 +70,7 @@ class AccountStatus:
     detail: str = ""
     messages_per_second: float | None = None
     messaging_limit: str = ""
-    credential_in: str = ""
+    credential_in: Literal["", "body", "query", "header"] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +149,14 @@ class Dialect(ABC):
             to: Recipient, with the message to quote.
         """
 
-    def take_text(self, text: str) -> str:
+    def require_text(self, text: str) -> str:
         """Refuse a text that WhatsApp carries nowhere.
 
         Raises:
             UnsupportedError: It is empty or too long.
         """
         if not text.strip() or len(text) > MAX_TEXT:
-            self.refuse("text", f"a text has 1 to {MAX_TEXT:,} characters, not {len(text):,}")
+            self.raise_unsupported("text", f"a text has 1 to {MAX_TEXT:,} characters, not {len(text):,}")
         return text
 
     def upload(self, audio: Audio, content: bytes) -> Exchange[str]:
@@ -165,13 +165,13 @@ class Dialect(ABC):
         Raises:
             UnsupportedError: The service keeps none.
         """
-        self.refuse("upload", f"the service keeps no media; it takes audio as {self.carries_audio}")
+        self.raise_unsupported("upload", f"the service keeps no media; it takes audio as {self.carries_audio}")
 
     def accepts_unconverted(self, audio: Audio) -> bool:
         """Whether basic audio (`voice=False`) of this type may go as it is."""
         return audio.voice_ready
 
-    def refuse(self, parameter: str, reason: str) -> NoReturn:
+    def raise_unsupported(self, parameter: str, reason: str) -> NoReturn:
         """Refuse a parameter before any request.
 
         Raises:

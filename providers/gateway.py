@@ -35,24 +35,36 @@ class Gateway(Dialect, ABC):
 
     # Building
 
-    def reach(self, to: Recipient) -> None:
-        """Refuse a recipient of a kind that the gateway's documents don't name."""
+    def require_reachable(self, to: Recipient) -> None:
+        """Refuse a recipient of a kind that the gateway's documents don't name.
+
+        Raises:
+            UnsupportedError: It does not send to this kind.
+        """
         if to.kind not in self.reaches:
             kinds = ", ".join(sorted(kind.value for kind in self.reaches))
-            self.refuse("to", f"{to.masked} is a {to.kind}; it sends to: {kinds}")
+            self.raise_unsupported("to", f"{to.masked} is a {to.kind}; it sends to: {kinds}")
 
-    def take(self, audio: Attachment) -> None:
-        """Refuse audio in a form or of a type that no gateway takes."""
+    def require_audio(self, audio: Attachment) -> None:
+        """Refuse audio in a form or of a type that no gateway takes.
+
+        Raises:
+            UnsupportedError: A media id, or a voice note that isn't Opus in OGG.
+        """
         if audio.media_id:
-            self.refuse("media_id", "the service keeps no media; pass the audio's bytes or a link")
+            self.raise_unsupported("media_id", "the service keeps no media; pass the audio's bytes or a link")
         if audio.voice and not audio.convert and not _may_be_opus(audio.mime_type):
-            self.refuse("voice", f"a voice note is Opus in OGG, not {audio.mime_type}; transcode it first")
+            self.raise_unsupported("voice", f"a voice note is Opus in OGG, not {audio.mime_type}; transcode it first")
 
-    def https_only(self, link: str) -> None:
-        """Refuse a link that the service can't or shouldn't load; plain http goes to this machine alone."""
+    def require_https(self, link: str) -> None:
+        """Refuse a link that the service can't or shouldn't load; plain http goes to this machine alone.
+
+        Raises:
+            UnsupportedError: No https link.
+        """
         parts = urlsplit(link)
         if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _local(parts.hostname))):
-            self.refuse("link", "the service loads audio from a public https address only")
+            self.raise_unsupported("link", "the service loads audio from a public https address only")
 
     # Reading
 

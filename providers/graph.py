@@ -160,9 +160,9 @@ class Graph(Dialect):
         Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/contacts-messages
         """
         if to.kind is RecipientKind.GRAPH_GROUP:
-            self.refuse("contacts", "groups take no contact cards (code 130501); send them to each person")
+            self.raise_unsupported("contacts", "groups take no contact cards (code 130501); send them to each person")
         if not 1 <= len(contacts) <= MAX_CARDS:
-            self.refuse("contacts", f"a message takes 1 to {MAX_CARDS} cards, not {len(contacts)}")
+            self.raise_unsupported("contacts", f"a message takes 1 to {MAX_CARDS} cards, not {len(contacts)}")
         body = self._envelope("contacts", to, callback, identity_key_hash, messaging_account_id)
         body["contacts"] = [self._card(contact) for contact in contacts]
         return self._send(body, to)
@@ -173,7 +173,7 @@ class Graph(Dialect):
         Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/text-messages
         """
         body = self._envelope("text", to, "", "", "")
-        body["text"] = {"body": self.take_text(text), "preview_url": False}
+        body["text"] = {"body": self.require_text(text), "preview_url": False}
         return self._send(body, to)
 
     def upload(self, audio: Audio, content: bytes, *, ttl_minutes: int = 0) -> Exchange[str]:
@@ -234,7 +234,7 @@ class Graph(Dialect):
         self, kind: str, to: Recipient, callback: str, identity_key_hash: str, messaging_account_id: str
     ) -> dict[str, Any]:
         if len(callback) > MAX_CALLBACK:
-            self.refuse("callback", f"biz_opaque_callback_data holds at most {MAX_CALLBACK} characters")
+            self.raise_unsupported("callback", f"biz_opaque_callback_data holds at most {MAX_CALLBACK} characters")
         body: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual", "type": kind}
         match to.kind:
             case RecipientKind.PHONE:
@@ -244,7 +244,9 @@ class Graph(Dialect):
             case RecipientKind.GRAPH_GROUP:
                 body |= {"recipient_type": "group", "to": to.to}
             case _:
-                self.refuse("to", f"a {to.kind} chat id ({to.masked}) is for the gateways; Graph takes phone numbers")
+                self.raise_unsupported(
+                    "to", f"a {to.kind} chat id ({to.masked}) is for the gateways; Graph takes phone numbers"
+                )
         if to.reply_to:
             body["context"] = {"message_id": to.reply_to}
         optional = {
@@ -256,21 +258,23 @@ class Graph(Dialect):
 
     def _audio(self, audio: Attachment) -> dict[str, Any]:
         if audio.convert:
-            self.refuse("convert", "Graph transcodes nothing; make a voice note first")
+            self.raise_unsupported("convert", "Graph transcodes nothing; make a voice note first")
         if audio.base64:
-            self.refuse("audio", "Graph takes no inline bytes; upload them and send the media id")
+            self.raise_unsupported("audio", "Graph takes no inline bytes; upload them and send the media id")
         if audio.media_id and not (audio.media_id.isascii() and audio.media_id.isdigit() and len(audio.media_id) <= 32):
-            self.refuse("media_id", "a Graph media id is a number of up to 32 digits")
+            self.raise_unsupported("media_id", "a Graph media id is a number of up to 32 digits")
         if audio.link and not re.match("https?://", audio.link):
-            self.refuse("link", "Meta loads audio from a public http(s) address only")
+            self.raise_unsupported("link", "Meta loads audio from a public http(s) address only")
         if audio.voice and not audio.mime_type.startswith("audio/ogg"):
-            self.refuse("voice", f"a voice note is Opus in OGG, not {audio.mime_type}; transcode it, or voice=False")
+            self.raise_unsupported(
+                "voice", f"a voice note is Opus in OGG, not {audio.mime_type}; transcode it, or voice=False"
+            )
         body: dict[str, Any] = {"id": audio.media_id} if audio.media_id else {"link": audio.link}
         return body | ({"voice": True} if audio.voice else {})
 
     def _card(self, contact: Contact) -> dict[str, Any]:
         if not contact.formatted_name:
-            self.refuse("contacts", "Graph needs a name on each card")
+            self.raise_unsupported("contacts", "Graph needs a name on each card")
         return contact.cloud_object()
 
     def _send(self, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:

@@ -31,7 +31,7 @@ _HIDDEN_QUERY = "prefect_whatsapp.hidden_query"
 _CREDENTIAL = "prefect_whatsapp.credential"
 
 # Raised before the first byte of the request is written.
-_BEFORE = (
+_NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -41,7 +41,7 @@ _BEFORE = (
 )
 # httpx-aiohttp calls a connection that the server dropped *after* the request a ConnectTimeout (0.2.0, AIOHTTP_EXC_MAP:
 # ClientConnectionError), so with aiohttp below only its own word counts.
-_BEFORE_AIOHTTP = (
+_NOT_SENT_AIOHTTP = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
@@ -66,10 +66,12 @@ class _WithCredential:
             # aiohttp spells a query its own way (`,` for `%2C`): both drivers put the same bytes on the wire.
             url = httpx.URL(str(yarl.URL(str(url))))
         headers = {name.lower(): value for name, value in (*request.headers.items(), *credential.headers.items())}
-        dressed = httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
+        with_credential = httpx.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=extensions
+        )
         if isinstance(request.stream, httpx.ByteStream):
-            dressed.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
-        return dressed
+            with_credential.read()  # aiohttp then gets bytes, not a stream that it would have to iterate
+        return with_credential
 
 
 class CredentialTransport(httpx.BaseTransport):
@@ -79,7 +81,7 @@ class CredentialTransport(httpx.BaseTransport):
         self._wrapped, self._with = wrapped, _WithCredential(credential)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the dressed request."""
+        """Send the request with its credential."""
         return self._wrapped.handle_request(self._with.add_credential(request))
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class AsyncCredentialTransport(httpx.AsyncBaseTransport):
         self._wrapped, self._with = wrapped, _WithCredential(credential)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the dressed request."""
+        """Send the request with its credential."""
         return await self._wrapped.handle_async_request(self._with.add_credential(request))
 
     async def aclose(self) -> None:
@@ -129,11 +131,11 @@ def _answer(response: httpx.Response) -> Response:
 def _not_sent(failure: Exception) -> bool:
     original = failure if isinstance(failure, aiohttp.ClientError) else failure.__cause__
     if isinstance(original, aiohttp.ClientError | TimeoutError):
-        return isinstance(original, _BEFORE_AIOHTTP)
-    return isinstance(failure, _BEFORE)
+        return isinstance(original, _NOT_SENT_AIOHTTP)
+    return isinstance(failure, _NOT_SENT)
 
 
-def _trouble(failure: Exception) -> str:
+def _name_of(failure: Exception) -> str:
     """Name the trouble alike for both drivers: httpx and aiohttp have different names for the same one."""
     original = failure if isinstance(failure, aiohttp.ClientError) else failure.__cause__
     if isinstance(original, aiohttp.ClientError | TimeoutError):
@@ -141,10 +143,10 @@ def _trouble(failure: Exception) -> str:
     return "timed out" if isinstance(failure, httpx.TimeoutException) else "connection lost"
 
 
-def _translated(failure: Exception, dialect: Dialect, request: Request) -> Exception:
+def _error_of(failure: Exception, dialect: Dialect, request: Request) -> Exception:
     """Say what a failed call means; the original's text is left out, because it may hold the whole URL."""
     call = f"{dialect.name}: {request.method} to {httpx.URL(dialect.base_url).host}"
-    trouble = _trouble(failure)
+    trouble = _name_of(failure)
     if _not_sent(failure):
         why = "timed out" if trouble == "timed out" else "no connection"
         return NotSentError(f"{call} was not sent ({why}); is base_url right and reachable?", provider=dialect.name)
@@ -184,10 +186,10 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.dialect, self._timeout = dialect, timeout
-        below = transport or _below(dialect, connections)
+        wrapped = transport or _sync_transport(dialect, connections)
         self._http = httpx.Client(
             base_url=dialect.base_url,
-            transport=CredentialTransport(below, dialect.credential),
+            transport=CredentialTransport(wrapped, dialect.credential),
             timeout=_timeout(timeout),
         )
 
@@ -212,7 +214,7 @@ class Client:
                     self._http.request(request.method, request.path, **_arguments(request, self.dialect.credential))
                 )
         except _FAILURES as raised:
-            failure = _translated(raised, self.dialect, request)
+            failure = _error_of(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
 
     def __enter__(self) -> Self:
@@ -242,7 +244,7 @@ class AsyncClient:
         self.dialect, self._timeout = dialect, timeout
         self._http = httpx.AsyncClient(
             base_url=dialect.base_url,
-            transport=AsyncCredentialTransport(transport or _below_async(dialect, connections), dialect.credential),
+            transport=AsyncCredentialTransport(transport or _async_transport(dialect, connections), dialect.credential),
             timeout=_timeout(timeout),
         )
 
@@ -269,9 +271,9 @@ class AsyncClient:
                     )
                 )
         except TimeoutError:
-            failure = _translated(httpx.ReadTimeout("the call's time is up"), self.dialect, request)
+            failure = _error_of(httpx.ReadTimeout("the call's time is up"), self.dialect, request)
         except _FAILURES as raised:
-            failure = _translated(raised, self.dialect, request)
+            failure = _error_of(raised, self.dialect, request)
         raise failure  # outside the handler: the original, which may hold the URL, is not even its context
 
     async def __aenter__(self) -> Self:
@@ -296,7 +298,7 @@ def _timeout(seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=None)
 
 
-def _below(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
+def _sync_transport(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_TIMEOUT
     )
@@ -306,7 +308,7 @@ def _below(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
     return transport
 
 
-def _below_async(dialect: Dialect, connections: int) -> AiohttpTransport:
+def _async_transport(dialect: Dialect, connections: int) -> AiohttpTransport:
     ssl_context, proxy = httpx.create_ssl_context(), _proxy(dialect.base_url)
 
     # A factory, because aiohttp's session wants the loop that it runs in.

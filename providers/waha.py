@@ -155,7 +155,7 @@ class Waha(WahaLike):
         Source: https://waha.devlike.pro/docs/how-to/contacts/ (check phone number exists)
         """
         if to.kind is not RecipientKind.PHONE:
-            self.refuse("to", f"{to.masked} is a {to.kind}; only a phone number can be checked")
+            self.raise_unsupported("to", f"{to.masked} is a {to.kind}; only a phone number can be checked")
         return self._check_number(to)
 
     def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
@@ -171,9 +171,9 @@ class Waha(WahaLike):
             ProviderError: One of the four verdicts.
             OutcomeUnknownError: The answer says neither yes nor no.
         """
-        self.take_voice(audio)
+        self.require_voice(audio)
         if audio.link and not (urlsplit(audio.link).scheme in {"http", "https"} and urlsplit(audio.link).hostname):
-            self.refuse("link", "WAHA loads audio from an http(s) address only")
+            self.raise_unsupported("link", "WAHA loads audio from an http(s) address only")
         content = {"url": audio.link} if audio.link else {"data": audio.base64}
         file = {"mimetype": self.mime_type(audio), "filename": audio.filename, **content}
         # Top level: inside `file` it did nothing (devlikeapro/waha#1453).
@@ -191,27 +191,27 @@ class Waha(WahaLike):
             own_id: The message's id, from `new_message_id`; empty to let the server choose.
         """
         if not contacts:
-            self.refuse("contacts", "a message needs at least one card")
+            self.raise_unsupported("contacts", "a message needs at least one card")
         body: dict[str, Any] = {"contacts": [self._card(contact) for contact in contacts]}
         return self._message("sendContactVcard", body | _own(own_id), to)
 
     def send_text(self, text: str, to: Recipient, *, own_id: str = "") -> Exchange[Receipt]:
         """Send a text by `sendText`; `own_id` as for `send_contacts`."""
-        return self._message("sendText", {"text": self.take_text(text)} | _own(own_id), to)
+        return self._message("sendText", {"text": self.require_text(text)} | _own(own_id), to)
 
     def _card(self, contact: Contact) -> dict[str, str]:
         if not (contact.formatted_name and contact.all_phones):
-            self.refuse("contacts", "each card needs a name and a phone number")
+            self.raise_unsupported("contacts", "each card needs a name and a phone number")
         beyond = contact.beyond_gateway_object
         if self.contact_form == "object" and beyond:
-            self.refuse("contacts", f"contact_form=object has no place for {', '.join(beyond)}; vcard has")
+            self.raise_unsupported("contacts", f"contact_form=object has no place for {', '.join(beyond)}; vcard has")
         breaks = any(_BREAKS_AN_OBJECT.search(value) for value in contact.gateway_object().values())
         if self.contact_form == "vcard" or (self.contact_form == "auto" and (beyond or breaks)):
             return {"vcard": contact.vcard()}
         return contact.gateway_object()
 
     def _message(self, method: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
-        self.reach(to)
+        self.require_reachable(to)
         body = {"session": self.session, "chatId": to.chat_id, **body}
         if to.reply_to:
             body["reply_to"] = to.reply_to

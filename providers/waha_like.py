@@ -67,11 +67,15 @@ class WahaLike(Gateway, ABC):
         """What the audio is called: the exact type WhatsApp wants of a voice note, or its own if it is converted."""
         return OPUS_IN_OGG if bare_type(audio.mime_type) == "audio/ogg" else audio.mime_type
 
-    def take_voice(self, audio: Attachment) -> None:
-        """Refuse audio that can't become a voice note here."""
+    def require_voice(self, audio: Attachment) -> None:
+        """Refuse audio that can't become a voice note here.
+
+        Raises:
+            UnsupportedError: Basic audio, or what `require_audio` refuses.
+        """
         if not audio.voice:
-            self.refuse("voice", "it sends voice notes only; leave voice on and let the audio be transcoded")
-        self.take(audio)
+            self.raise_unsupported("voice", "it sends voice notes only; leave voice on and let the audio be transcoded")
+        self.require_audio(audio)
 
     def send(self, request: Request, to: Recipient) -> Exchange[Receipt]:
         """Send a message, and where the session was down ask afresh whether it still is.

@@ -26,6 +26,7 @@ from .dialect import AccountStatus, Attachment, AudioForm
 from .http_types import Credential, Exchange, Request
 from .waha_like import WahaLike
 
+Place = Literal["body", "query", "header"]
 CredentialPlace = Literal["auto", "body", "query", "header"]
 ConvertForm = Literal["boolean", "string"]
 
@@ -55,7 +56,7 @@ class Wawp(WahaLike):
     instance_id: str
     credential_in: CredentialPlace = "auto"
     convert_as: ConvertForm = "boolean"
-    places: Mapping[CredentialPlace, Credential] = field(default_factory=dict, repr=False)
+    places: Mapping[Place, Credential] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "account", self.instance_id)
@@ -72,12 +73,12 @@ class Wawp(WahaLike):
     ) -> Self:
         """Speak for an instance with its access token; other arguments as for the class."""
         both = {"instance_id": instance_id, "access_token": access_token}
-        places: dict[CredentialPlace, Credential] = {
+        places: dict[Place, Credential] = {
             "body": Credential(body=both),
             "query": Credential(query=both),
             "header": Credential(headers={"access-token": access_token}, query={"instance_id": instance_id}),
         }
-        tried = tuple(places) if credential_in == "auto" else (credential_in,)
+        tried: tuple[Place, ...] = tuple(places) if credential_in == "auto" else (credential_in,)
         return cls(
             base_url=base_url.rstrip("/"),
             instance_id=instance_id,
@@ -119,10 +120,12 @@ class Wawp(WahaLike):
             ProviderError: One of the four verdicts.
             OutcomeUnknownError: The answer says neither yes nor no.
         """
-        self.take_voice(audio)
+        self.require_voice(audio)
         if not audio.link:
-            self.refuse("audio", "inline bytes are not documented; pass a public https link, such as a presigned one")
-        self.https_only(audio.link)
+            self.raise_unsupported(
+                "audio", "inline bytes are not documented; pass a public https link, such as a presigned one"
+            )
+        self.require_https(audio.link)
         body = {
             "file[url]": audio.link,
             "file[filename]": audio.filename,
@@ -137,12 +140,12 @@ class Wawp(WahaLike):
         Source: https://api.wawp.net/en/docs/v2/send/contact
         """
         if not contacts:
-            self.refuse("contacts", "a message needs at least one card")
+            self.raise_unsupported("contacts", "a message needs at least one card")
         for contact in contacts:
             if not (contact.formatted_name and contact.all_phones):
-                self.refuse("contacts", "each card needs a name and a phone number")
+                self.raise_unsupported("contacts", "each card needs a name and a phone number")
             if beyond := contact.beyond_gateway_object:
-                self.refuse(
+                self.raise_unsupported(
                     "contacts", f"a card holds a name, an organisation and one number; leave out {', '.join(beyond)}"
                 )
         return self._message("contact", {"contacts": [contact.gateway_object() for contact in contacts]}, to)
@@ -152,10 +155,10 @@ class Wawp(WahaLike):
 
         Source: https://api.wawp.net/en/docs/v2/send/text
         """
-        return self._message("text", {"message": self.take_text(text)}, to)
+        return self._message("text", {"message": self.require_text(text)}, to)
 
     def _message(self, kind: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
-        self.reach(to)
+        self.require_reachable(to)
         body = {"chatId": to.chat_id, **body}
         if to.reply_to:
             body["reply_to"] = to.reply_to

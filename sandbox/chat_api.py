@@ -58,7 +58,12 @@ class ChatApiService(Service):
             return Answer({"error": f"Method {method} is not supported"}, 404, reason="method")
         if action is Action.SEND:
             return await self._send(call, method)
-        return await self._read(method)
+        like_1msg = not call.path.startswith("/instance")
+        answer = await self._read(method)
+        if method == "status" and like_1msg and isinstance(answer.body, dict) and "accountStatus" in answer.body:
+            ready = answer.body["accountStatus"] == "authenticated"
+            return Answer({"status": "connected" if ready else "connecting"})
+        return answer
 
     def holds(self, fault: Fault, message: Message) -> bool:
         """An account that isn't logged in takes messages all the same, and sends them after."""

@@ -5,10 +5,15 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect_whatsapp.models import Recipient
+from prefect_whatsapp.models.errors import OutcomeUnknownError
+from prefect_whatsapp.providers.chat_api import ChatApi
+from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.sandbox.faults import Fault, FaultKind, Faults
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
 from prefect_whatsapp.sandbox.truth import Action
 from pydantic import ValidationError
+from sandbox_server import CHAT_API_INSTANCE, PHONE_NUMBER_ID, TOKEN, Run
 
 JSON = {"Content-Type": "application/json"}
 
@@ -118,3 +123,35 @@ def test_faults_are_told_listed_with_counts_and_stopped(simulator: ThreadedSandb
 def test_faults_that_are_no_json_are_refused(simulator: ThreadedSandbox) -> None:
     answer = httpx.post(f"{simulator.url}/_sandbox/faults", content=b"{", headers=JSON, trust_env=False)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "error", "code": 131016, "status": 500, "service": "graph"},
+        {"kind": "html", "status": 503, "retry_after": 5, "service": "graph"},
+    ],
+)
+async def test_a_refusal_may_come_after_the_message_was_accepted(
+    simulator: ThreadedSandbox, run: Run, fault: dict[str, Any]
+) -> None:
+    graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+    simulator.faults(**fault, accepted=True, times=1)
+    with pytest.raises(OutcomeUnknownError):
+        await run(graph, graph.send_text("Hello", Recipient(to="+16505550123")))
+    truth = simulator.truth()
+    assert truth["accepted_total"] == 1
+    assert truth["accepted"] == {"16505550123": 1}
+
+
+@pytest.mark.parametrize(("down", "state"), [(False, "connected"), (True, "connecting")])
+async def test_1msg_tells_its_state_in_its_own_word(
+    simulator: ThreadedSandbox, run: Run, down: bool, state: str
+) -> None:
+    if down:
+        simulator.faults(kind="session_down")
+    dialect = ChatApi.with_token(
+        CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url, path_template="/{instance_id}/{method}"
+    )
+    status = await run(dialect, dialect.check())
+    assert (status.ready, status.state) == (not down, state)
