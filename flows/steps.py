@@ -308,6 +308,7 @@ class Broadcast:
                         flow_run_id=str(flow_run.id or ""),
                         sender=self._dialect.sender,
                         messages_per_second=_rate(settings.sender),
+                        remembers_departures=_is_slow(settings.sender),
                     )
                 )
                 run_id = _flow_run_id()
@@ -323,7 +324,11 @@ class Broadcast:
                     lease,
                     client,
                     message=message,
-                    pace=Pace(lambda: lease.share, spacing=settings.sender.random_spacing),
+                    pace=Pace(
+                        lambda: lease.share,
+                        spacing=settings.sender.random_spacing,
+                        idle=lambda: lease.seconds_since_departure,
+                    ),
                     stop=stop,
                     backpressure=backpressure,
                     in_flight=settings.in_flight,
@@ -438,3 +443,8 @@ def _rate(sender: Sender) -> float:
         return sender.messages_per_second
     fastest = 1 / max(spacing[0], spacing[1] / 10)
     return min(fastest, sender.messages_per_second or fastest)
+
+
+def _is_slow(sender: Sender) -> bool:
+    """Whether it waits for so long between two sends that the next run must know of the last one."""
+    return sender.random_spacing is not None or 0 < sender.messages_per_second < 1

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ErrorKind, LedgerError
 from ..models.states import SendState
+from . import departures
 from .database import Database
 from .failures import cause
 from .liveness import Owner, Watch, enter, host_identity, leave, process_identity, tick
@@ -37,6 +38,7 @@ class Heartbeat:
         messages_per_second: What the sender may send; 0 for no limit.
         lapse_seconds: After how long without a heartbeat an owner on another host is gone.
         beat_seconds: Between heartbeats.
+        remembers_departures: Whether each departure is kept in the ledger: where a sender waits long between two.
         after_beat: Called after each heartbeat, outside its transaction.
 
     Attributes:
@@ -57,6 +59,7 @@ class Heartbeat:
         messages_per_second: float,
         lapse_seconds: float,
         beat_seconds: float,
+        remembers_departures: bool,
         after_beat: Callable[[], Awaitable[None]],
     ) -> None:
         self.lease_id, self.active_runs, self.last_departure, self.ended = 0, 1, -math.inf, False
@@ -64,7 +67,8 @@ class Heartbeat:
         self._database, self._record = database, record
         self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
         self._lapse_seconds, self._beat_seconds = lapse_seconds, beat_seconds
-        self._after_beat = after_beat
+        self._remembers_departures, self._after_beat = remembers_departures, after_beat
+        self._senders_departure = -math.inf
         self._watch, self._share = Watch(lapse_seconds), Share()
         self._key, self._beat_at = "", 0.0
         self._heart: asyncio.Task[None] | None = None
@@ -83,6 +87,16 @@ class Heartbeat:
     def healthy(self) -> bool:
         """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
         return tick() - self._beat_at < self._lapse_seconds / 2
+
+    @property
+    def seconds_since_departure(self) -> float:
+        """Seconds since any run of this sender last sent, as far as that is kept; infinite where it isn't."""
+        return tick() - self._senders_departure
+
+    async def will_depart(self) -> None:
+        """Keep durably that a request is about to leave, where this sender's departures are kept."""
+        if self._remembers_departures:
+            self._senders_departure = await departures.note(self._database, self._sender)
 
     async def until_healthy(self) -> None:
         """Wait until the ledger has heard of this owner lately: only then is it surely not taken for dead."""
@@ -147,6 +161,9 @@ class Heartbeat:
                 if mine is None:
                     mine = await self._register(connection)
                 recovered, living = await self._look_after(connection, listed, mine)
+                if self._remembers_departures:
+                    departed = await departures.last(connection, self._sender)
+                    self._senders_departure = max(self._senders_departure, departed)
                 written = await self._share_out(connection, listed, living, mine)
                 await connection.execute(
                     sa.update(owners).where(owners.c.id == mine.id).values(beat=owners.c.beat + 1, share=written)

@@ -49,6 +49,7 @@ class Lease:
         messages_per_second: float,
         lapse_seconds: float,
         beat_seconds: float,
+        remembers_departures: bool = False,
     ) -> None:
         self.record, self.sender = record, sender
         self._database, self._writer = database, writer
@@ -60,6 +61,7 @@ class Lease:
             messages_per_second=messages_per_second,
             lapse_seconds=lapse_seconds,
             beat_seconds=beat_seconds,
+            remembers_departures=remembers_departures,
             after_beat=self._yield_rows,
         )
         self._reserved_as = 0
@@ -79,6 +81,11 @@ class Lease:
         0 while others have it all: then `take` gives nothing, and rows that are reserved are given back by themselves.
         """
         return self._heartbeat.share
+
+    @property
+    def seconds_since_departure(self) -> float:
+        """Seconds since any run of this sender last sent; infinite where `join` wasn't asked to keep that."""
+        return self._heartbeat.seconds_since_departure
 
     @property
     def active_runs(self) -> int:
@@ -175,6 +182,7 @@ class Lease:
             LedgerError: It could not be recorded, so nothing may be sent.
         """
         await self._heartbeat.until_healthy()
+        await self._heartbeat.will_depart()
         self._forget_lost()
         if row.id not in self._held:
             raise self._lost(row)

@@ -398,6 +398,7 @@ class LedgerStore:
         messages_per_second: float = 80.0,
         lapse_seconds: float = 30.0,
         beat_seconds: float = 1.0,
+        remembers_departures: bool = False,
     ) -> AsyncIterator[Lease]:
         """Take part in sending a broadcast; what is reserved and not sent is given back at the end.
 
@@ -408,6 +409,8 @@ class LedgerStore:
             messages_per_second: What the sender may send, all owners together; 0 for no limit.
             lapse_seconds: After how long without a heartbeat an owner on another host is gone.
             beat_seconds: Between heartbeats.
+            remembers_departures: Keep when the sender last sent, so that the next run goes on from there: for senders that
+                wait for longer than a second between two sends.
 
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
@@ -421,6 +424,7 @@ class LedgerStore:
             messages_per_second=messages_per_second,
             lapse_seconds=lapse_seconds,
             beat_seconds=beat_seconds,
+            remembers_departures=remembers_departures,
         )
         try:
             await lease._heartbeat.join()

@@ -29,6 +29,7 @@ class Pace:
     Args:
         share: Messages a second that this process may send now; asked at each turn. 0 holds all, infinite holds none.
         spacing: Least and most seconds of a random pause between two sends, for services that watch for regularity.
+        idle: Seconds since this sender's last send in whatever run; infinite where that isn't known.
         clock: Seconds by a clock that nobody sets.
         sleep: Waits so many of its seconds.
         rng: Where the random pauses come from.
@@ -54,6 +55,7 @@ class Pace:
         share: Callable[[], float],
         *,
         spacing: tuple[float, float] | None = None,
+        idle: Callable[[], float] = lambda: math.inf,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
@@ -68,6 +70,7 @@ class Pace:
         self._departures = Departures()
         self._in_turn, self._departing = asyncio.Lock(), asyncio.Lock()
         self._slot = -math.inf
+        self._idle, self._after_others = idle, True
         self._spaced_until = self._stopped_until = -math.inf
 
     async def turn(self, *, unless: Callable[[], bool] = lambda: False) -> None:
@@ -157,7 +160,13 @@ class Pace:
         now, share = self._clock(), self._share()
         rate = self._allowed(now, share)
         if rate <= 0:
+            self._after_others = True
             return now + POLL_SECONDS
+        if self._after_others:  # the pause since what another run sent last
+            self._after_others = False
+            pause = self._rng.uniform(*self._spacing) if self._spacing else 0.0
+            slow = EVEN_SECONDS / rate if rate < 1 else 0.0
+            self._spaced_until = max(self._spaced_until, now - self._idle() + max(pause, slow))
         even = self._slot + EVEN_SECONDS / rate
         return max(even, self._turns.free_at(share), self._spaced_until, self._stopped_until)
 

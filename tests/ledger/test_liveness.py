@@ -313,3 +313,28 @@ def test_a_share_that_is_to_change_hands_is_looked_after_soon_and_not_for_ever()
     assert getting.obeyed == 40
     getting.obey(getting.next_written(rates, 2, written=40.0, lingering=0, others=40.0, now=11.3))
     assert getting.seconds_to_next_beat(1.0, 11.4) == 1.0
+
+
+async def test_the_next_run_knows_when_its_sender_last_sent(store: LedgerStore) -> None:
+    record, other = await begin(store, 3), await begin(store, 3, "other")
+    async with store.join(record, messages_per_second=0.5, remembers_departures=True) as lease:
+        assert lease.seconds_since_departure == math.inf
+        (row,) = await lease.take(1)
+        await lease.claim(row)
+        assert 0 <= lease.seconds_since_departure < 2
+    async with store.join(other, messages_per_second=0.5, remembers_departures=True) as lease:
+        assert 0 < lease.seconds_since_departure < 30
+    async with store.join(other, sender="graph:another", remembers_departures=True) as lease:
+        assert lease.seconds_since_departure == math.inf
+
+
+async def test_a_departure_of_another_host_is_told_by_the_wall_clock(
+    store: LedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await begin(store, 3)
+    async with store.join(record, messages_per_second=0.5, remembers_departures=True) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
+    monkeypatch.setattr("prefect_whatsapp.ledger.departures.host_identity", lambda: "another/host")
+    async with store.join(record, messages_per_second=0.5, remembers_departures=True) as lease:
+        assert 0 <= lease.seconds_since_departure < 30

@@ -508,3 +508,36 @@ def test_departures_are_measured_over_the_last_second() -> None:
         departures.add(10.0 + place / 50)
     assert departures.rate(12.0, 80.0) == pytest.approx(50, rel=0.05)
     assert departures.rate(12.0, 30.0) == 30.0
+
+
+@pytest.mark.parametrize(("idle", "least", "most"), [(math.inf, 0, 0), (5.0, 25, 55), (29.0, 1, 31), (1e6, 0, 0)])
+def test_the_first_send_waits_for_the_pause_since_what_another_run_sent(idle: float, least: float, most: float) -> None:
+    async def first() -> float:
+        began = clock()
+        pace = Pace(lambda: math.inf, spacing=(30, 60), idle=lambda: idle + clock() - began, clock=clock)
+        await pace.turn()
+        return clock() - began
+
+    assert least <= run(first()) <= most + 1
+
+
+def test_a_slow_rate_goes_on_from_the_run_before() -> None:
+    async def first() -> float:
+        began = clock()
+        await Pace(lambda: 0.1, idle=lambda: 4.0 + clock() - began, clock=clock).turn()
+        return clock() - began
+
+    assert 6 <= run(first()) <= 6.5
+
+
+def test_after_others_had_the_whole_rate_the_pause_is_kept_to_their_last_send() -> None:
+    async def again() -> float:
+        began, share = clock(), 0.0
+        pace = Pace(lambda: share, spacing=(30, 60), idle=lambda: clock() - began - 20.0, clock=clock)
+        turn = asyncio.create_task(pace.turn())
+        await asyncio.sleep(20)  # another run sends at this moment, and leaves
+        share = math.inf
+        await turn
+        return clock() - began
+
+    assert 50 <= run(again()) <= 81
