@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 240
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 # The rooms whose tests need no server and no database.
@@ -79,8 +80,8 @@ docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the rea
 	mkdir -p docs/images
 	PREFECT_WHATSAPP_DOCS_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/ui/test_browser.py -m ui
 
-kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (240 rounds)
-	$(BIN)/python tests/kill/rounds.py --rounds 240 --figures docs/figures
+kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (ROUNDS=240)
+	$(BIN)/python tests/kill/rounds.py --rounds $(ROUNDS) --figures docs/figures
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.flows.approval import APPROVAL, NOTICE, WITHOUT_PROCESS, pass_gate
+from prefect_whatsapp.flows.lasting_ledger import refuse_ledger_that_is_thrown_away
 from prefect_whatsapp.flows.names import is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
@@ -130,6 +131,7 @@ class Broadcast:
                 await self._list.read_through()
                 return await self._report_dry_run(account)
             self._approved = settings.approve and await resumed_from(APPROVAL)
+            await refuse_ledger_that_is_thrown_away(store)
             record = await self._plan(store)
             await self._leave_out(store, record)
             again = await self._to_send_again(store, record)

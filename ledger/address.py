@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -25,12 +25,14 @@ class Address:
         shown: What may be printed.
         verified: Whether the server has to prove by a certificate that it is the host of that name; what the URL itself
             says of TLS goes before.
+        embedded: Whether nobody said where it is to be, so that it is under Prefect's home.
     """
 
     url: URL
     path: Path | None
     shown: str
     verified: bool = False
+    embedded: bool = False
 
 
 def read_address(url: str = "") -> Address:
@@ -54,7 +56,7 @@ def read_address(url: str = "") -> Address:
     """
     text = url.strip() or os.environ.get(LEDGER_VARIABLE, "").strip()
     if not text:
-        return _file(_embedded_home() / "prefect-whatsapp" / "ledger.db")
+        return replace(_file(_embedded_home() / "prefect-whatsapp" / "ledger.db"), embedded=True)
     if "://" not in text:
         return _file(Path(text))
     try:

@@ -81,6 +81,11 @@ class LedgerStore:
         return self._database.address.shown
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it is the one under Prefect's home, as nobody named another."""
+        return self._database.address.embedded
+
+    @property
     def on_one_machine(self) -> bool:
         """Whether it is a file, which no other machine sees."""
         return self._database.engine.on_one_machine

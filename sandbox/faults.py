@@ -1,5 +1,6 @@
 """Misbehaviour on demand: which call is hit, and by what. How it looks on the wire is each service's own."""
 
+import math
 import time
 from collections.abc import Iterable
 from enum import StrEnum
@@ -60,6 +61,7 @@ class Fault(BaseModel):
         fraction: This part of the calls, evenly spread by count: 0.25 hits each fourth.
         after: The first so many calls go well.
         times: It hits at most so many calls.
+        for_seconds: It ends by itself so long after it was asked for; 0 lasts.
         accepted: The message was accepted before the sender was told otherwise, or nothing.
         seconds: Latency; for `drop` and the like the time before it happens.
         max_seconds: The most latency; it then varies evenly from `seconds` to this.
@@ -82,6 +84,7 @@ class Fault(BaseModel):
     fraction: float = Field(default=1.0, gt=0, le=1)
     after: int = Field(default=0, ge=0)
     times: int | None = Field(default=None, ge=1)
+    for_seconds: float = Field(default=0.0, ge=0)
     accepted: bool = False
     seconds: float = Field(default=0.0, ge=0)
     max_seconds: float = Field(default=0.0, ge=0)
@@ -116,13 +119,21 @@ class _Armed:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.met = self.hit = 0
+        self._ends = time.monotonic() + fault.for_seconds if fault.for_seconds else math.inf
         on = fault.on or ("any" if fault.kind in _EVERYWHERE else "send")
         self._actions = frozenset(Action) if on == "any" else frozenset({Action(on)})
         self._size = fault.burst or max(fault.per_second, 1.0)
         self._tokens, self._filled = self._size, time.monotonic()
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended by itself."""
+        return time.monotonic() > self._ends
+
     def strikes(self, service: str, action: Action, recipient: str) -> bool:
         fault = self.fault
+        if self.over:
+            return False
         if action not in self._actions or fault.service not in ("", service):
             return False
         if service not in _ONLY.get(fault.kind, (service,)):
@@ -166,6 +177,7 @@ class Faults:
 
     def add(self, *faults: Fault) -> None:
         """Let these faults happen from now on, after the ones that are in force."""
+        self._armed = [armed for armed in self._armed if not armed.over]
         self._armed.extend(map(_Armed, faults))
 
     def clear(self) -> None:

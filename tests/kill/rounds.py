@@ -30,9 +30,10 @@ def main() -> int:
     """Play the rounds."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--rounds", type=int, default=240)
-    asked.add_argument("--workers", type=int, default=3, help="rounds at a time")
+    asked.add_argument("--workers", type=int, default=4, help="rounds at a time")
     asked.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     asked.add_argument("--kind", default="", help="only kinds whose name holds this")
+    asked.add_argument("--outage-scale", type=float, default=0.1, help="of 2 to 30 seconds; 1 plays them in full")
     asked.add_argument("--figures", type=Path, help="folder for kill-test.md and kill-test.json")
     asked.add_argument("--keep", action="store_true", help="keep ledgers, logs and witnesses, and say where")
     options = asked.parse_args()
@@ -60,6 +61,7 @@ def main() -> int:
             audio=samples / "speech_voice.ogg",
             source=samples / "speech_cover.mp3",
             seed=options.seed,
+            outage_scale=options.outage_scale,
         )
         kinds = [kind for kind in KINDS if options.kind in kind.name]
         print(f"{options.rounds} rounds of {RECIPIENTS} recipients on {' and '.join(rig.databases)}, seed {rig.seed}")

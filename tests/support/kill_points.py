@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
-from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row, departures, heartbeat, liveness
 from prefect_whatsapp.ledger.engines import Claim, Settlement, postgresql
 from prefect_whatsapp.ledger.engines import sqlite as sqlite_engine
 from prefect_whatsapp.models import SendState
@@ -223,6 +223,19 @@ class Witness:
 
     def _tell(self, word: str, row: Row) -> None:
         os.write(self._file, f"{word} {row.recipient}\n".encode())
+
+
+def live_on(host: str, *, lapse_seconds: float, beat_seconds: float) -> None:
+    """Be a run on another host, where only the heartbeat tells who lives."""
+    for module in (liveness, heartbeat, departures):
+        module.host_identity = lambda: host  # type: ignore[attr-defined]
+    join = LedgerStore.join
+
+    @functools.wraps(join)
+    def joined(store: LedgerStore, record: BroadcastRecord, **others: Any) -> Any:
+        return join(store, record, **others | {"lapse_seconds": lapse_seconds, "beat_seconds": beat_seconds})
+
+    LedgerStore.join = joined  # type: ignore[method-assign,assignment]
 
 
 def forget_doubts() -> None:

@@ -7,6 +7,10 @@ What must hold after each round, by the truth of the service and what the killed
 - `unknown` are at least the claims that were heard and not settled, and at most those that were handed in and whose
   settlement was not heard; nobody else;
 - the report says the same, and its numbers add up.
+
+Around some kills the service is away, in the words of a proxy or its own, a part of the messages accepted all the same; a
+run may end by itself then, and is run again once the service is back. And some runs are stopped (SIGSTOP) for longer than
+another host waits for a heartbeat, while a second run takes over, and go on (SIGCONT).
 """
 
 import asyncio
@@ -34,6 +38,9 @@ from prefect_whatsapp.sandbox.server import RunningSandbox
 DATABASES = ("sqlite", "postgresql")
 RECIPIENTS = 40
 LATENCY = (0.02, 0.12)
+OUTAGE_SECONDS = (2.0, 30.0)
+LAPSE_SECONDS = 1.0
+RUNS_AT_MOST = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Kind:
         kills: Runs that are killed before the last one.
         batch: With a task run a batch.
         weight: How often it is played.
+        outage: What the service does meanwhile: fields of `sandbox.faults.Fault`, without whom and how long.
+        also_accepted: The part of the messages that it accepts all the same.
     """
 
     name: str
@@ -61,7 +70,13 @@ class Kind:
     kills: int = 1
     batch: bool = False
     weight: int = 1
+    outage: tuple[tuple[str, Any], ...] = ()
+    also_accepted: float = 0.0
 
+
+_PROXY_502 = (("kind", "html"), ("status", 502))
+_PROXY_503 = (("kind", "html"), ("status", 503), ("retry_after", 1))
+_UNAVAILABLE = (("kind", "error"), ("code", 131016), ("status", 500))
 
 KINDS = (
     Kind("at a random moment of the sending", weight=6),
@@ -83,6 +98,11 @@ KINDS = (
     Kind("upload: on its way", "upload", "within", delay=0.02, fresh=True),
     Kind("upload: answered, not remembered", "remember media", "before", fresh=True),
     Kind("joining the sending", "join", "within", delay=0.01),
+    Kind("outage: 502 of a proxy", "outage", outage=_PROXY_502, also_accepted=0.5, weight=3),
+    Kind("outage: 503 with Retry-After", "outage", outage=_PROXY_503, also_accepted=0.5, weight=3),
+    Kind("outage: 131016, nothing accepted", "outage", outage=_UNAVAILABLE, weight=2),
+    Kind("outage: 502 of a proxy, killed in it", "outage kill", outage=_PROXY_502, also_accepted=0.5, weight=2),
+    Kind("stopped for longer than the lapse, then gone on", "stop", kills=0, weight=3),
 )
 
 
@@ -114,6 +134,7 @@ class Rig:
         audio: A voice note, sent as it is.
         source: An audio file that is transcoded, for the fresh ledgers.
         seed: The rounds' rng.
+        outage_scale: By how much outages of 2 to 30 seconds are shortened.
     """
 
     def __init__(
@@ -126,7 +147,9 @@ class Rig:
         audio: Path,
         source: Path,
         seed: int,
+        outage_scale: float = 0.1,
     ) -> None:
+        self._outage_scale = outage_scale
         self._folder, self._runner, self._sandbox, self._postgres = folder, runner, sandbox, postgres
         self._audio, self._source = str(audio), str(source)
         self.seed, self._rng = seed, random.Random(seed)
@@ -178,18 +201,27 @@ class Rig:
             "batch_size": 15,
         }
         found = Round(kind.name, database, recipients=len(people))
-        witnessed: list[list[tuple[str, str]]] = []
+        runs: list[Running] = []
+        if kind.at == "stop":
+            runs += self._stop_one(arguments, rng)
         for _ in range(kind.kills):
-            run = self._kill_one(kind, arguments, rng)
-            witnessed.append(run.witnessed())
+            runs.append(self._kill_one(kind, arguments, rng))
+        for run in runs:
             if run.status == -signal.SIGKILL:
                 found.killed += 1
             elif run.status:
-                found.violations.append(f"a run to be killed ended by itself, status {run.status}: {run.said()}")
-        last = self._runner.start(arguments, **job)
-        outcome = last.outcome()
+                found.violations.append(f"a run ended by itself, status {run.status}: {run.said()}")
+        # Where the service was away, a run may still meet the end of that, and says so.
+        for number_of_run in range(RUNS_AT_MOST):
+            last = self._runner.start(arguments, **job)
+            runs.append(last)
+            outcome = last.outcome()
+            if not kind.outage or not outcome["error"] or number_of_run == RUNS_AT_MOST - 1:
+                break
+            time.sleep(1)
         if outcome["error"]:
             found.violations.append(f"run again, it raised {outcome['error']}: {outcome['says']}")
+        witnessed = [run.witnessed() for run in runs]
         left = asyncio.run(aftermath(url, name, people, self._accepted()))
         found.accepted, found.unknown = len(left.in_state(SendState.ACCEPTED)), len(left.unknown)
         found.twice, found.forgotten = len(left.twice), len(left.forgotten)
@@ -203,7 +235,46 @@ class Rig:
         found.seconds = round(time.monotonic() - began, 2)
         return found
 
+    def _stop_one(self, arguments: dict[str, Any], rng: random.Random) -> list[Running]:
+        """Stop a run of one host until a run of another has taken over, then let it go on: both come to their end."""
+        first = self._runner.start(arguments, host="one/boot", lapse_seconds=LAPSE_SECONDS)
+        first.sending.wait(60)
+        time.sleep(rng.uniform(0, 0.5))
+        first.signal(signal.SIGSTOP)
+        second = self._runner.start(arguments, host="two/boot", lapse_seconds=LAPSE_SECONDS)
+        second.sending.wait(60)
+        time.sleep(rng.uniform(0, 1.0))
+        first.signal(signal.SIGCONT)
+        first.wait()
+        second.wait()
+        return [first, second]
+
+    def _outage(self, kind: Kind, people: list[str], seconds: float) -> None:
+        """Let the service be away for these people alone, as other rounds are played beside this one."""
+        away = dict(kind.outage) | {"recipients": people, "for_seconds": seconds, "on": "send"}
+        if kind.also_accepted:
+            # The first of the two faults that hits counts: this part is accepted all the same.
+            self._sandbox.faults(**away | {"accepted": True, "fraction": kind.also_accepted})
+        self._sandbox.faults(**away)
+
+    def _meet_outage(self, kind: Kind, arguments: dict[str, Any], rng: random.Random) -> Running:
+        run = self._runner.start(arguments)
+        run.sending.wait(60)
+        time.sleep(rng.uniform(0, 0.3))
+        seconds = rng.uniform(*OUTAGE_SECONDS) * self._outage_scale
+        began = time.monotonic()
+        with self._lock:
+            self._outage(kind, arguments["recipients"], seconds)
+        if kind.at == "outage kill":
+            time.sleep(rng.uniform(0, min(seconds, 1.0)))
+            run.signal(signal.SIGKILL)
+        run.wait()
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        return run
+
     def _kill_one(self, kind: Kind, arguments: dict[str, Any], rng: random.Random) -> Running:
+        if kind.outage:
+            return self._meet_outage(kind, arguments, rng)
         if kind.at not in ("random", "random start"):
             stop = {"at": kind.at, "when": kind.when, "nth": rng.randint(1, kind.nth)}
             run = self._runner.start(arguments, stop=stop | {"delay": rng.uniform(0, kind.delay)})
@@ -237,17 +308,22 @@ def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
 
     What was handed in and not heard back may or may not be in the ledger.
     """
-    must, may = set[str](), set[str]()
+    must, may, in_doubt = set[str](), set[str](), set[str]()
     for word, person in witnessed:
-        match word.partition(":")[0]:
+        kind, _, outcome = word.partition(":")
+        match kind:
             case "claim?":
                 may.add(person)
             case "claim!":
                 must.add(person)
             case "settle?" | "release?":
                 must.discard(person)
+                (in_doubt.add if outcome == "unknown" else in_doubt.discard)(person)
             case "settle!" | "release!":
                 may.discard(person)
+                if person in in_doubt:  # the run itself could not know
+                    must.add(person)
+                    may.add(person)
     return must, may
 
 

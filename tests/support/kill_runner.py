@@ -77,6 +77,8 @@ def prepare(job: dict[str, Any]) -> None:
     reader.CHUNK_ROWS = PLAN_CHUNK
     if stop := job.get("stop"):
         kill_points.install(kill_points.Stop(**stop))
+    if host := job.get("host"):
+        kill_points.live_on(host, lapse_seconds=job["lapse_seconds"], beat_seconds=job["lapse_seconds"] / 10)
     if job.get("forget_doubts"):
         kill_points.forget_doubts()
     match job.get("after_sends"):

@@ -1,0 +1,82 @@
+"""A ledger that is gone with its container is refused before anything is planned."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.flow_engine import run_flow_async
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.flows import lasting_ledger
+from prefect_whatsapp.flows.lasting_ledger import is_forgotten, refuse_ledger_that_is_thrown_away
+from prefect_whatsapp.models.errors import InputError
+
+CONTAINER = "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n/dev/sdb /data ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "mounts", "forgotten"),
+    [
+        ("/root/.prefect/ledger.db", CONTAINER, True),
+        ("/run/user/0/ledger.db", CONTAINER, True),
+        ("/data/ledger.db", CONTAINER, False),
+        ("/data/ledger.db", CONTAINER + "tmpfs /data tmpfs rw 0 0\n", True),
+        ("/home/ada/ledger.db", "/dev/sda1 / ext4 rw 0 0", False),
+        ("/with space/ledger.db", CONTAINER + "/dev/sdc /with\\040space xfs rw 0 0", False),
+        ("/home/ada/ledger.db", "", False),
+    ],
+)
+def test_a_folder_is_forgotten_by_its_file_system(path: str, mounts: str, forgotten: bool) -> None:
+    assert is_forgotten(Path(path), mounts) is forgotten
+
+
+@flow
+async def looks(url: str) -> str:
+    """Opens a ledger and looks at it."""
+    async with Ledger(url=url).open() as store:  # type: ignore[arg-type]
+        await refuse_ledger_that_is_thrown_away(store)
+    return "lasting"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize(
+    ("pool", "mounts", "named", "refused"),
+    [
+        ("docker", "", False, "of type docker"),
+        ("kubernetes", "", False, "of type kubernetes"),
+        ("process", CONTAINER, False, "a container's own"),
+        ("process", "", False, ""),
+        ("docker", CONTAINER, True, ""),  # whoever names a ledger says that it lasts
+    ],
+)
+async def test_a_run_in_a_container_needs_a_ledger_that_outlives_it(
+    pool: str, mounts: str, named: bool, refused: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
+    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: mounts)
+    async with get_client() as client:
+        name = f"pool-{uuid.uuid4().hex[:6]}"
+        await client.create_work_pool(WorkPoolCreate(name=name, type=pool, base_job_template={}))
+        deployment = await client.create_deployment(await client.create_flow(looks), name, work_pool_name=name)
+        run = await client.create_flow_run_from_deployment(deployment)
+
+    async def look() -> Any:
+        return await run_flow_async(looks, flow_run=run, parameters={"url": str(tmp_path / "l.db") if named else ""})
+
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            await look()
+    else:
+        assert await look() == "lasting"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_a_script_of_ones_own_is_let_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
+    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: CONTAINER)
+    assert await looks("") == "lasting"
