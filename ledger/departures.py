@@ -40,4 +40,4 @@ async def last(connection: AsyncConnection, sender: str) -> float:
     if entry.host and entry.host == host_identity() and entry.tick <= now:
         return float(entry.tick)
     ago = (datetime.datetime.now(datetime.UTC) - entry.at).total_seconds()
-    return now - max(ago, 0.0)
+    return now - max(float(ago), 0.0)
