@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check demo test test-ui lint types wheel server up down docs docs-images kill-test bench newest clean
+.PHONY: help install check demo test test-ui lint types wheel server up down docs docs-images kill-test walk-away bench newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the rea
 
 kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (ROUNDS=240)
 	$(BIN)/python tests/kill/rounds.py --rounds $(ROUNDS) --figures docs/figures
+
+walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else (50 rounds, four side by side; about 25 minutes)
+	$(BIN)/python tests/kill/walk_away.py --rounds 50 --output docs/figures $(WALK)
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

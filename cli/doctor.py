@@ -31,6 +31,7 @@ SENDERS: tuple[type[Sender], ...] = (GraphCredentials, ChatApiCredentials, WawpC
 # The names in deployments/automations/*.yaml, which are no part of the installed package.
 AUTOMATIONS = (
     "Crash a broadcast that went silent",
+    "Crash a broadcast that never started",
     "Run a crashed broadcast again",
     "Run a broadcast again after an outage",
     "Ask for attention after three crashes",
