@@ -1,6 +1,6 @@
 """What the three unofficial gateways have in common; a gateway's own file holds what only it does.
 
-None keeps media, none takes an idempotency key, and none publishes error codes.
+None keeps media, none takes an idempotency key, and none publishes error codes. WAHA lets a client choose some ids.
 """
 
 import ipaddress
