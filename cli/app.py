@@ -281,6 +281,24 @@ def remove_opt_out(
 
 
 @app.command
+def resolve(broadcast: str, *, sender: str, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
+    """Look up the sends of a broadcast whose fate is unknown: by receipts, and in the chats' history where there is one.
+
+    Args:
+        broadcast: Its name.
+        sender: Kind and name of the saved block that sent it, such as waha/office.
+        ledger: Where the ledger is.
+        as_json: Print the result as JSON.
+
+    Returns:
+        0 where nothing remains unknown.
+    """
+    from .resolve import run_resolve
+
+    return run_resolve(broadcast, sender=sender, ledger=ledger, as_json=as_json)
+
+
+@app.command
 def doctor(
     *,
     ledger: LedgerUrl = "",

@@ -47,7 +47,8 @@ def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
 
 
 @asynccontextmanager
-async def _opened(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStore, BroadcastRecord]]:
+async def opened_broadcast(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStore, BroadcastRecord]]:
+    """Open a ledger that is there, and the broadcast of that name in it."""
     async with _existing(ledger) as store:
         record = await store.find_broadcast(broadcast)
         if record is None:
@@ -58,7 +59,7 @@ async def _opened(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStor
 
 
 async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
-    async with _opened(broadcast, ledger) as (store, record):
+    async with opened_broadcast(broadcast, ledger) as (store, record):
         counts = outcome_counts(await store.counts(record))
         needy = [row async for row in _some(store.rows(record, states=(SendState.UNKNOWN, SendState.FAILED)))]
     if as_json:
@@ -122,7 +123,7 @@ async def _export(
     if output == "-" and form == "parquet" and sys.stdout.isatty():
         raise InputError("parquet is binary: name a file with --output")
     target: Any = sys.stdout.buffer if output == "-" else output
-    async with _opened(broadcast, ledger) as (store, record):
+    async with opened_broadcast(broadcast, ledger) as (store, record):
         try:
             if removed:
                 written = await export_removed(store.removed_rows(record), target, form)

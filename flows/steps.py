@@ -35,6 +35,7 @@ from prefect_whatsapp.models.errors import (
 )
 from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.providers.graph_webhooks import BLOCKED_BY_USER
+from prefect_whatsapp.receipts.resolve import resolve_unknown
 from prefect_whatsapp.recipients.source import RecipientList
 from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Backpressure
@@ -210,6 +211,7 @@ class Broadcast:
     async def _leave_out(self, store: LedgerStore, record: BroadcastRecord) -> None:
         """Skip, before anything is sent, who wants no more messages (each claim looks again) or can't get one now."""
         await store.receipts.match_parked()
+        await self._resolve_unknown(store, record)
         await store.people.learn_refusals(record, BLOCKED_BY_USER)
         await store.people.skip_opted_out(record)
         alive = await store.receipts.received_for(self._dialect.sender) if self._dialect.name == "graph" else None
@@ -223,6 +225,17 @@ class Broadcast:
             self._left_out.append(f"{opted_out:,} recipients have opted out and are skipped.")
         for sentence in self._left_out:
             self._log.info("%s", sentence)
+
+    async def _resolve_unknown(self, store: LedgerStore, record: BroadcastRecord) -> None:
+        """Look up what an earlier run, or this one, left unknown: before it would be sent again, and before the report."""
+        resolved = await resolve_unknown(store, record, self._settings.sender)
+        if resolved.by_receipts or resolved.by_history:
+            self._log.info(
+                "%d unknown sends were resolved by receipts and %d by the chats' history; %d remain.",
+                resolved.by_receipts,
+                resolved.by_history,
+                resolved.unknown,
+            )
 
     async def _to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
         """How many unknown and failed sends this run is to send again, by state."""
@@ -348,6 +361,7 @@ class Broadcast:
                     self._log.warning("The Prefect server did not record %d task runs.", backpressure.lost)
         if not self._part_of:
             await self._await_receipts(store, record, 0 if stop.reason else settings.wait_for_receipts)
+            await self._resolve_unknown(store, record)
         return await self._report(store, record, stop)
 
     async def _task_run_events(self, stack: AsyncExitStack) -> TaskRunEvents | None:

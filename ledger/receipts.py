@@ -15,7 +15,7 @@ from ..models.states import SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
 from .people import Reply, link_aliases, note_inbound, note_preference, note_same_person
-from .records import storable
+from .records import BroadcastRecord, storable
 from .schema import broadcasts, receipts, receivers, replies, sends, unread
 from .statuses import STATUSES, Standing, advance, best_alias, callback_parts
 
@@ -151,6 +151,50 @@ class ReceiptBook:
             for provider, updates in by_provider.items():
                 await self._take_statuses(connection, provider, updates, None, recorded)
         return recorded
+
+    async def resolve(self, record: BroadcastRecord, row_id: int, message_id: str, by: str) -> bool:
+        """Hold a row that is unknown for accepted, by a message that was found in the service's history.
+
+        Args:
+            record: The row's broadcast.
+            row_id: The row.
+            message_id: The message's bare id.
+            by: The name of the look-up.
+
+        Returns:
+            Whether it was unknown, and the message no other row's.
+        """
+        other = sends.alias("other")
+        taken = (
+            sa.select(sa.literal_column("1"))
+            .where(other.c.bare_id == message_id, sa.text("other.bare_id <> ''"), other.c.id != row_id)
+            .exists()
+        )
+        change = (
+            sa.update(sends)
+            .where(
+                sends.c.id == row_id,
+                sends.c.broadcast == record.number,
+                sends.c.state == SendState.UNKNOWN,
+                sa.not_(taken),
+            )
+            .values(
+                state=SendState.ACCEPTED,
+                owner=None,
+                message_id=storable(message_id, 512),
+                bare_id=storable(message_id, 512),
+                resolved_by=by,
+                error_code="",
+                error_text="",
+                error_kind="",
+            )
+        )
+
+        async def attempt() -> bool:
+            async with self._database.writing() as connection:
+                return (await connection.execute(change)).rowcount > 0
+
+        return await self._database.patiently("resolve an unknown send", attempt)
 
     async def forget_old(self, *, now: datetime.datetime | None = None) -> int:
         """Drop what is older than eight days and needed by nothing: parked statuses, known doubles, unread webhooks."""

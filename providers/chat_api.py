@@ -10,6 +10,7 @@ message: where its phone isn't logged in it sends it later, which a receipt call
 Source: https://github.com/Zodt/ChatApi (the C# SDK, which outlived the service's own pages)
 """
 
+import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ..models.audio import Audio
 from ..models.contact import Contact
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import AccountStatus, Attachment, AudioForm
+from .dialect import AccountStatus, Attachment, AudioForm, SentMessage
 from .gateway import Gateway, bare_type
 from .http_types import Credential, Exchange, Request, Response
 
@@ -262,6 +263,26 @@ class ChatApi(Gateway):
     def _path(self, method: str) -> str:
         instance = quote(self.instance_id, safe="")
         return self.path_template.replace("{instance_id}", instance).replace("{method}", method)
+
+    def sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        """Read the chat's history by `messages`; what still waits in the service's queue is not in it."""
+        self.require_reachable(to)
+        return self._sent_messages(to, since, until)
+
+    def _sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        times = {"min_time": str(int(since.timestamp())), "max_time": str(int(until.timestamp()) + 1)}
+        response = yield Request(
+            "GET",
+            self._path("messages"),
+            query={"limit": "100", **times},
+            hidden_query={"chatId": to.chat_id},
+            repeatable=True,
+        )
+        return self.read_history(response, since, until)
 
     # Reading
 

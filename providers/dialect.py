@@ -4,6 +4,7 @@ Which of the four carries a message is not the flows' business. They ask a diale
 (`carries_audio`), make an `Attachment` of that form, and run its exchanges with either driver.
 """
 
+import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,21 @@ class AccountStatus:
     credential_in: Literal["", "body", "query", "header"] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message of ours in a chat's history.
+
+    Attributes:
+        message_id: Bare id.
+        kind: `audio`, `contacts`, `text`, or empty where the service doesn't say.
+        at: When it was sent, as the service says.
+    """
+
+    message_id: str
+    kind: str
+    at: datetime.datetime
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dialect(ABC):
     """One provider's dialect for one account.
@@ -81,6 +97,7 @@ class Dialect(ABC):
         name: The provider, as in receipts and error messages.
         carries_audio: How audio reaches the service.
         max_audio_bytes: Largest file it takes.
+        has_history: Whether `sent_messages` can look a message up whose answer was lost.
         media_id_days: How long an upload's id lives; 0 where the service keeps no media.
         pair_limit: Messages that one recipient may get at once, and seconds between two of them on average; None
             where the service sets no such limit.
@@ -93,6 +110,7 @@ class Dialect(ABC):
     carries_audio: ClassVar[AudioForm]
     max_audio_bytes: ClassVar[int] = MAX_AUDIO_MESSAGE_BYTES
     media_id_days: ClassVar[int] = 0
+    has_history: ClassVar[bool] = False
     pair_limit: ClassVar[tuple[int, float] | None] = None
 
     base_url: str
@@ -148,6 +166,21 @@ class Dialect(ABC):
             text: 1 to 4,096 characters.
             to: Recipient, with the message to quote.
         """
+
+    def sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        """Read from the chat's history what this account sent to a recipient, where the service keeps one.
+
+        Args:
+            to: The recipient.
+            since: The earliest moment.
+            until: The latest moment.
+
+        Raises:
+            UnsupportedError: Before any request: the service has no such look-up.
+        """
+        self.raise_unsupported("sent_messages", "the service has no history to look a message up in")
 
     def require_text(self, text: str) -> str:
         """Refuse a text that WhatsApp carries nowhere.

@@ -3,6 +3,7 @@
 None keeps media, none takes an idempotency key, and none publishes error codes. WAHA lets a client choose some ids.
 """
 
+import datetime
 import ipaddress
 import re
 from abc import ABC
@@ -13,7 +14,8 @@ from urllib.parse import urlsplit
 from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import Attachment, Dialect
+from .dialect import Attachment, Dialect, SentMessage
+from .history import read_history
 from .http_types import Response
 from .message_ids import message_id
 from .refusals import AUTH, MISSING, Meaning, classify, code_of, denies, says_no, words_of
@@ -30,6 +32,7 @@ class Gateway(Dialect, ABC):
     """
 
     reaches: ClassVar[frozenset[RecipientKind]]
+    has_history: ClassVar[bool] = True
     not_sent_on_500: ClassVar[tuple[Meaning, ...]] = ()
     auth_advice: ClassVar[str] = ""
 
@@ -92,6 +95,19 @@ class Gateway(Dialect, ABC):
                 self.raise_unknown("a refusal and a sent message in one answer", response)
             self.raise_by_words(response, answer, repeatable=repeatable)
         return answer
+
+    def read_history(self, response: Response, since: datetime.datetime, until: datetime.datetime) -> list[SentMessage]:
+        """Give what a chat's history holds of ours between two moments.
+
+        Raises:
+            ProviderError: It can't be read now.
+        """
+        answer = self.parse(response)
+        if not isinstance(answer, list):
+            answer = self.read(response, repeatable=True)
+        elif response.status >= 300:
+            self.raise_for_unreadable(response, repeatable=True)
+        return read_history(answer, since, until)
 
     def parse(self, response: Response) -> Any:
         """Parse the body; None where it is empty or not JSON."""

@@ -22,6 +22,9 @@ class FilePart:
     mime_type: str
 
 
+HIDDEN = "-hidden-"  # in a request's path: where its `hidden_part` goes
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request without its credential, which the driver puts on below httpx's logging.
@@ -31,6 +34,7 @@ class Request:
         path: Path after the base URL, with a leading slash.
         query: Query parameters, neither secrets nor phone numbers: httpx logs the URL.
         hidden_query: Query parameters that hold a phone number; put on with the credential, below that log line.
+        hidden_part: A part of the path that holds a phone number, where the path has `HIDDEN`; put on likewise.
         json: Body as JSON; None for none.
         form: Fields of a multipart body.
         files: Files of a multipart body, by field name.
@@ -43,6 +47,7 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     hidden_query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hidden_part: str = field(default="", repr=False)
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     form: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FilePart] = field(default_factory=dict)

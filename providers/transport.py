@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -19,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from ..models.errors import ErrorKind, NotSentError, OutcomeUnknownError, RetryLaterError
 from .deadline import DeadlineBackend, deadline
 from .dialect import Dialect
-from .http_types import Credential, Exchange, Request, Response, T
+from .http_types import HIDDEN, Credential, Exchange, Request, Response, T
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0
@@ -28,6 +29,7 @@ ANSWER_TIMEOUT = 60.0
 IDLE_TIMEOUT = 4.0
 
 _HIDDEN_QUERY = "prefect_whatsapp.hidden_query"
+_HIDDEN_PART = "prefect_whatsapp.hidden_part"
 _CREDENTIAL = "prefect_whatsapp.credential"
 
 # Raised before the first byte of the request is written.
@@ -62,6 +64,9 @@ class _WithCredential:
         credential: Credential = extensions.pop(_CREDENTIAL, self._credential)
         query = {**hidden, **credential.query}
         url = request.url.copy_merge_params(query) if query else request.url
+        if part := extensions.pop(_HIDDEN_PART, ""):
+            raw = url.raw_path.replace(HIDDEN.encode(), quote(part, safe="@").encode(), 1)
+            url = url.copy_with(raw_path=raw)
         if url.query:
             # aiohttp spells a query its own way (`,` for `%2C`): both drivers put the same bytes on the wire.
             url = httpx.URL(str(yarl.URL(str(url))))
@@ -115,6 +120,8 @@ def _arguments(request: Request, account: Credential) -> dict[str, Any]:
     extensions: dict[str, Any] = {}
     if request.hidden_query:
         extensions[_HIDDEN_QUERY] = dict(request.hidden_query)
+    if request.hidden_part:
+        extensions[_HIDDEN_PART] = request.hidden_part
     if request.credential is not None:
         extensions[_CREDENTIAL] = request.credential
     if extensions:

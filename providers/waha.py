@@ -9,6 +9,7 @@ Audio goes inline; a link works too, also a plain http one within your own netwo
 Source: https://waha.devlike.pro/docs/how-to/send-messages/
 """
 
+import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from ..models.contact import Contact
 from ..models.errors import ErrorKind, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import Attachment, AudioForm
-from .http_types import Credential, Exchange, Request
+from .dialect import Attachment, AudioForm, SentMessage
+from .http_types import HIDDEN, Credential, Exchange, Request
 from .message_ids import message_id
 from .refusals import EDITION, Meaning
 from .waha_like import WahaLike
@@ -145,6 +146,30 @@ class Waha(WahaLike):
         if response.status in (404, 405):
             return ""
         return message_id(self.read(response, repeatable=True))
+
+    def sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        """Read the chat's history: `GET /api/{session}/chats/{chatId}/messages`.
+
+        Source: https://waha.devlike.pro/docs/how-to/chats/ (get messages)
+        """
+        self.require_reachable(to)
+        return self._sent_messages(to, since, until)
+
+    def _sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        query = {
+            "limit": "100",
+            "downloadMedia": "false",
+            "filter.fromMe": "true",
+            "filter.timestamp.gte": str(int(since.timestamp())),
+            "filter.timestamp.lte": str(int(until.timestamp()) + 1),
+        }
+        path = f"/api/{quote(self.session, safe='')}/chats/{HIDDEN}/messages"
+        response = yield Request("GET", path, query=query, hidden_part=to.chat_id, repeatable=True)
+        return self.read_history(response, since, until)
 
     def check_number(self, to: Recipient) -> Exchange[NumberCheck]:
         """Ask whether a phone number is on WhatsApp.

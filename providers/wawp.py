@@ -14,6 +14,7 @@ document's prose, the vendor's MCP server and five clients), else in the query (
 Source: https://api.wawp.net/en/docs/v2/send/voice
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -22,7 +23,7 @@ from ..models.contact import Contact
 from ..models.errors import AccountError, ProviderError, RequestRefusedError
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import AccountStatus, Attachment, AudioForm
+from .dialect import AccountStatus, Attachment, AudioForm, SentMessage
 from .http_types import Credential, Exchange, Request
 from .waha_like import WahaLike
 
@@ -156,6 +157,29 @@ class Wawp(WahaLike):
         Source: https://api.wawp.net/en/docs/v2/send/text
         """
         return self._message("text", {"message": self.require_text(text)}, to)
+
+    def sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        """Read the chat's history: `GET /v2/chats/messages`.
+
+        Source: https://api.wawp.net/en/docs/v2/chats/messages
+        """
+        self.require_reachable(to)
+        return self._sent_messages(to, since, until)
+
+    def _sent_messages(
+        self, to: Recipient, since: datetime.datetime, until: datetime.datetime
+    ) -> Exchange[list[SentMessage]]:
+        response = yield Request(
+            "GET",
+            "/v2/chats/messages",
+            query={"limit": "100", "downloadMedia": "false"},
+            hidden_query={"chatId": to.chat_id},
+            repeatable=True,
+            credential=self.places.get("query"),  # a GET has no body
+        )
+        return self.read_history(response, since, until)
 
     def _message(self, kind: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
         self.require_reachable(to)

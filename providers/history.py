@@ -1,0 +1,65 @@
+"""Reading a chat's history as WAHA, Wawp and Chat-API give it: which messages of ours it holds.
+
+Only what was surely sent by this account counts, and of a message whose kind the service doesn't say nothing is guessed.
+
+Source: https://waha.devlike.pro/docs/how-to/chats/ (get messages)
+"""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from ..models.message_ids import bare_message_id
+from .dialect import SentMessage
+from .webhooks import child, moment, objects, text_of
+
+_KINDS = {
+    "ptt": "audio",
+    "audio": "audio",
+    "audioMessage": "audio",
+    "vcard": "contacts",
+    "multi_vcard": "contacts",
+    "contact": "contacts",
+    "contactMessage": "contacts",
+    "contactsArrayMessage": "contacts",
+    "chat": "text",
+    "text": "text",
+    "conversation": "text",
+    "extendedTextMessage": "text",
+}
+_NEVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+
+
+def read_history(answer: Any, since: datetime.datetime, until: datetime.datetime) -> list[SentMessage]:
+    """The messages of ours between two moments.
+
+    Args:
+        answer: The parsed body: a list, or an object with `messages` or `data`.
+        since: The earliest moment.
+        until: The latest moment.
+    """
+    if isinstance(answer, dict):
+        answer = answer.get("messages", answer.get("data"))
+    found = (_message(entry) for entry in objects(answer) if entry.get("fromMe") in (True, 1))
+    return [message for message in found if message is not None and since <= message.at <= until]
+
+
+def _message(entry: Mapping[str, Any]) -> SentMessage | None:
+    raw = entry.get("id")
+    whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, 512)
+    told = entry.get("timestamp", entry.get("time"))
+    at = moment(told, _NEVER)
+    return SentMessage(bare_message_id(whole), _kind(entry), at) if whole and at != _NEVER else None
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    data = child(entry, "_data")
+    contents = (*child(data, "message"), *child(data, "Message"))
+    for word in (entry.get("type"), data.get("type"), *contents):
+        if isinstance(word, str) and word in _KINDS:
+            return _KINDS[word]
+    if text_of(child(entry, "media").get("mimetype"), 100).startswith("audio/"):
+        return "audio"
+    if entry.get("vCards"):
+        return "contacts"
+    return "text" if entry.get("hasMedia") is False and entry.get("body") else ""

@@ -1,0 +1,138 @@
+"""Looking up what is unknown: accepted only where the history can mean nothing else."""
+
+import datetime
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
+from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome, Row
+from prefect_whatsapp.models import Recipient, SendState
+from prefect_whatsapp.providers.transport import AsyncClient
+from prefect_whatsapp.receipts.resolve import BY_HISTORY, Resolved, resolve_unknown
+
+PEOPLE = ["+16505550101", "+16505550102"]
+asked: list[httpx.Request] = []
+
+
+class Answering:
+    """A block whose service answers every question so."""
+
+    def __init__(self, block: Sender, answer: Any) -> None:
+        self._block, self._answer = block, answer
+        self.answer_timeout_seconds, self.dialect = block.answer_timeout_seconds, block.dialect
+
+    def get_async_client(self, *, connections: int) -> AbstractAsyncContextManager[AsyncClient]:
+        def reply(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return httpx.Response(200, json=self._answer)
+
+        return self._block.get_async_client(connections=connections, transport=httpx.MockTransport(reply))
+
+
+def answering(kind: type[Sender], answer: Any, **fields: Any) -> Sender:
+    return cast(Sender, Answering(kind(base_url="http://service.test", **fields), answer))
+
+
+def waha(answer: Any) -> Sender:
+    return answering(WahaCredentials, answer)
+
+
+def voice(at: datetime.datetime, message_id: str = "true_1@lid_3EB0AA", **more: Any) -> dict[str, Any]:
+    return {"id": message_id, "fromMe": True, "timestamp": int(at.timestamp()), "_data": {"type": "ptt"}, **more}
+
+
+async def unknown(store: LedgerStore, name: str = "weekly", provider: str = "waha", account: str = "default") -> Any:
+    record = await store.start_broadcast(name, kind="audio", provider=provider, account=account, content="abc")
+    await store.plan(record, [Recipient(to=PEOPLE[0])])
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row)
+        await lease.settle(row, Outcome(SendState.UNKNOWN, error_text="lost"))
+    return record, (await rows_of(store, record))[0]
+
+
+async def rows_of(store: LedgerStore, record: BroadcastRecord) -> list[Row]:
+    return [row async for row in store.rows(record)]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> Any:
+    asked.clear()
+    async with LedgerStore.open(str(tmp_path / "ledger.db")) as store:
+        yield store
+
+
+async def test_the_only_message_of_that_kind_and_time_is_the_rows(store: LedgerStore) -> None:
+    record, row = await unknown(store)
+    now = row.claimed_at
+    text = {"id": "true_1@c.us_3EB0BB", "fromMe": True, "timestamp": int(now.timestamp()), "_data": {"type": "chat"}}
+    theirs = {**voice(now, "false_1@c.us_3A"), "fromMe": False}
+    late = voice(now + datetime.timedelta(minutes=5), "true_1@c.us_3EB0CC")
+    assert await resolve_unknown(store, record, waha([text, theirs, late, voice(now)])) == Resolved(0, 1, 0)
+    (after,) = await rows_of(store, record)
+    assert (after.state, after.message_id, after.resolved_by) == (SendState.ACCEPTED, "3EB0AA", BY_HISTORY)
+    assert asked[0].url.raw_path.startswith(b"/api/default/chats/16505550101@c.us/messages?")
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        lambda at: [],
+        lambda at: [voice(at), voice(at, "true_1@c.us_3EB0BB")],
+        lambda at: [voice(at), voice(at, "true_1@c.us_3EB0BB", _data={})],
+        lambda at: [voice(at, _data={})],
+        lambda at: [voice(at, fromMe=False)],
+        lambda at: [voice(at - datetime.timedelta(minutes=1))],
+        lambda at: [{**voice(at), "timestamp": None}],
+        lambda at: [None, 7, {"fromMe": True}],
+    ],
+    ids=[
+        "nothing",
+        "two",
+        "one of an unknown kind beside",
+        "an unknown kind",
+        "theirs",
+        "before",
+        "no time",
+        "rubbish",
+    ],
+)
+async def test_whatever_can_mean_something_else_stays_unknown(store: LedgerStore, history: Any) -> None:
+    record, row = await unknown(store)
+    assert await resolve_unknown(store, record, waha(history(row.claimed_at))) == Resolved(0, 0, 1)
+    assert (await rows_of(store, record))[0].state is SendState.UNKNOWN
+
+
+async def test_a_message_of_another_row_is_not_taken_twice(store: LedgerStore) -> None:
+    first, row = await unknown(store)
+    second, _ = await unknown(store, "other")
+    answer = waha([voice(row.claimed_at)])
+    assert await resolve_unknown(store, first, answer) == Resolved(0, 1, 0)
+    assert await resolve_unknown(store, second, answer) == Resolved(0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "fields", "wrap"),
+    [
+        (WawpCredentials, "wawp", {"instance_id": "default", "access_token": "t"}, lambda found: {"data": found}),
+        (ChatApiCredentials, "chat-api", {"instance_id": "default", "token": "t"}, lambda found: {"messages": found}),
+    ],
+)
+async def test_wawp_and_chat_api_are_looked_up_too(
+    store: LedgerStore, kind: type[Sender], provider: str, fields: dict[str, str], wrap: Any
+) -> None:
+    record, row = await unknown(store, provider=provider)
+    found = {"id": "true_1@c.us_3EB0AA", "fromMe": True, "time": int(row.claimed_at.timestamp()), "type": "ptt"}
+    assert await resolve_unknown(store, record, answering(kind, wrap([found]), **fields)) == Resolved(0, 1, 0)
+    assert "chatId=16505550101" in str(asked[0].url)
+
+
+async def test_graph_has_no_history_and_is_asked_nothing(store: LedgerStore) -> None:
+    record, _ = await unknown(store, provider="graph")
+    sender = answering(GraphCredentials, {}, phone_number_id="1", access_token="t")
+    assert await resolve_unknown(store, record, sender) == Resolved(0, 0, 1)
+    assert asked == []
