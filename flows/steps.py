@@ -263,6 +263,7 @@ class Broadcast:
             account=self._dialect.account,
             content=self._message.digest,
             content_label=self._message.label,
+            sender=self._dialect.sender,
             scheduled_at=self._start.at if self._start.by_schedule else None,
         )
         if is_dated(self._settings.broadcast):

@@ -25,6 +25,7 @@ class BroadcastRecord:
         planned_at: When its last list was read to the end; None where that was begun and not finished.
         removed: Rows of that list that were not planned.
         scheduled_at: Scheduled start of the schedule's run that it is; None where no schedule started it.
+        sender: The account with its server's host, where each server has accounts of its own; empty where not known.
         plan: How many times a list was begun.
         number: Its number within the ledger's tables.
     """
@@ -41,6 +42,7 @@ class BroadcastRecord:
     removed: int = 0
     scheduled_at: datetime.datetime | None = None
     plan: int = 0
+    sender: str = ""
     number: int = field(default=0, repr=False)
 
 

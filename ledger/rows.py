@@ -50,5 +50,6 @@ def as_broadcast(entry: Any) -> BroadcastRecord:
         removed=entry.removed,
         scheduled_at=entry.scheduled_at,
         plan=entry.plan,
+        sender=entry.sender,
         number=entry.number,
     )

@@ -100,6 +100,7 @@ class LedgerStore:
         content: str,
         content_label: str = "",
         scheduled_at: datetime.datetime | None = None,
+        sender: str = "",
     ) -> BroadcastRecord:
         """Begin a broadcast, or go on with the one of that name.
 
@@ -110,6 +111,7 @@ class LedgerStore:
             account: The sending account's public id.
             content: Digest of what is sent.
             content_label: The same in words for a person.
+            sender: The account with its server's host, such as `waha:default@localhost:3000`; empty to not compare it.
             scheduled_at: When a schedule had this run start; None where none did. The first one's stays.
 
         Returns:
@@ -128,8 +130,20 @@ class LedgerStore:
             content_label=storable(content_label, _NAME_CHARACTERS),
             created_at=_now(),
             scheduled_at=scheduled_at,
+            sender=sender,
         )
-        fields = ("id", "name", "kind", "provider", "account", "content", "content_label", "created_at", "scheduled_at")
+        fields = (
+            "sender",
+            "id",
+            "name",
+            "kind",
+            "provider",
+            "account",
+            "content",
+            "content_label",
+            "created_at",
+            "scheduled_at",
+        )
         values = {field: getattr(asked, field) for field in fields}
         insert = self._database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
 
@@ -139,14 +153,21 @@ class LedgerStore:
                 await connection.execute(insert)
                 found = await _find(connection, asked.name)
             assert found is not None
-            if found.scheduled_at is None and scheduled_at is not None and _promise(found) == _promise(asked):
-                this = broadcasts.c.number == found.number
-                await connection.execute(sa.update(broadcasts).where(this).values(scheduled_at=scheduled_at))
-                found = dataclasses.replace(found, scheduled_at=scheduled_at)
+            learned: dict[str, Any] = {}
+            if found.scheduled_at is None and scheduled_at is not None:
+                learned["scheduled_at"] = scheduled_at
+            if not found.sender and sender:
+                learned["sender"] = sender
+            if learned and _promise(found) == _promise(asked):
+                await connection.execute(
+                    sa.update(broadcasts).where(broadcasts.c.number == found.number).values(**learned)
+                )
+                found = dataclasses.replace(found, **learned)
             return found
 
         found = await self._database.transact("begin a broadcast", work)
-        if _promise(found) != _promise(asked):
+        other_server = sender and found.sender not in ("", sender)
+        if other_server or _promise(found) != _promise(asked):
             raise BroadcastMismatchError(
                 f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
                 " give this one another name"
@@ -449,7 +470,7 @@ def _promise(record: BroadcastRecord) -> tuple[str, str, str, str]:
 
 def _told(record: BroadcastRecord) -> str:
     label = f" {record.content_label}" if record.content_label else ""
-    return f"{record.kind}{label} (content {record.content[:6]}) from {record.provider}:{record.account}"
+    return f"{record.kind}{label} (content {record.content[:6]}) from {record.sender or f'{record.provider}:{record.account}'}"
 
 
 def _now() -> datetime.datetime:

@@ -85,13 +85,14 @@ class ChatApi(Gateway):
 
     Example:
         >>> ChatApi.with_token("12345", "…", base_url="https://api.example.com").sender
-        'chat-api:12345'
+        'chat-api:12345@api.example.com'
 
     Raises:
         UnsupportedError: `path_template` is no path with `{method}`.
     """
 
     name: ClassVar[str] = "chat-api"
+    accounts_by_server: ClassVar[bool] = True
     carries_audio: ClassVar[AudioForm] = "inline"
     reaches: ClassVar[frozenset[RecipientKind]] = frozenset({RecipientKind.PHONE, RecipientKind.GROUP})
 

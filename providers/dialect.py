@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from ..models.audio import MAX_AUDIO_MESSAGE_BYTES, Audio
 from ..models.contact import Contact
@@ -102,6 +103,7 @@ class Dialect(ABC):
         pair_limit: Messages that one recipient may get at once, and seconds between two of them on average; None
             where the service sets no such limit.
         base_url: Where the service answers, without trailing slash.
+        accounts_by_server: Whether an account's id is another account's on another server.
         account: The account's public id, part of receipts and of the ledger's keys.
         credential: What the driver puts on each request.
     """
@@ -112,6 +114,7 @@ class Dialect(ABC):
     media_id_days: ClassVar[int] = 0
     has_history: ClassVar[bool] = False
     pair_limit: ClassVar[tuple[int, float] | None] = None
+    accounts_by_server: ClassVar[bool] = False
 
     base_url: str
     account: str
@@ -119,8 +122,13 @@ class Dialect(ABC):
 
     @property
     def sender(self) -> str:
-        """`provider:account`, the key under which the ledger keeps media ids and the pace."""
-        return f"{self.name}:{self.account}"
+        """The key under which the ledger keeps media ids and the pace, and that a broadcast keeps to.
+
+        `provider:account`, and `@host` where each server has accounts of its own: a session called `default` is on every
+        WAHA.
+        """
+        host = urlsplit(self.base_url).netloc.lower() if self.accounts_by_server else ""
+        return f"{self.name}:{self.account}" + (f"@{host}" if host else "")
 
     @abstractmethod
     def check(self) -> Exchange[AccountStatus]:

@@ -92,10 +92,11 @@ class Waha(WahaLike):
 
     Example:
         >>> Waha.with_key("…", base_url="http://localhost:3000").sender
-        'waha:default'
+        'waha:default@localhost:3000'
     """
 
     name: ClassVar[str] = "waha"
+    accounts_by_server: ClassVar[bool] = True
     carries_audio: ClassVar[AudioForm] = "inline"
     reaches: ClassVar[frozenset[RecipientKind]] = frozenset(
         {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER, RecipientKind.LID}

@@ -43,10 +43,11 @@ class Wawp(WahaLike):
 
     Example:
         >>> Wawp.with_token("ABC123", "…").sender
-        'wawp:ABC123'
+        'wawp:ABC123@api.wawp.net'
     """
 
     name: ClassVar[str] = "wawp"
+    accounts_by_server: ClassVar[bool] = True
     carries_audio: ClassVar[AudioForm] = "link"
     reaches: ClassVar[frozenset[RecipientKind]] = frozenset(
         {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER}

@@ -168,3 +168,10 @@ class _AsyncClosing(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+def test_two_servers_accounts_of_one_name_are_two_senders_and_a_graph_number_is_one_wherever_it_is_asked() -> None:
+    """Pace, media ids and broadcasts are kept by this; it is the same after each start."""
+    senders = {sender_of("waha", f"http://{host}:3000").sender for host in ("one", "two", "one")}
+    assert len(senders) == 2
+    assert len({sender_of("graph", f"http://{host}").sender for host in ("one", "two")}) == 1

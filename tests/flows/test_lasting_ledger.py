@@ -24,9 +24,9 @@ CONTAINER = "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n/dev/sdb /data ex
         ("/run/user/0/ledger.db", CONTAINER, True),
         ("/data/ledger.db", CONTAINER, False),
         ("/data/ledger.db", CONTAINER + "tmpfs /data tmpfs rw 0 0\n", True),
-        ("/home/ada/ledger.db", "/dev/sda1 / ext4 rw 0 0", False),
+        ("/opt/ada/ledger.db", "/dev/sda1 / ext4 rw 0 0", False),
         ("/with space/ledger.db", CONTAINER + "/dev/sdc /with\\040space xfs rw 0 0", False),
-        ("/home/ada/ledger.db", "", False),
+        ("/opt/ada/ledger.db", "", False),
     ],
 )
 def test_a_folder_is_forgotten_by_its_file_system(path: str, mounts: str, forgotten: bool) -> None:

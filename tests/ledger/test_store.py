@@ -224,3 +224,15 @@ async def test_the_first_scheduled_start_stays_and_a_run_by_hand_has_none(store:
     assert (await store.start_broadcast("daily", **PROMISE, scheduled_at=one)).scheduled_at == one
     assert (await store.start_broadcast("daily", **PROMISE, scheduled_at=other)).scheduled_at == one
     assert (await store.start_broadcast("daily", **PROMISE)).scheduled_at == one
+
+
+async def test_an_account_of_the_same_name_on_another_server_is_another_sender(store: LedgerStore) -> None:
+    """Each WAHA has a session `default`: another phone must not go on with a broadcast."""
+    waha = {**PROMISE, "provider": "waha", "account": "default"}
+    first = await store.start_broadcast("weekly", **waha, sender="waha:default@one:3000")
+    assert await store.start_broadcast("weekly", **waha, sender="waha:default@one:3000") == first
+    with pytest.raises(BroadcastMismatchError, match=r"default@one:3000.*default@two:3000"):
+        await store.start_broadcast("weekly", **waha, sender="waha:default@two:3000")
+    before = await store.start_broadcast("of before", **waha)
+    assert before.sender == ""
+    assert (await store.start_broadcast("of before", **waha, sender="waha:default@one:3000")).sender != ""
