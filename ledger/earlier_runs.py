@@ -41,7 +41,7 @@ async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> lis
         .order_by(sends.c.settled_at.desc())
         .limit(_UNTOLD_AT_MOST)
     )
-    living = sa.select(owners.c.id).where(owners.c.broadcast == record.number, owners.c.left_at.is_(None))
+    living = sa.select(owners.c.key).where(owners.c.broadcast == record.number, owners.c.left_at.is_(None))
 
     async def work(connection: AsyncConnection) -> list[Row]:
         still_there = set((await connection.execute(living)).scalars())
@@ -59,7 +59,7 @@ async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> lis
 async def runs(database: Database, record: BroadcastRecord) -> list[RunPart]:
     """Give the runs that sent a broadcast, the first one first, with what each left unknown."""
     joined = (
-        sa.select(owners.c.id, owners.c.joined_at, owners.c.left_at)
+        sa.select(owners.c.key, owners.c.joined_at, owners.c.left_at)
         .where(owners.c.broadcast == record.number)
         .order_by(owners.c.joined_at, owners.c.id)
     )
@@ -69,12 +69,11 @@ async def runs(database: Database, record: BroadcastRecord) -> list[RunPart]:
 
     async def work(connection: AsyncConnection) -> list[RunPart]:
         left = Counter(_owner(claim) for claim in (await connection.execute(unknown)).scalars())
-        return [RunPart(entry.joined_at, entry.left_at, left[entry.id]) for entry in await connection.execute(joined)]
+        return [RunPart(entry.joined_at, entry.left_at, left[entry.key]) for entry in await connection.execute(joined)]
 
     return await database.read("list the runs of a broadcast", work)
 
 
-def _owner(claim: str) -> int:
-    """The owner in the token of a claim; 0 where there is none."""
-    number = claim.partition(".")[0]
-    return int(number) if number.isdigit() else 0
+def _owner(claim: str) -> str:
+    """The owner's key in the token of a claim."""
+    return claim.rpartition(".")[0]

@@ -224,6 +224,7 @@ class ArtifactPublisher:
             over_time=data_uri(pictures[1]) if pictures[1] else "",
             receipts=data_uri(pictures[2]) if pictures[2] else "",
             resolved=resolved,
+            runs=await store.runs(record),
             # The embedded one is found by the command on the same machine; another needs its address.
             ledger="" if store.address == read_address("").shown else store.address,
         )

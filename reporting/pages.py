@@ -1,13 +1,14 @@
 """The text of the artifacts: the plan before anything is sent, the report at the end."""
 
+import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import phonenumbers
 
-from ..ledger import Row
+from ..ledger import Row, RunPart
 from ..models import Report, SendState, mask, mask_numbers
 from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
@@ -106,6 +107,7 @@ def report(
     over_time: str = "",
     receipts: str = "",
     resolved: Mapping[str, int] | None = None,
+    runs: Sequence[RunPart] = (),
     ledger: str = "",
 ) -> str:
     """Write the report.
@@ -118,6 +120,7 @@ def report(
         over_time: Address of the picture of the sends over time.
         receipts: Address of the picture of the receipts over time.
         resolved: How many sends whose fate was unknown were resolved, by what resolved them.
+        runs: The runs that sent it, the first one first.
         ledger: Where the ledger is, without password, if the command line needs to be told.
     """
     lines = [f"# Report of {markdown(name)}", ""]
@@ -134,6 +137,7 @@ def report(
     if resolved:
         told = ", ".join(f"{number:,} by {_cell(by)}" for by, number in sorted(resolved.items()))
         lines += ["", f"Unknown sends that were resolved: {told}. {report.unknown:,} remain unknown."]
+    lines += _resumed(runs)
     if over_time:
         lines += ["", "## Over time", "", f"![Messages over time]({over_time})"]
     if receipts:
@@ -151,6 +155,35 @@ def report(
     lines += [f"prefect-whatsapp export {quoted} --format csv --output rows.csv"]
     lines += [f"prefect-whatsapp export {quoted} --removed --output removed.csv"] if report.removed else []
     return "\n".join([*lines, "```"])
+
+
+def _resumed(runs: Sequence[RunPart]) -> list[str]:
+    """How often a broadcast was resumed, when, and what each run that ended before left unknown."""
+    again = resumed(runs)
+    if not again:
+        return []
+    parts = [runs[0], *again]
+    rows = [
+        (part.joined_at.strftime("%d %b %Y at %H:%M:%S UTC"), f"{part.unknown:,}" if part.unknown else "")
+        for part in parts[-_SHOWN_AT_MOST:]
+    ]
+    times = "once" if len(again) == 1 else f"{len(again):,} times"
+    return ["", "## Resumed", "", f"It was resumed {times}.", "", *_table(("run began", "unknown that it left"), rows)]
+
+
+def resumed(runs: Sequence[RunPart]) -> list[RunPart]:
+    """Those of a broadcast's runs that began when no other was sending any more: shards beside each other are no resume.
+
+    Args:
+        runs: All of them, the first one first.
+    """
+    # A run that is gone is found to be so by the next one, at its very beginning.
+    found = dt.timedelta(seconds=5)
+    return [
+        part
+        for place, part in enumerate(runs)
+        if place and all(each.left_at and each.left_at <= part.joined_at + found for each in runs[:place])
+    ]
 
 
 def needy_row(row: Row) -> dict[str, str]:
