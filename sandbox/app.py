@@ -180,7 +180,7 @@ def create_app(settings: SandboxSettings | None = None, faults: Iterable[Fault] 
 
 
 def _is_json(scope: Scope) -> bool:
-    kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    kind: str = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
     return kind.partition(";")[0].strip().lower() == "application/json"
 
 
