@@ -77,7 +77,7 @@ def run_broadcast(asked: Options, *, as_json: bool) -> int:
         return 0
     else:
         print_report(name, asked.ledger, as_json=False)
-    return 0 if report.complete or asked.options.get("dry_run") else 1
+    return 0 if not (report.pending or report.unknown) or asked.options.get("dry_run") else 1
 
 
 async def _run(asked: Options, name: str, console: Console) -> Report:

@@ -64,8 +64,8 @@ class Report(BaseModel):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do: nobody pending and nobody in doubt."""
-        return not (self.pending or self.unknown)
+        """Whether nobody is left over: every planned recipient's message was accepted."""
+        return self.accepted == self.planned
 
 
 def outcome_counts(counts: Mapping[SendState, int]) -> dict[str, int]:

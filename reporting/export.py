@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 from ..models.escaping import spreadsheet
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ..ledger.records import RemovedRow, Row
 
 ExportFormat = Literal["csv", "jsonl", "parquet"]
@@ -75,6 +77,19 @@ async def export_removed(
 ) -> int:
     """Write the rows of a list that were removed: `line`, `value` and `reason`. Arguments as for `export_rows`."""
     return await _export(rows, lambda row: (row.line, row.value, row.reason), REMOVED_COLUMNS, target, form)
+
+
+def arrow_schema(columns: dict[str, type] | None = None) -> "pa.Schema":
+    """The Arrow types of an export's columns; those of a broadcast's rows unless others are given."""
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), int: pa.int64(), datetime.datetime: pa.timestamp("us", tz="UTC")}
+    return pa.schema([(name, kinds[kind]) for name, kind in (columns or ROW_COLUMNS).items()])
+
+
+def row_as_dict(row: "Row") -> dict[str, Value]:
+    """Give a row as data: the columns of an export, whole numbers included."""
+    return dict(zip(ROW_COLUMNS, _row_values(row), strict=True))
 
 
 def _row_values(row: "Row") -> tuple[Value, ...]:
@@ -183,12 +198,10 @@ class _JsonlWriter(_Writer):
 
 class _ParquetWriter(_Writer):
     def __init__(self, stream: BinaryIO, columns: dict[str, type]) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         super().__init__(stream, columns)
-        kinds = {str: pa.string(), int: pa.int64(), datetime.datetime: pa.timestamp("us", tz="UTC")}
-        self._schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        self._schema = arrow_schema(columns)
         self._writer = pq.ParquetWriter(stream, self._schema)
 
     def write(self, records: Sequence[tuple[Value, ...]]) -> None:

@@ -11,14 +11,18 @@ from .audio import (
     upload_media,
 )
 from .contacts import asend_contacts, send_contacts
+from .outcomes import aoutcomes, as_arrow, outcomes
 
 __all__ = [
     "afetch_audio",
+    "aoutcomes",
     "aprepare_voice",
+    "as_arrow",
     "asend_audio",
     "asend_contacts",
     "aupload_media",
     "fetch_audio",
+    "outcomes",
     "prepare_voice",
     "send_audio",
     "send_contacts",

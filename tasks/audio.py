@@ -23,8 +23,6 @@ from ..models import Audio, Receipt, Recipient, mask
 from ..models.errors import LedgerError, NotSentError, RetryLaterError
 from ..providers.dialect import Attachment
 from ..providers.http_types import Exchange
-from ..sending.content import Message
-from ..sending.once import send_once, wait_for
 from ..sending.pair_pace import pair_wait
 from .attachments import attachment
 
@@ -196,6 +194,10 @@ def surely_not_sent(task: object, task_run: object, state: State[Any]) -> bool:
 async def _send_once(
     audio: Audio | str, ready: Attachment, to: Recipient, sender: Sender, key: str, ledger: Ledger | None
 ) -> Receipt:
+    # The ledger's drivers are imported by who uses them.
+    from ..sending.content import Message
+    from ..sending.once import send_once
+
     dialect = sender.dialect()
     what = audio if isinstance(audio, str) else audio.sha256
     digest = hashlib.sha256(f"{what}|{ready.voice}|{ready.convert}".encode()).hexdigest()
@@ -258,6 +260,8 @@ def send_audio(
     message = attachment(audio, dialect, voice=voice, convert=convert)
     time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
     if once:
+        from ..sending.once import wait_for
+
         return wait_for(_send_once(audio, message, recipient, sender, once, ledger))
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_audio(message, recipient))

@@ -16,8 +16,6 @@ from ..blocks.sender import Sender
 from ..models import Contact, Receipt, Recipient
 from ..providers.dialect import Dialect
 from ..providers.http_types import Exchange
-from ..sending.content import Message
-from ..sending.once import send_once, wait_for
 from ..sending.pair_pace import pair_wait
 from .audio import recipient_of, send_run_name, surely_not_sent
 
@@ -25,6 +23,10 @@ from .audio import recipient_of, send_run_name, surely_not_sent
 async def _send_once(
     contacts: Sequence[Contact], to: Recipient, sender: Sender, key: str, ledger: Ledger | None
 ) -> Receipt:
+    # The ledger's drivers are imported by who uses them.
+    from ..sending.content import Message
+    from ..sending.once import send_once
+
     dialect = sender.dialect()
     digest = hashlib.sha256(json.dumps([card.model_dump() for card in contacts], sort_keys=True).encode()).hexdigest()
 
@@ -88,6 +90,8 @@ def send_contacts(
     _log_losses(dialect, contacts, recipient)
     time.sleep(pair_wait(dialect, recipient))  # beyond its pair limit the service refuses the message (131056)
     if once:
+        from ..sending.once import wait_for
+
         return wait_for(_send_once(contacts, recipient, sender, once, ledger))
     with sender.get_client(connections=1) as client:
         return client.run(dialect.send_contacts(contacts, recipient))

@@ -1,0 +1,84 @@
+"""Tasks that give a broadcast's rows as data, for the pipeline that goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..blocks import Ledger
+from ..models import SendState
+from ..models.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@task(name="outcomes", cache_policy=NO_CACHE, persist_result=False)
+async def aoutcomes(
+    broadcast: str, *, states: Collection[str] | None = None, ledger: Ledger | None = None
+) -> list[dict[str, Any]]:
+    """Give what became of each recipient of a broadcast.
+
+    Args:
+        broadcast: The broadcast's name, with its date written out, as in the report.
+        states: Only rows in these, such as `["failed", "unknown"]`; None for all.
+        ledger: The broadcast's ledger; None for the default one.
+
+    Returns:
+        A dict a row with the columns of `prefect-whatsapp export`: `recipient` (the whole number), `name`, `state`,
+        `provider`, `account`, `message_id`, `status`, `error_code`, `error_text`, `attempts`, `task_run_id`,
+        `claimed_at` and `settled_at` (aware datetimes, UTC, or None), `row`. All of them are held in memory.
+
+    Raises:
+        InputError: The ledger has no such broadcast, or there is no such state.
+
+    Example:
+        ```python
+        left_over = outcomes("demo", states=["failed", "unknown"])
+        ```
+    """
+    # The columns of an export, which imports a little of Arrow's world: only where it is asked for.
+    from ..reporting.export import row_as_dict
+
+    wanted = None if states is None else {_state(name) for name in states}
+    async with (ledger or Ledger()).open() as store:
+        record = await store.find_broadcast(broadcast)
+        if record is None:
+            raise InputError(f"the ledger at {store.address} has no broadcast {broadcast!r}")
+        return [row_as_dict(row) async for row in store.rows(record, wanted)]
+
+
+@task(name="outcomes", cache_policy=NO_CACHE, persist_result=False)
+def outcomes(
+    broadcast: str, *, states: Collection[str] | None = None, ledger: Ledger | None = None
+) -> list[dict[str, Any]]:
+    """Give what became of each recipient of a broadcast; as `aoutcomes`, for flows that are not async."""
+    from ..sending.once import wait_for
+
+    return wait_for(aoutcomes.fn(broadcast, states=states, ledger=ledger))
+
+
+def as_arrow(rows: list[dict[str, Any]]) -> pa.Table:
+    """Make an Arrow table of what `outcomes` gives, with the same types whatever the rows hold.
+
+    Args:
+        rows: From `outcomes` or `aoutcomes`.
+
+    Returns:
+        A `pyarrow.Table`; `polars.from_arrow` and `.to_pandas()` take it on.
+    """
+    import pyarrow as pa
+
+    from ..reporting.export import arrow_schema
+
+    return pa.Table.from_pylist(rows, schema=arrow_schema())
+
+
+def _state(name: str) -> SendState:
+    try:
+        return SendState(name)
+    except ValueError:
+        raise InputError(f"{str(name)[:40]!r} is no state; there are: {', '.join(SendState)}") from None
