@@ -1,7 +1,10 @@
 """The commands and what they share. Each imports what it needs when it runs, so that `--help` is quick."""
 
 import os
+import re
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -16,6 +19,7 @@ app = App(
     version_flags=["--version"],
 )
 
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _SANDBOX_NEEDS = {"uvicorn", "starlette", "python_multipart", "moto"}
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -322,9 +326,39 @@ def doctor(
     return run_doctor(ledger=ledger, receiver=receiver, as_json=as_json)
 
 
+@app.command
+def history(broadcast: str = "", *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
+    """Print who planned, asked for approval, approved, sent again and exported, the newest first.
+
+    Args:
+        broadcast: Name of one broadcast; empty for all.
+        ledger: Where the ledger is.
+        as_json: Print it as JSON.
+    """
+    from .reports import print_history
+
+    return print_history(broadcast, ledger, as_json=as_json)
+
+
+def _refuse_a_password(words: Sequence[str]) -> None:
+    """Everybody on the machine reads a command line.
+
+    Raises:
+        InputError: `--ledger` holds a password.
+    """
+    for word, following in pairwise([*words, ""]):
+        value = following if word == "--ledger" else word.partition("=")[2] if word.startswith("--ledger=") else ""
+        if _PASSWORD.search(value):
+            raise InputError(
+                "--ledger holds a password, which everybody on this machine can read (ps): put the address into "
+                "PREFECT_WHATSAPP_LEDGER, or the password into PGPASSWORD or ~/.pgpass"
+            )
+
+
 def main() -> None:
     """Run the command line; one sentence on standard error and exit status 1 for what goes wrong on purpose."""
     try:
+        _refuse_a_password(sys.argv[1:])
         status = app(result_action="return_value")
     except WhatsAppError as error:
         print(f"prefect-whatsapp: {printable(str(error))}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Reads a ledger for `report`, `broadcasts` and `export`."""
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
+from ..ledger.history import Action, this_process
 from ..models import SendState, mask, mask_numbers, outcome_counts
 from ..models.errors import InputError
 from ..models.escaping import printable
@@ -36,6 +38,11 @@ def write_export(
 ) -> int:
     """Write a broadcast's rows to a file or to standard output."""
     return asyncio.run(_export(broadcast, ledger, form, output, removed))
+
+
+def print_history(broadcast: str, ledger: str, *, as_json: bool) -> int:
+    """Print who did what, the newest first; of one broadcast where it is named."""
+    return asyncio.run(_history(broadcast, ledger, as_json))
 
 
 def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
@@ -133,7 +140,25 @@ async def _export(
             raise
         except OSError as error:
             raise InputError(f"{output} can't be written: {error.strerror or error}") from None
+        what = "removed lines" if removed else "rows"
+        await store.note(Action.EXPORTED, this_process(), record, f"{written:,} {what} as {form}")
     print(f"{written:,} rows written", file=sys.stderr)
+    return 0
+
+
+async def _history(broadcast: str, ledger: str, as_json: bool) -> int:
+    async with _existing(ledger) as store:
+        entries = await store.history(broadcast=broadcast)
+    if as_json:
+        print(json.dumps([{**dataclasses.asdict(entry), "at": entry.at.isoformat()} for entry in entries]))
+        return 0
+    table = Table()
+    for column in ("when", "what", "broadcast", "who", "flow run", "detail"):
+        table.add_column(column)
+    for entry in entries:
+        when, who = entry.at.isoformat(sep=" ", timespec="seconds"), f"{entry.user}@{entry.host}"
+        table.add_row(when, *map(_shown, (entry.action, entry.broadcast, who, entry.flow_run_id, entry.detail)))
+    Console().print(table)
     return 0
 
 
