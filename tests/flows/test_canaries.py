@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from canary_runner import LIBRARIES
 from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
@@ -108,7 +107,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
             "PREFECT_LOCAL_STORAGE_PATH": str(folder / "results"),
             "PREFECT_LOGGING_TO_API_ENABLED": "true",
             "PREFECT_LOGGING_LEVEL": "DEBUG",
-            "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join([*LIBRARIES, "prefect_whatsapp"]),
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "httpx,httpcore,aiohttp,botocore,prefect_whatsapp",
             "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
         }
         with (folder / "output.txt").open("wb") as output:

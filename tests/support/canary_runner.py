@@ -5,7 +5,6 @@ neither a token nor a number is on the command line.
 """
 
 import asyncio
-import io
 import itertools
 import json
 import logging
@@ -25,8 +24,6 @@ from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import afetch_audio, asend_audio, asend_contacts, aupload_media, send_audio, send_contacts
 from pydantic import SecretStr
-from rich.console import Console
-from rich.traceback import Traceback
 from senders import PROVIDERS, sender_of
 
 CARDS = [Contact(name="Ada Byron", phone="+16505550199")]
@@ -61,30 +58,12 @@ class Notes:
         texts = [repr(value), str(value)]
         if isinstance(value, BaseException):
             texts += traceback.format_exception(value)
-            texts.append(self._with_locals(value))
             report = getattr(value, "report", None)
             texts += [repr(vars(value)), repr(report)]
         else:
             texts.append(value.model_dump_json())
         stem.with_suffix(".txt").write_text("\n".join(texts), encoding="utf-8")
         stem.with_suffix(".pickle").write_bytes(pickle.dumps(value))
-
-    @staticmethod
-    def _with_locals(value: BaseException) -> str:
-        """The traceback as rich prints it with every local variable of our own frames and of the libraries'."""
-        written = io.StringIO()
-        mine = [str(Path(__file__).parent), asyncio.__path__[0]]
-        shown = Traceback.from_exception(
-            type(value),
-            value,
-            value.__traceback__,
-            show_locals=True,
-            suppress=mine,
-            locals_max_string=None,
-            max_frames=0,
-        )
-        Console(file=written, width=400).print(shown)
-        return written.getvalue()
 
 
 class Echo(BaseHTTPRequestHandler):
