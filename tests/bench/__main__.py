@@ -28,7 +28,7 @@ from prefect_whatsapp.sandbox.processes import Process, free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
 HERE = Path(__file__).parent
-NEEDS_PREFECT = {"floor", "map", "ours", "ours-batch"}
+NEEDS_PREFECT = {"floor", "map", "ours", "ours-engine", "ours-batch"}
 
 
 @dataclass
@@ -103,16 +103,17 @@ def main() -> None:
 
 def _cases(*, quick: bool) -> list[Case]:
     n = 200 if quick else 1000
-    rivals = ("httpx", "without-ledger", "ours-batch", "pywa", "celery")
+    rivals = ("httpx", "without-ledger", "ours-batch", "pywa", "celery-threads", "celery-prefork")
     repeats = 1 if quick else 3
     return [
-        Case("tracked", ("floor", "ours"), n, repeats=repeats),
+        Case("tracked", ("floor", "ours", "ours-engine"), n, repeats=repeats),
         Case("tracked-default-server", ("map",), n, tuned=False),
         Case("sends-0ms", rivals, n, repeats=repeats),
         Case("sends-50ms", rivals, n, latency=0.05, repeats=repeats),
-        Case("scale", ("ours",), 2_000 if quick else 20_000),
+        Case("scale", ("floor", "ours"), 2_000 if quick else 20_000),
         Case("scale-batch", ("ours-batch",), 1_000),
         Case("scale-batch-large", ("ours-batch",), 2_000 if quick else 20_000),
+        Case("scale-batch-100000", ("ours-batch",), 5_000 if quick else 100_000),
         Case("default-server", ("ours",), 500 if quick else 5_000, tuned=False),
         Case("rate-80-two-processes", ("ours-batch",), 800 if quick else 4_800, rate=80.0, processes=2),
         Case("bucket-40-of-80", ("ours-batch",), 400 if quick else 2_400, rate=80.0, bucket=40.0),
@@ -120,9 +121,9 @@ def _cases(*, quick: bool) -> list[Case]:
 
 
 def _missing(contender: str) -> str | None:
-    if contender in {"pywa", "celery"} and importlib.util.find_spec(contender) is None:
-        return f"{contender} is not installed (pip install --group bench)"
-    if contender == "celery" and not shutil.which("redis-server"):
+    if (module := contender.partition("-")[0]) in {"pywa", "celery"} and importlib.util.find_spec(module) is None:
+        return f"{module} is not installed (pip install --group bench)"
+    if contender.startswith("celery") and not shutil.which("redis-server"):
         return "no redis-server on this machine"
     return None
 
@@ -139,7 +140,7 @@ def _measure(case: Case, contender: str) -> Measured:
         if contender in NEEDS_PREFECT:
             server = stack.enter_context(prefect_server(Path(folder) / "server", tuned=case.tuned))
             environment["PREFECT_API_URL"] = f"{server.url}/api"
-        if contender == "celery":
+        if contender.startswith("celery"):
             environment["BENCH_REDIS"] = stack.enter_context(_redis(Path(folder)))
         before = _cpu_of_tree(server.popen.pid) if server else 0.0
         processes = _start(case, contender, sandbox.url, Path(folder), environment)
@@ -275,11 +276,26 @@ def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
     def middle(case: str, contender: str, what: str) -> float:
         return statistics.median(getattr(m, what) for m in groups.get((case, contender), []) or [_NONE])
 
+    def better(case: str, *contenders: str) -> str:
+        return max(contenders, key=lambda each: middle(case, each, "sends_per_second"))
+
+    def cpu(case: str, contender: str) -> float:
+        return middle(case, contender, "cpu_ms_per_send") + middle(case, contender, "server_cpu_ms_per_send")
+
     said = []
+    for case in ("tracked", "scale"):
+        if cpu(case, "floor") and cpu(case, "ours"):
+            said.append(
+                f"- {case}: CPU of client and server, ours / floor = {cpu(case, 'ours') / cpu(case, 'floor'):.2f}"
+            )
     for case, one, other, what in (
         ("tracked", "ours", "floor", "recorded_per_second"),
-        ("sends-0ms", "ours-batch", "celery", "sends_per_second"),
-        ("sends-50ms", "ours-batch", "celery", "sends_per_second"),
+        ("tracked", "ours-engine", "floor", "recorded_per_second"),
+        ("scale", "ours", "floor", "recorded_per_second"),
+        *(
+            (case, "ours-batch", better(case, "celery-threads", "celery-prefork"), "sends_per_second")
+            for case in ("sends-0ms", "sends-50ms")
+        ),
         ("sends-0ms", "ours-batch", "without-ledger", "sends_per_second"),
     ):
         if middle(case, other, what):
@@ -288,6 +304,10 @@ def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
     if plain:
         said.append(f"- ours on the tuned server / plain map on the default server = "
                     f"{middle('tracked', 'ours', 'recorded_per_second') / plain:.2f}")  # fmt: skip
+    thousand, hundred = groups.get(("scale-batch", "ours-batch")), groups.get(("scale-batch-100000", "ours-batch"))
+    if thousand and hundred:
+        said.append(f"- memory in batches at {hundred[0].recipients:,} / at {thousand[0].recipients:,} = "
+                    f"{hundred[0].memory_mb / thousand[0].memory_mb:.2f}")  # fmt: skip
     small, large = groups.get(("tracked", "ours")), groups.get(("scale", "ours"))
     if small and large:
         said.append(f"- memory at {large[0].recipients:,} / at {small[0].recipients:,} = "

@@ -194,24 +194,31 @@ def pywa(args: argparse.Namespace) -> Callable[[], Any]:
     return run
 
 
-def celery(args: argparse.Namespace) -> Callable[[], Any]:
-    """Celery with a threads pool on Redis; the worker runs in this process's child."""
+def celery(args: argparse.Namespace, pool: str = "threads") -> Callable[[], Any]:
+    """Celery on Redis without results; the worker runs in this process's child, and the service counts what arrived."""
     import subprocess
 
-    from celery_app import send
+    import httpx
+    from celery_app import app, send
 
     media = _media_id(args.sandbox)
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--pool", "threads",
+        [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--pool", pool,
          "--concurrency", str(args.in_flight), "--loglevel", "ERROR", "--without-gossip", "--without-mingle"],
         cwd=Path(__file__).parent,
     )  # fmt: skip
-    send.delay(args.sandbox, media, "").get(timeout=60)  # ready
+    deadline = time.monotonic() + 60
+    while not app.control.ping(timeout=1.0):
+        if time.monotonic() > deadline:
+            raise SystemExit("the Celery worker did not start")
 
     def run() -> None:
-        results = [send.delay(args.sandbox, media, to) for to in _numbers(args.recipients)]
-        for result in results:
-            result.get(timeout=600)
+        for to in _numbers(args.recipients):
+            send.delay(args.sandbox, media, to)
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            truth = f"{args.sandbox}/_sandbox/truth?brief=1"
+            while int(client.get(truth).raise_for_status().json()["accepted_total"]) < args.recipients:
+                time.sleep(0.2)
 
     def stop() -> None:
         worker.terminate()
@@ -219,6 +226,16 @@ def celery(args: argparse.Namespace) -> Callable[[], Any]:
 
     run.stop = stop  # type: ignore[attr-defined]
     return run
+
+
+def celery_prefork(args: argparse.Namespace) -> Callable[[], Any]:
+    """Celery with processes in the place of threads."""
+    return celery(args, "prefork")
+
+
+def ours_engine(args: argparse.Namespace) -> Callable[[], Any]:
+    """This package's broadcast, each send run by Prefect's task engine."""
+    return ours(args, "engine")
 
 
 async def _bounded(one: Callable[[str], Awaitable[None]], numbers: list[str], in_flight: int) -> None:
@@ -234,12 +251,14 @@ async def _bounded(one: Callable[[str], Awaitable[None]], numbers: list[str], in
 CONTENDERS: dict[str, Callable[[argparse.Namespace], Callable[[], Any]]] = {
     "floor": floor,
     "ours": ours,
+    "ours-engine": ours_engine,
     "ours-batch": ours_batch,
     "map": plain_map,
     "httpx": plain_httpx,
     "without-ledger": without_ledger,
     "pywa": pywa,
-    "celery": celery,
+    "celery-threads": celery,
+    "celery-prefork": celery_prefork,
 }
 
 
