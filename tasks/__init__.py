@@ -12,11 +12,13 @@ from .audio import (
 )
 from .contacts import asend_contacts, send_contacts
 from .outcomes import aoutcomes, as_arrow, outcomes
+from .unknown import aresolve_unknown, resolve_unknown
 
 __all__ = [
     "afetch_audio",
     "aoutcomes",
     "aprepare_voice",
+    "aresolve_unknown",
     "as_arrow",
     "asend_audio",
     "asend_contacts",
@@ -24,6 +26,7 @@ __all__ = [
     "fetch_audio",
     "outcomes",
     "prepare_voice",
+    "resolve_unknown",
     "send_audio",
     "send_contacts",
     "upload_media",

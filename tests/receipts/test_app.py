@@ -67,7 +67,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(create_app(SENDERS, ledger=Ledger(url=url), events=False)) as client:
+    async with client_of(create_app(SENDERS, ledger=Ledger(url=SecretStr(url)), events=False)) as client:
         yield client
 
 
@@ -225,14 +225,14 @@ async def test_a_stop_opts_out_and_its_text_goes_nowhere(client: httpx.AsyncClie
 
 async def test_while_the_ledger_is_away_nothing_is_answered_200(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=str(tmp_path / "file" / "ledger.db")))
+    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=SecretStr(str(tmp_path / "file" / "ledger.db"))))
     async with client_of(app) as client:
         assert (await post_graph(client, graph_status("read"))).status_code == 503
         assert (await client.get("/health")).status_code == 503
 
 
 async def test_mounted_in_another_app_it_opens_its_ledger_by_itself(url: str) -> None:
-    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=url), events=False)
+    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=SecretStr(url)), events=False)
     outer = Starlette(routes=[Mount("/hooks", app=app)])
     transport = httpx.ASGITransport(app=outer)
     async with httpx.AsyncClient(transport=transport, base_url="http://test/hooks") as client:
@@ -288,7 +288,7 @@ async def test_early_statuses_are_matched_by_the_house_keeping(url: str, monkeyp
     async def moved(_store: LedgerStore, numbers: set[int]) -> None:
         shown.append(numbers)
 
-    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=url), events=False, moved=moved)
+    app = create_app({"graph/weekly": GRAPH}, ledger=Ledger(url=SecretStr(url)), events=False, moved=moved)
     async with client_of(app) as client, LedgerStore.open(url) as store:
         record = await store.start_broadcast("weekly", kind="audio", provider="graph", account="106540", content="a")
         await store.plan(record, [Recipient(to=PERSON)])

@@ -1,5 +1,6 @@
 """Looking up what is unknown: accepted only where the history can mean nothing else."""
 
+import asyncio
 import datetime
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
+from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, Ledger, WahaCredentials, WawpCredentials
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome, Row
 from prefect_whatsapp.models import Recipient, SendState
+from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.providers.transport import AsyncClient
 from prefect_whatsapp.receipts.resolve import BY_HISTORY, Resolved, resolve_unknown
+from prefect_whatsapp.tasks import aresolve_unknown
+from prefect_whatsapp.tasks import resolve_unknown as resolve_unknown_task
 
 PEOPLE = ["+16505550101", "+16505550102"]
 asked: list[httpx.Request] = []
@@ -136,3 +140,18 @@ async def test_graph_has_no_history_and_is_asked_nothing(store: LedgerStore) -> 
     sender = answering(GraphCredentials, {}, phone_number_id="1", access_token="t")
     assert await resolve_unknown(store, record, sender) == Resolved(0, 0, 1)
     assert asked == []
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_the_task_says_how_many_were_resolved_and_how(tmp_path: Path, form: str) -> None:
+    ledger = Ledger(url=SecretStr(str(tmp_path / "task.db")))
+    async with ledger.open() as store:
+        record, row = await unknown(store)
+    sender = waha([voice(row.claimed_at)])
+    if form == "sync":
+        told = await asyncio.to_thread(resolve_unknown_task.fn, record.name, sender, ledger)
+    else:
+        told = await aresolve_unknown.fn(record.name, sender, ledger)
+    assert told == {"by_receipts": 0, "by_history": 1, "unknown": 0}
+    with pytest.raises(InputError, match="no broadcast"):
+        await aresolve_unknown.fn("nobody's", sender, ledger)

@@ -1,0 +1,47 @@
+"""Tasks that resolve sends whose fate is unknown, sync and async."""
+
+import asyncio
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..blocks import Ledger
+from ..blocks.sender import Sender
+from ..models.errors import InputError
+from ..receipts import resolve
+
+
+async def _resolved(broadcast: str, sender: Sender, ledger: Ledger | None) -> dict[str, int]:
+    async with (ledger or Ledger()).open() as store:
+        record = await store.find_broadcast(broadcast)
+        if record is None:
+            raise InputError(f"the ledger at {store.address} has no broadcast of that name")
+        found = await resolve.resolve_unknown(store, record, sender)
+    return {"by_receipts": found.by_receipts, "by_history": found.by_history, "unknown": found.unknown}
+
+
+@task(name="resolve-unknown", cache_policy=NO_CACHE)
+def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
+    """Resolve what can be resolved of a broadcast's unknown sends.
+
+    By receipts that came before their send was settled, and, on WAHA, Wawp and Chat-API, by the chat's history: accepted
+    only where exactly one message of ours of that kind lies within the row's time and is no other row's.
+
+    Args:
+        broadcast: The broadcast's name.
+        sender: The account that sent it.
+        ledger: Where it is kept who was sent what; without it the embedded one.
+
+    Returns:
+        `by_receipts`, `by_history`, and how many remain `unknown`.
+
+    Raises:
+        InputError: The ledger has no such broadcast.
+    """
+    return asyncio.run(_resolved(broadcast, sender, ledger))
+
+
+@task(name="resolve-unknown", cache_policy=NO_CACHE)
+async def aresolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
+    """Resolve what can be resolved of a broadcast's unknown sends; arguments, result and errors as `resolve_unknown`."""
+    return await _resolved(broadcast, sender, ledger)
