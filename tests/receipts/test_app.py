@@ -18,6 +18,7 @@ from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.receipts import create_app
 from prefect_whatsapp.receipts.app import MAX_BODY_BYTES
 from prefect_whatsapp.receipts.words import Words
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Mount
 

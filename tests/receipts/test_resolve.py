@@ -17,6 +17,7 @@ from prefect_whatsapp.providers.transport import AsyncClient
 from prefect_whatsapp.receipts.resolve import BY_HISTORY, Resolved, resolve_unknown
 from prefect_whatsapp.tasks import aresolve_unknown
 from prefect_whatsapp.tasks import resolve_unknown as resolve_unknown_task
+from pydantic import SecretStr
 
 PEOPLE = ["+16505550101", "+16505550102"]
 asked: list[httpx.Request] = []
