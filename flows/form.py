@@ -3,6 +3,8 @@
 Descriptions come from the flows' docstrings, the order from their signatures.
 """
 
+import inspect
+from collections.abc import Generator
 from typing import Annotated, Any, Literal
 
 from prefect.blocks.core import Block
@@ -15,7 +17,8 @@ from prefect_whatsapp.blocks import (
     WawpCredentials,
 )
 from prefect_whatsapp.models import Contact, Recipient
-from pydantic import BeforeValidator, Field
+from prefect_whatsapp.recipients.reader import is_rows
+from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 # What a run stores of a block is its reference alone: fields that were typed in would lie there in clear, tokens too.
 _ONLY_A_REFERENCE = {"propertyNames": {"const": "$ref"}}
@@ -61,8 +64,18 @@ Sender = Annotated[
 ]
 AudioSource = Annotated[str, _titled("Audio")]
 Contacts = Annotated[list[Contact], _titled("Contact cards")]
+
+
+def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Take rows as they are, data frames too: a bad one is removed with its reason, as in a file."""
+    if isinstance(value, Generator) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:
+        raise ValueError("recipients is a generator that Prefect has read already: pass list(…) of it")
+    return value if is_rows(value) else validate(value)
+
+
 Recipients = Annotated[
     Annotated[str, Field(title="A file")] | Annotated[list[str | Recipient], Field(title="Typed in")],
+    WrapValidator(_rows_in_memory),
     _titled("Recipients"),
 ]
 Storage = Annotated[

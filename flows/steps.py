@@ -1,7 +1,6 @@
 """A broadcast, step by step: plan, prepare, check, dispatch, report."""
 
 import time
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -57,7 +56,7 @@ class Settings:
 
     broadcast: str
     sender: Sender
-    recipients: str | Sequence[str | Recipient]
+    recipients: object  # a source, or rows in memory: see `recipients_of`
     storage: S3Bucket | None = None
     ledger: Ledger = field(default_factory=Ledger)
     in_flight: int = 0
@@ -168,12 +167,12 @@ class Broadcast:
     async def _plan(self, store: LedgerStore) -> BroadcastRecord:
         """Write the list into the ledger; a run that was killed here writes the rest the next time."""
         record: BroadcastRecord | None = None
-        keep = isinstance(self._settings.recipients, str) and not self._settings.recipients.strip()
-        if keep or self._approved:
+        no_list = isinstance(self._settings.recipients, str) and not self._settings.recipients.strip()
+        if no_list or self._approved:
             record = await store.find_broadcast(self._name)
         # A run that was approved and started anew sends what was looked at: the list isn't read again.
         self._approved = self._approved and record is not None and record.planned_at is not None
-        if keep:
+        if no_list:
             if self._part_of and (record is None or record.id != self._part_of):
                 raise InputError(
                     f"the ledger at {store.address} isn't the one in which {self._name} was planned: give the broadcast "
@@ -185,7 +184,7 @@ class Broadcast:
                     f"(empty is for going on with a planned broadcast, and {self._name} "
                     + ("is not planned)" if record is None or not record.plan else "was not planned to the list's end)")
                 )
-        if keep or self._approved:
+        if no_list or self._approved:
             record = await self._begin(store)
         else:
             record = None

@@ -4,6 +4,7 @@ from .ffmpeg import ffmpeg_executable, ffmpeg_version
 from .formats import container_of, filename_for
 from .inspect import inspect_audio, voice_warnings
 from .limits import LONGEST_SECONDS, MAX_AUDIO_BYTES, MAX_LIST_BYTES, PLAY_BUTTON_BYTES, VOICE_MAX_BYTES
+from .linked_audio import check_linked_audio
 from .ogg import OggFile, OpusHead, read_ogg
 from .publishing import cache_directory, publish
 from .s3 import LONGEST_LINK_SECONDS, StoredObject, presign, put
@@ -26,6 +27,7 @@ __all__ = [
     "StoredObject",
     "VoiceSettings",
     "cache_directory",
+    "check_linked_audio",
     "container_of",
     "download",
     "ffmpeg_executable",

@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from ..models.errors import SourceError
+from .allowed_sources import AllowedSources
 from .stream import CHUNK_BYTES
 
 MAX_REDIRECTS = 10
@@ -30,11 +31,12 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class LinkBody:
-    """The answer to a GET of one link: its chunks as they arrive, its size in bytes and its ETag."""
+    """The answer to a GET of one link: its chunks as they arrive, its size in bytes, its ETag and its content type."""
 
     chunks: Iterator[bytes]
     size: int | None
     etag: str
+    mime_type: str = ""
 
 
 def link_name(link: str) -> str:
@@ -51,11 +53,12 @@ def link_name(link: str) -> str:
 
 
 @contextmanager
-def open_link(link: str) -> Iterator[LinkBody]:
+def open_link(link: str, *, allowed: AllowedSources | None = None) -> Iterator[LinkBody]:
     """GET one link, following redirects, read as it arrives.
 
     Args:
         link: An https address; http only for this machine itself (`localhost`, `127.0.0.1`, `::1`).
+        allowed: Which hosts may be read, at each redirect; None for those of this run.
 
     Raises:
         SourceError: It can't be reached, answers with an error or a web page, or leads away from https.
@@ -63,39 +66,43 @@ def open_link(link: str) -> Iterator[LinkBody]:
     name = link_name(link)
     with ExitStack() as stack:
         with _explained(name):
-            response = _follow(stack, httpx.URL(link), name)
+            response = _follow(stack, httpx.URL(link), name, allowed or AllowedSources.of_this_run())
         if response.status_code != 200:
             raise SourceError(_refusal(name, response.status_code))
+        if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+            # A few bytes of gzip unpack to gigabytes in one piece, before any bound is looked at.
+            raise SourceError(f"{name} answers compressed, though asked not to: pass a link to the plain file.")
         length = response.headers.get("content-length", "")
-        encoded = "content-encoding" in response.headers
         yield LinkBody(
             _chunks(response, name),
-            int(length) if length.isdigit() and not encoded else None,
+            int(length) if length.isdigit() else None,
             response.headers.get("etag", "").removeprefix("W/").strip('"'),
+            response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         )
 
 
 class _QueryBelow(httpx.BaseTransport):
-    """Put path and query on the request below httpx's log line."""
+    """Put path and query on the request below httpx's log line, and the address that was checked in the host's place."""
 
-    def __init__(self, wrapped: httpx.BaseTransport, target: bytes) -> None:
-        self._wrapped, self._target = wrapped, target
+    def __init__(self, wrapped: httpx.BaseTransport, target: bytes, address: str = "") -> None:
+        self._wrapped, self._target, self._address = wrapped, target, address
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         # A request of its own: httpx logs the one it was given, after the answer.
-        url = request.url.copy_with(raw_path=self._target)
+        url, extensions = request.url.copy_with(raw_path=self._target), request.extensions
+        if self._address:  # the Host header is set already; the certificate is still checked against the host's name
+            extensions = {**extensions, "sni_hostname": url.host}
+            url = url.copy_with(host=self._address)
         return self._wrapped.handle_request(
-            httpx.Request(
-                request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
-            )
+            httpx.Request(request.method, url, headers=request.headers, stream=request.stream, extensions=extensions)
         )
 
     def close(self) -> None:
         self._wrapped.close()
 
 
-def _follow(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
-    response = _get(stack, url, name)
+def _follow(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -> httpx.Response:
+    response = _get(stack, url, name, allowed)
     for _ in range(MAX_REDIRECTS):
         if not response.has_redirect_location:
             return response
@@ -104,16 +111,17 @@ def _follow(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
             raise SourceError(f"{name} redirects to {link_name(str(url))}, which is not https: pass an https link.")
         if (url.host, url.port) == (before.host, before.port) and not url.userinfo:
             url = url.copy_with(userinfo=before.userinfo)
-        response = _get(stack, url, name)
+        response = _get(stack, url, name, allowed)
     raise SourceError(f"{name} redirects more than {MAX_REDIRECTS} times: pass the address it ends at.")
 
 
-def _get(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
+def _get(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -> httpx.Response:
     loopback = _is_loopback(url.host)
     if url.scheme != "https" and not (url.scheme == "http" and loopback):
         raise SourceError(f"{name} is not https: pass an https link, a path or an s3:// address.")
     proxy = None if loopback or proxy_bypass(url.host) else getproxies().get(url.scheme)
-    transport = _QueryBelow(httpx.HTTPTransport(proxy=proxy), url.raw_path)
+    address = allowed.check_host(name, url.host, url.port, resolve=proxy is None)
+    transport = _QueryBelow(httpx.HTTPTransport(proxy=proxy), url.raw_path, address)
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     client = stack.enter_context(httpx.Client(transport=transport, timeout=timeout, follow_redirects=False))
     shown = url.copy_with(query=None, fragment=None, userinfo=b"")
@@ -128,7 +136,7 @@ def _get(stack: ExitStack, url: httpx.URL, name: str) -> httpx.Response:
 def _chunks(response: httpx.Response, name: str) -> Iterator[bytes]:
     with _explained(name):
         first = True
-        for chunk in response.iter_bytes(CHUNK_BYTES):
+        for chunk in response.iter_raw(CHUNK_BYTES):
             if first and "html" in response.headers.get("content-type", "") and chunk.lstrip()[:1] == b"<":
                 raise SourceError(
                     f"{name} answers with a web page, not a file: pass a direct link that needs no login or click."

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from ..models.audio import Audio
 from ..models.errors import InputError
+from .linked_audio import check_linked_audio
 from .s3 import presign, put
 
 if TYPE_CHECKING:
     from prefect_aws import S3Bucket
 
+_SIGNING_SECONDS = 60  # a link is a little older when it is looked at
 _FOLDER = "prefect-whatsapp"
 
 
@@ -30,13 +32,14 @@ def publish(audio: Audio, storage: "S3Bucket | None", *, account: str, seconds: 
         seconds: How long the link lives, 1 to 604,800 (seven days).
 
     Returns:
-        The audio with its `link`; an audio that has one of its own is returned as it is.
+        The audio with its `link`, which was loaded once; an audio that has one of its own keeps it.
 
     Raises:
         InputError: There is no storage to put it in.
-        SourceError: The bucket refuses, or the life is out of range.
+        SourceError: The bucket refuses, the life is out of range, or the link does not give this audio.
     """
     if audio.link:
+        check_linked_audio(audio.link)
         return audio
     if storage is None:
         raise InputError(
@@ -44,4 +47,6 @@ def publish(audio: Audio, storage: "S3Bucket | None", *, account: str, seconds: 
         )
     key = f"{_FOLDER}/{audio.sha256}/{audio.filename}"
     put(storage, key, audio.path, audio.mime_type)
-    return audio.model_copy(update={"link": presign(storage, key, seconds), "account": account})
+    link = presign(storage, key, seconds)
+    check_linked_audio(link, seconds=seconds - _SIGNING_SECONDS)
+    return audio.model_copy(update={"link": link, "account": account})

@@ -1,14 +1,18 @@
 """Where audio and recipient lists come from: S3, https, a Prefect file system, a path; all read as they arrive.
 
-s3://bucket/key             an object; credentials from `storage`, or boto3's own chain
-weekly.mp3                  with `storage`: a key or path in it, below its folder; without: a local path
+With `storage`, every source is a key or path in it, below its folder, and nothing else is read. Without:
+
+s3://bucket/key             an object, by boto3's own credentials
 https://host/weekly.mp3     a link; http only for this machine itself
-/srv/weekly.mp3  ./a  ~/a   a local path, also where `storage` is given; so is file:///srv/weekly.mp3
+/srv/weekly.mp3  ./a  ~/a   a local path; so is file:///srv/weekly.mp3
+
+Deployed runs are bound further: see `allowed_sources`.
 """
 
 import hashlib
 import io
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ..models.errors import SourceError
+from .allowed_sources import AllowedSources
 from .limits import MAX_AUDIO_BYTES
 from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from prefect_aws import S3Bucket
 
 _SPOOL_BYTES = 8_000_000
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ def open_source(
     """Open a source for reading, once, from its beginning.
 
     Args:
-        source: `s3://bucket/key`, a key or path in `storage`, an https link, or a local path.
-        storage: The `S3Bucket` block of a bare key, whose credentials also serve `s3://` addresses, or any other
-            Prefect file system (`LocalFileSystem`, `RemoteFileSystem`), read whole; None for boto3's own chain.
+        source: With `storage`, a key or path in it. Without, `s3://bucket/key`, an https link, or a local path.
+        storage: An `S3Bucket` block, or any other Prefect file system (`LocalFileSystem`, `RemoteFileSystem`), read
+            whole; None for boto3's own chain.
         max_bytes: Most bytes that are read; 0 for no bound.
 
     Returns:
@@ -72,21 +78,24 @@ def open_source(
     text = os.fspath(source)
     if not text.strip() or "\0" in text:
         raise SourceError("The source is empty: pass an s3:// address, a key in storage, an https link or a path.")
+    allowed = AllowedSources.of_this_run()
     scheme = text.partition("://")[0].lower() if "://" in text else ""
-    if scheme == "s3":
-        opened = _open_s3("s3://" + text[5:], storage if _is_bucket(storage) else None, max_bytes)
+    if storage is not None:
+        key = _key_in(source, storage)
+        if _is_bucket(storage):
+            opened = _open_s3(key, storage, max_bytes, allowed)
+        else:
+            opened = _open_file_system(key, storage, max_bytes, allowed)
+    elif scheme == "s3":
+        opened = _open_s3("s3://" + text[5:], None, max_bytes, allowed)
     elif scheme in {"https", "http"}:
-        opened = _open_link(text, max_bytes)
+        opened = _open_link(text, max_bytes, allowed)
     elif scheme == "file":
-        opened = _open_path(Path(unquote(urlsplit(text).path)), max_bytes)
-    elif storage is None or isinstance(source, os.PathLike) or _looks_local(text):
-        if scheme and storage is None:
-            raise SourceError(f"{scheme}:// is not read here: pass s3://, https://, a path, or a storage block for it.")
-        opened = _open_path(Path(text).expanduser(), max_bytes)
-    elif _is_bucket(storage):
-        opened = _open_s3(text, storage, max_bytes)
+        opened = _open_path(Path(unquote(urlsplit(text).path)), max_bytes, allowed)
+    elif scheme:
+        raise SourceError(f"{scheme}:// is not read here: pass s3://, https://, a path, or a storage block for it.")
     else:
-        opened = _open_file_system(text, storage, max_bytes)
+        opened = _open_path(Path(text).expanduser(), max_bytes, allowed)
     with opened as found:
         yield found
 
@@ -168,18 +177,44 @@ def _is_bucket(storage: object) -> bool:
     return hasattr(storage, "bucket_name") and hasattr(storage, "credentials")
 
 
-def _looks_local(text: str) -> bool:
-    return text.startswith(("./", "../", "~/", ".\\", "..\\")) or Path(text).is_absolute()
+def _key_in(source: str | os.PathLike[str], storage: object) -> str:
+    """The key in a storage that a source names, or one sentence: with storage nothing else is read.
+
+    Raises:
+        SourceError: It leads out of the storage.
+    """
+    text = os.fspath(source)
+    key = text
+    if _is_bucket(storage) and text.lower().startswith("s3://"):
+        bucket, _, key = text[5:].partition("/")
+        folder = str(getattr(storage, "bucket_folder", "") or "").strip("/")
+        if bucket != getattr(storage, "bucket_name", "") or (folder and not key.startswith(folder + "/")):
+            raise SourceError(
+                f"{_shown(text)} is not in the storage block's bucket and folder: name a key in it, or leave storage "
+                "empty."
+            )
+    parts = key.replace("\\", "/").split("/")
+    leads_out = "://" in key or _DRIVE.match(key) or parts[0] in ("", ".") or parts[0].startswith("~") or ".." in parts
+    if isinstance(source, os.PathLike) or leads_out or Path(key).is_absolute():
+        raise SourceError(f"{_shown(text)} is no key in the storage block: name one, or leave storage empty.")
+    return key
+
+
+def _shown(text: str) -> str:
+    from .links import link_name
+
+    return link_name(text) if "://" in text else text
 
 
 @contextmanager
-def _open_s3(key: str, storage: object, max_bytes: int) -> Iterator[Source]:
+def _open_s3(key: str, storage: object, max_bytes: int, allowed: AllowedSources) -> Iterator[Source]:
     from prefect_aws import S3Bucket
 
     from .s3 import locate, open_object
 
     bucket_block = storage if isinstance(storage, S3Bucket) else None
     bucket, whole = locate(key, bucket_block)
+    allowed.check_object(bucket, whole)
     name = f"s3://{bucket}/{whole}"
     with open_object(bucket, whole, bucket_block) as found:
         check_size(name, found.size or 0, max_bytes)
@@ -188,19 +223,20 @@ def _open_s3(key: str, storage: object, max_bytes: int) -> Iterator[Source]:
 
 
 @contextmanager
-def _open_link(link: str, max_bytes: int) -> Iterator[Source]:
+def _open_link(link: str, max_bytes: int, allowed: AllowedSources) -> Iterator[Source]:
     from .links import link_name, open_link
 
     name = link_name(link)
-    with open_link(link) as found:
+    with open_link(link, allowed=allowed) as found:
         check_size(name, found.size or 0, max_bytes)
         with io.BufferedReader(ChunkReader(name, found.chunks, max_bytes=max_bytes), CHUNK_BYTES) as stream:
             yield Source(name, stream, found.size, found.etag)
 
 
 @contextmanager
-def _open_path(path: Path, max_bytes: int) -> Iterator[Source]:
+def _open_path(path: Path, max_bytes: int, allowed: AllowedSources) -> Iterator[Source]:
     try:
+        path = allowed.check_path(path)
         facts = path.stat()
         if stat.S_ISDIR(facts.st_mode):
             raise SourceError(f"{path} is a directory: name the file in it.")
@@ -219,8 +255,11 @@ def _open_path(path: Path, max_bytes: int) -> Iterator[Source]:
 
 
 @contextmanager
-def _open_file_system(path: str, storage: "ReadableFileSystem | S3Bucket", max_bytes: int) -> Iterator[Source]:
+def _open_file_system(
+    path: str, storage: "ReadableFileSystem | S3Bucket", max_bytes: int, allowed: AllowedSources
+) -> Iterator[Source]:
     name = type(storage).__name__
+    allowed.check_file_system(name)
     try:
         # _sync: a block's methods are coroutines where a loop runs, and this may be called in such a thread.
         content = storage.read_path(path, _sync=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -116,10 +116,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
     settings = settings or VoiceSettings()
     if is_ready(audio, settings):
         return audio
-    if (
-        audio.duration > LONGEST_SECONDS
-        or audio.duration * settings.min_bitrate / 8 * _LEAST_SHARE > settings.max_bytes
-    ):
+    if audio.duration * settings.min_bitrate / 8 * _LEAST_SHARE > settings.max_bytes:
         raise AudioError(_too_large(audio, settings))
     if audio.duration > LONGEST_SECONDS:
         raise AudioError(_too_long(audio))

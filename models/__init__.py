@@ -5,7 +5,7 @@ from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, Contac
 from .logs import keep_logs_clean
 from .masking import mask, mask_numbers
 from .receipt import Receipt
-from .recipient import Recipient, RecipientKind, canonical_address, check_region
+from .recipient import ReadAddress, Recipient, RecipientKind, canonical_address, check_region, read_address
 from .report import Report, outcome_counts
 from .states import ACCEPTED_STATES, SendState, StopReason
 
@@ -17,6 +17,7 @@ __all__ = [
     "ContactEmail",
     "ContactPhone",
     "ContactUrl",
+    "ReadAddress",
     "Receipt",
     "Recipient",
     "RecipientKind",
@@ -28,6 +29,7 @@ __all__ = [
     "mask",
     "mask_numbers",
     "outcome_counts",
+    "read_address",
 ]
 
 keep_logs_clean()

@@ -4,6 +4,7 @@
     ├── InputError                  you: what was passed in can't be used; nothing was sent
     │   ├── AudioError              … the audio: not audio, empty, too large, ffmpeg refused it
     │   ├── SourceError             … where it should come from: no such key or bucket, refused, gone
+    │   ├── AddressError            … one address: not a number or chat id, no country code, two readings
     │   ├── RecipientListError      … the list: empty, without a usable column, an unknown region
     │   └── UnsupportedError        … the provider has no such feature; names provider, parameter and reason
     ├── ProviderError               the service answered, and its answer is one of four verdicts
@@ -115,6 +116,19 @@ class AudioError(InputError):
 
 class SourceError(InputError):
     """The audio or list isn't where it was said to be, or may not be read."""
+
+
+class AddressError(InputError):
+    """A recipient's address can't be used.
+
+    Args:
+        reason: Why, without what was given: it may stand in a report.
+        shown: What was given, shortened and without whole numbers; for whoever typed it in.
+    """
+
+    def __init__(self, reason: str, shown: str = "") -> None:
+        self.reason, self.shown = mask_numbers(reason), mask_numbers(shown)
+        super().__init__(f"{reason} ({shown})" if shown else reason)
 
 
 class RecipientListError(InputError):

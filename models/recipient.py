@@ -1,15 +1,15 @@
 """Who gets a message: one phone number, chat id or business-scoped user id, normalised once, at the edge."""
 
 import re
-import unicodedata
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import phonenumbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .errors import InputError
+from .errors import AddressError, InputError
 from .masking import mask, mask_numbers
+from .phone_number import read_number
 
 
 class RecipientKind(StrEnum):
@@ -32,8 +32,6 @@ _PHONE_SHAPE = re.compile(r"[\s(]*\+?[\d\s().\-/\u2010-\u2015\u2212]+")
 # What spreadsheets and data frames make of a number: 1.65056E+10 has lost digits, 16505550123.0 has one too many.
 _ROUNDED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d{1,3}", re.ASCII)
 _FLOAT = re.compile(r"(\+?\d{6,})[.,]0", re.ASCII)
-# WhatsApp's ids of accounts in Mexico have a 1 that the numbering plan gave up in 2019.
-_MEXICO_WITH_ONE = re.compile(r"521[2-9]\d{9}", re.ASCII)
 # Stricter than `spellings`, which is for finding whom a webhook is about: a Brazilian landline has no ninth digit, and
 # whoever has the mobile number of the same eight digits is another person, who must not be left out.
 _SHORTER = (
@@ -96,7 +94,7 @@ class Recipient(BaseModel):
             reply_to: Id of the message to quote.
 
         Raises:
-            InputError: The address can't be used; the text says why, without the whole number.
+            AddressError: The address can't be used; the text says why, without the whole number.
         """
         return cls(to=canonical_address(to, default_region), name=name, reply_to=reply_to)
 
@@ -174,6 +172,13 @@ def account_key(address: str) -> str:
     return next((form.sub(short, address) for form, short in _SHORTER if form.fullmatch(address)), address)
 
 
+class ReadAddress(NamedTuple):
+    """An address that was read: its canonical spelling, and whether a country code had to be put in front."""
+
+    to: str
+    completed: bool = False
+
+
 def canonical_address(value: str, default_region: str = "") -> str:
     """Give the one spelling of an address that the ledger compares.
 
@@ -185,40 +190,60 @@ def canonical_address(value: str, default_region: str = "") -> str:
         E.164 with `+`, a group, newsletter or lid chat id, or a user id.
 
     Raises:
-        InputError: Not an address, or one without a country code; the text names the reason and hides the number.
+        AddressError: Not an address, or one without a country code; the text names the reason and hides the number.
+        InputError: The region is unknown.
 
     Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages — without
     `+` the sender's own country code may be put in front, so that the message reaches a stranger.
     """
     if region := default_region.strip().upper():
         check_region(region)
+    return read_address(value, region).to
+
+
+def read_address(value: str, region: str = "", *, certain: bool = False) -> ReadAddress:
+    """Read an address, and say whether its number had no country code.
+
+    Args:
+        value: What stands in the list.
+        region: A known two-letter region in capitals, for a number without a country code; empty refuses those.
+        certain: Whether the region is this number's own, and not a guess for the whole list.
+
+    Raises:
+        AddressError: As for `canonical_address`.
+    """
     text = value.translate(_INVISIBLE).strip().lstrip("'\u2019").lstrip()  # an apostrophe marks a cell as text
     if text.startswith("="):
         text = text[1:].lstrip()
         if not _FORMULA_NUMBER.fullmatch(text):
-            raise InputError(f"a formula, not an address: {_shown(text)}")
+            raise AddressError("a formula, not an address", _shown(text))
     text = text.strip("'\" ")
     if not text:
-        raise InputError("empty")
+        raise AddressError("empty")
     if len(text) > _LONGEST:
-        raise InputError(f"too long for an address: {len(text)} characters, {_shown(text)}")
+        raise AddressError(f"too long for an address: {len(text)} characters")
     if "@" in text:
         folded = text.lower()
         if person := _PERSON.fullmatch(folded):
-            return _e164("+" + person["digits"], "")
+            return ReadAddress(read_number("+" + person["digits"]).e164)
         if _CHAT.fullmatch(folded):
-            return folded
-        raise InputError(f"not a chat id that can be sent to (…@c.us, @g.us, @newsletter or @lid): {_shown(text)}")
+            return ReadAddress(folded)
+        raise AddressError(
+            "not a chat id that can be sent to: it ends in @c.us, @g.us, @newsletter or @lid", _shown(text)
+        )
     if _USER_ID.fullmatch(text) or _GRAPH_GROUP.fullmatch(text):
-        return text
+        return ReadAddress(text)
     if _ROUNDED.fullmatch(text):
-        raise InputError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
+        raise AddressError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
     if text.startswith("-"):
-        raise InputError(f"a negative number: {_shown(text)}")
+        raise AddressError("a negative number", _shown(text))
     text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text.replace("\uff0b", "+")
     if not _PHONE_SHAPE.fullmatch(text):
-        raise InputError(f"not a phone number or chat id: {_shown(text)}")
-    return _e164(text, region)
+        raise AddressError("not a phone number or chat id", _shown(text))
+    try:
+        return ReadAddress(*read_number(text, region, certain=certain))
+    except AddressError as refused:
+        raise AddressError(refused.reason, _shown(text)) from None
 
 
 def check_region(region: str) -> None:
@@ -228,52 +253,7 @@ def check_region(region: str) -> None:
         InputError: Not one of its two-letter regions.
     """
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise InputError(f"default_region {_shown(region)} is not a two-letter region such as US, GB or BR")
-
-
-def _e164(text: str, region: str) -> str:
-    digits = re.sub(r"[^\d+]", "", text)
-    if not digits.isascii():
-        digits = "".join(c if c == "+" else str(unicodedata.decimal(c)) for c in digits)
-    if len(digits) > 20:
-        raise InputError(f"too long for a phone number: {len(digits)} digits")
-    if digits.startswith("00") and not region:
-        digits = "+" + digits[2:]
-    put_right = _russian_trunk_eight(digits)
-    if put_right:
-        return put_right
-    if _MEXICO_WITH_ONE.fullmatch(bare := digits.removeprefix("+")) and (bare != digits or region == "MX"):
-        return "+" + bare
-    if not digits.startswith("+") and not region:
-        raise InputError(f"no country code: {_shown(text)} needs a leading + or a default_region")
-    try:
-        number = phonenumbers.parse(digits, region or None)
-    except phonenumbers.NumberParseException as refused:
-        why = str(refused).partition(") ")[2].rstrip(".").lower()  # it says "(0) Invalid country code."
-        raise InputError(f"not a phone number: {_shown(text)} ({why})") from None
-    # is_possible_number() would take a number without its area code, which can't be reached from abroad.
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise InputError(f"not a possible phone number: {_shown(text)} has the wrong length for its country")
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-
-
-def _russian_trunk_eight(digits: str) -> str:
-    """Russian and Kazakh numbers written with the trunk prefix 8: the gateways never deliver those, 7 is meant.
-
-    Only where the 8 can't be another country's code (Vietnam's is 84), so 8 and a valid number that +8… is not.
-    """
-    bare = digits.removeprefix("+")
-    if len(bare) != 11 or bare[0] != "8":
-        return ""
-    as_seven = phonenumbers.parse("+7" + bare[1:])
-    if not phonenumbers.is_valid_number(as_seven):
-        return ""
-    try:
-        if phonenumbers.is_possible_number(phonenumbers.parse("+" + bare)):
-            return ""
-    except phonenumbers.NumberParseException:
-        pass  # +8… is no country code: 7 is meant
-    return "+7" + bare[1:]
+        raise InputError(f"default country {_shown(region)} is not a two-letter region such as US, GB or BR")
 
 
 def _shown(text: str) -> str:

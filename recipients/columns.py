@@ -1,22 +1,11 @@
-"""Which column of a recipient list is which, whatever its author called it."""
+"""Which column of a recipient list is which, and what is taken of a row."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple, Self
 
 from ..models.errors import RecipientListError
+from .headings import column_of
 
-_ALIASES = {
-    **dict.fromkeys(("to", "recipient"), "to"),
-    **dict.fromkeys(("chatid", "jid"), "chat_id"),
-    **dict.fromkeys(("phone", "phonenumber", "number", "mobile", "mobilenumber", "mobilephone"), "phone"),
-    **dict.fromkeys(("cell", "cellphone", "tel", "telephone", "telephonenumber", "msisdn"), "phone"),
-    **dict.fromkeys(("whatsapp", "whatsappnumber"), "phone"),
-    **dict.fromkeys(("name", "fullname", "displayname"), "name"),
-    **dict.fromkeys(("replyto", "quotedmsgid"), "reply_to"),
-}
 _ADDRESS_ORDER = ("to", "chat_id", "phone")
 NO_ADDRESS = "no address: its cell is empty"
 
@@ -29,6 +18,7 @@ class RawRow(NamedTuple):
     name: object = None
     reply_to: object = None
     damage: str = ""
+    country: object = None
 
 
 class Columns(NamedTuple):
@@ -37,15 +27,25 @@ class Columns(NamedTuple):
     address: tuple[int, ...]
     name: int | None = None
     reply_to: int | None = None
+    country: int | None = None
 
     @classmethod
     def find(cls, names: Sequence[str]) -> Self:
-        """Find them among headings; case, spaces, underscores and dashes don't matter."""
+        """Find them among headings; case, accents, spaces, underscores and dashes don't matter."""
         places: dict[str, list[int]] = {}
         for place, name in enumerate(names):
             places.setdefault(column_of(name), []).append(place)
         address = tuple(place for column in _ADDRESS_ORDER for place in places.get(column, ()))
-        return cls(address, places.get("name", [None])[0], places.get("reply_to", [None])[0])
+
+        def first(column: str) -> int | None:
+            return next(iter(places.get(column, ())), None)
+
+        return cls(address, first("name"), first("reply_to"), first("country"))
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """The places of all of them."""
+        return (*self.address, *(place for place in (self.name, self.reply_to, self.country) if place is not None))
 
     def pick(self, line: int, cells: Sequence[object]) -> RawRow:
         """Take what is used from a row's cells, which may be fewer than the headings."""
@@ -55,27 +55,25 @@ class Columns(NamedTuple):
 
         for place in self.address:
             if _filled(address := cell(place)):
-                return RawRow(line, address, cell(self.name), cell(self.reply_to))
+                return RawRow(line, address, cell(self.name), cell(self.reply_to), country=cell(self.country))
         return RawRow(line, " ".join(str(value)[:100] for value in cells[:10] if _filled(value)), damage=NO_ADDRESS)
 
 
-@lru_cache(maxsize=1024)
-def column_of(name: str) -> str:
-    """Give `to`, `chat_id`, `phone`, `name` or `reply_to` for a heading that means it; empty for any other."""
-    return _ALIASES.get(re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name[:100])).casefold(), "")
+def no_column(filename: str, number: int, more: str = "") -> RecipientListError:
+    """Say that a list has no column of addresses. Its headings aren't told: any file may have been named as a list.
 
-
-def no_column(filename: str, names: Sequence[str], more: str = "") -> RecipientListError:
-    """Say which columns a list has and which one it needs."""
-    found = ", ".join(map(cut, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    Args:
+        filename: Empty for a list in memory.
+        number: How many columns there are.
+        more: What else may help.
+    """
     which = f"the list {cut(filename)}" if filename else "the list"
-    return RecipientListError(
-        f"{which} has no usable column: it has {found or 'none'}; call the one of addresses to, phone or chat_id{more}"
-    )
+    columns = "1 column, and it is not" if number == 1 else f"{number:,} columns, and none is"
+    return RecipientListError(f"{which} has no usable column: it has {columns} called to, phone or chat_id{more}")
 
 
 def cut(text: str, limit: int = 60) -> str:
-    """Quote a text of unknown make for a message: shortened, without control characters."""
+    """Quote a file's name for a message: shortened, without control characters."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit].strip())
     return repr(shown + ("…" if len(text) > limit else ""))
 

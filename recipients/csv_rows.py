@@ -5,7 +5,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from .columns import Columns, RawRow, column_of, no_column
+from .columns import Columns, RawRow, no_column
+from .headings import column_of
 from .text import LONGEST_LINE, Line
 
 _DELIMITERS = ",;\t|"
@@ -44,7 +45,7 @@ def csv_rows(lines: Iterator[Line], *, filename: str, is_address: Callable[[str]
         bare = next(((d, cells) for d, cells in layouts if addressed(cells[0]) and not any(cells[1:])), None)
         if bare is None:
             hint_at_data = ", in a first line of headings" if any(map(addressed, names)) else ""
-            raise no_column(filename, names, hint_at_data)
+            raise no_column(filename, len(names), hint_at_data)
         (delimiter, _), names, columns = bare, bare[1][:1], Columns(address=(0,))
         queue.push_back([first])
     yield from _rows(queue, delimiter, len(names), columns)

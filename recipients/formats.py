@@ -1,26 +1,21 @@
-"""A recipient list's rows out of CSV, JSON and Parquet, one at a time, whatever the file is called."""
+"""A recipient list's rows out of CSV, Excel, JSON and Parquet, one at a time, whatever the file is called."""
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ..models.errors import RecipientListError
 from .columns import NO_ADDRESS, Columns, RawRow, cut, no_column
 from .csv_rows import TOO_LONG, csv_rows
+from .excel import excel_rows
+from .tables import parquet_rows
 from .text import LONGEST_LINE, Line, decoded, read_head, read_lines, utf8_blocks
 
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
-
 _HELD_ROWS = 2_000  # objects looked at before a list of them is said to have no usable column
-_BATCH_BYTES = 1 << 24
 _NOT_LISTS = (
-    (b"PK\x03\x04", "a spreadsheet workbook: save it as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an old spreadsheet workbook: save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old or password-protected workbook: save it as .xlsx or CSV without a password"),
     (b"\x1f\x8b", "compressed: unpack it first"),
     (b"%PDF", "a PDF document"),
     (b"<", "an HTML or XML page"),
@@ -41,7 +36,9 @@ def read_rows(stream: BinaryIO, *, filename: str, is_address: Callable[[str], bo
     """
     head = read_head(stream)
     if head.startswith(b"PAR1"):
-        return _parquet_rows(head, stream, filename)
+        return parquet_rows(head, stream, filename)
+    if head.startswith(b"PK\x03\x04"):
+        return excel_rows(head, stream, filename, is_address=is_address)
     suffix = filename.lower().rpartition(".")[2]
     if suffix in {"parquet", "pq"} and head:
         raise RecipientListError(f"the list {cut(filename)} is not Parquet, whatever its name says")
@@ -104,7 +101,7 @@ def _checked(rows: Iterable[_Keyed], filename: str) -> Iterator[RawRow]:
         if len(held) == _HELD_ROWS:
             break
     if missing is not None:
-        raise no_column(filename, missing)
+        raise no_column(filename, len(missing))
     yield from held
     del held
     for row, _ in rows:
@@ -156,61 +153,3 @@ def _array_items(blocks: Iterator[bytes]) -> Iterator[Line]:
 
 def _item(number: int, raw: bytearray) -> Line:
     return Line(number, decoded(bytes(raw[: LONGEST_LINE + 1]).strip()), whole=len(raw) <= LONGEST_LINE)
-
-
-# --- Parquet
-
-
-def _parquet_rows(head: bytes, stream: BinaryIO, filename: str) -> Iterator[RawRow]:
-    """Read Parquet some rows at a time; a stream that can't be sought goes through a file first."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    refused = (pa.ArrowException, OSError, ValueError)
-    with ExitStack() as stack:
-        source: BinaryIO = stream
-        if stream.seekable():
-            stream.seek(-len(head), 1)
-        if not stream.seekable() or stream.tell() != 0:
-            source = stack.enter_context(tempfile.TemporaryFile())
-            pieces = chain((b"" if stream.seekable() else head,), iter(lambda: stream.read(1 << 20), b""))
-            source.writelines(pieces)
-            source.seek(0)
-        try:
-            file = pq.ParquetFile(source, buffer_size=1 << 20)  # not a column's whole chunk at once
-            names = list(file.schema_arrow.names)
-        except refused as error:
-            raise RecipientListError(f"the list {cut(filename)} can't be read as Parquet: {cut(str(error))}") from None
-        columns = Columns.find(names)
-        if not columns.address:
-            raise no_column(filename, names)
-        wanted = {names[p] for p in (*columns.address, columns.name, columns.reply_to) if p is not None}
-        line = 0
-        try:
-            rows = _batch_rows(file, wanted)
-            for batch in file.iter_batches(batch_size=rows, columns=sorted(wanted), use_threads=False):
-                columns = Columns.find(batch.schema.names)
-                for place in range(batch.num_rows):
-                    line += 1
-                    try:
-                        cells: list[object] = [column[place].as_py() for column in batch.columns]
-                    except (ValueError, OverflowError, pa.ArrowException):
-                        yield RawRow(line, "", damage="a value that can't be read")
-                        continue
-                    yield columns.pick(line, cells)
-        except refused as error:
-            raise RecipientListError(
-                f"the list {cut(filename)} can't be read as Parquet after row {line}: {cut(str(error))}"
-            ) from None
-
-
-def _batch_rows(file: "ParquetFile", wanted: set[str]) -> int:
-    """Rows that take some megabytes, by the file's own word on its columns' sizes."""
-    metadata = file.metadata
-    size = sum(
-        column.total_uncompressed_size
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for column in map(group.column, range(group.num_columns))
-        if column.path_in_schema.partition(".")[0] in wanted
-    )
-    return max(1, min(2_000, int(_BATCH_BYTES * metadata.num_rows // max(size, 1))))

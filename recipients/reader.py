@@ -5,17 +5,20 @@ region, nothing in it, no usable column, not a list. Rows without anything in th
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import BinaryIO
 
 from ..ledger import RemovedRow
-from ..models import Recipient, canonical_address, check_region
-from ..models.errors import RecipientListError
+from ..models import Recipient, check_region, read_address
+from ..models.errors import AddressError, RecipientListError
 from .columns import RawRow, cut
+from .countries import NO_COUNTRY, region_of
 from .formats import object_rows, read_rows
 from .repeats import Repeats
+from .tables import is_table, table_rows
 from .text import decoded
 
 CHUNK_ROWS = 2_000
@@ -26,10 +29,17 @@ _REPEATED = "repeats an earlier row"
 
 @dataclass(frozen=True, slots=True)
 class ListChunk:
-    """The outcome of at most 2,000 rows, one after the other: `rows = len(usable) + len(removed)`."""
+    """The outcome of at most 2,000 rows, one after the other: `rows = len(usable) + len(removed)`.
+
+    Attributes:
+        usable: Recipients in the list's order.
+        removed: Rows that get no message, with their reasons.
+        completed: Of the usable, how many had no country code, by the country that was put in front.
+    """
 
     usable: list[Recipient] = field(default_factory=list)
     removed: list[RemovedRow] = field(default_factory=list)
+    completed: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -38,11 +48,12 @@ class ListChunk:
 
 
 def read_recipients(stream: BinaryIO, *, filename: str = "", default_region: str = "") -> Iterator[ListChunk]:
-    r"""Read a list of recipients in CSV, JSON lines, a JSON array or Parquet, in memory that hardly grows with it.
+    r"""Read a list of recipients in CSV, Excel, JSON lines, a JSON array or Parquet, in memory that does not grow with it.
 
     The format is told by the content, then by the suffix. Text may be UTF-8, UTF-16, UTF-32 or Windows-1252. A column
-    `to`, `chat_id` or `phone` (or `recipient`, `number`, `mobile`, `whatsapp`, …) holds the address, the first filled
-    one in that order; `name` and `reply_to` are taken along. CSV with one column of addresses needs no headings.
+    `to`, `chat_id` or `phone` (or `recipient`, `mobile`, `teléfono`, `телефон`, …) holds the address, the first filled
+    one in that order; `name` and `reply_to` are taken along. A `country` column (`DE` or `+49`) says for its row which
+    country a number without a country code is in. CSV and Excel with one column of addresses need no headings.
 
     Args:
         stream: The list's bytes from the beginning; need not be seekable.
@@ -65,8 +76,8 @@ def read_recipients(stream: BinaryIO, *, filename: str = "", default_region: str
 
     def is_address(text: str) -> bool:
         try:
-            return bool(canonical_address(text, region))
-        except ValueError:
+            return bool(read_address(text, region))
+        except AddressError:
             return False
 
     def rows() -> Iterator[RawRow]:  # the stream is touched when the first chunk is asked for, not before
@@ -75,13 +86,12 @@ def read_recipients(stream: BinaryIO, *, filename: str = "", default_region: str
     return _sorted_out(rows(), region, f"the list {cut(filename)}" if filename else "the list")
 
 
-def recipients_of(
-    items: Iterable[str | Recipient | Mapping[str, object]], *, default_region: str = ""
-) -> Iterator[ListChunk]:
-    """Sort out a list in memory: addresses, recipients, or mappings with the columns of a list file.
+def recipients_of(items: object, *, default_region: str = "") -> Iterator[ListChunk]:
+    """Sort out rows in memory: addresses, recipients, or mappings with the columns of a list file; or a data frame.
 
     Args:
-        items: The list, or any iterable; it is read once, as the chunks are.
+        items: A list, a generator or any other iterable, read once, as the chunks are; or a table with such columns
+            that tells its content by `__arrow_c_stream__` or `__dataframe__` (pandas, polars, Arrow, DuckDB, …).
         default_region: Two-letter region (`US`) for numbers without a country code; empty removes those.
 
     Returns:
@@ -96,9 +106,17 @@ def recipients_of(
         ['+16505550123', '+16505550124']
     """
     region = _checked_region(default_region)
-    if isinstance(items, str | bytes | Mapping):
-        raise RecipientListError("recipients are given as a list, not as one text or mapping")
+    if is_table(items):
+        return _sorted_out(table_rows(items), region, "the table of recipients")
+    if not is_rows(items):
+        raise RecipientListError("recipients are given as a list or a data frame, not as one text, mapping or value")
+    assert isinstance(items, Iterable)
     return _sorted_out(object_rows(items), region, "the list")
+
+
+def is_rows(value: object) -> bool:
+    """Whether a value holds rows of recipients in memory: a table, or an iterable that is no text and no mapping."""
+    return is_table(value) or (isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping))
 
 
 def _checked_region(default_region: str) -> str:
@@ -112,50 +130,57 @@ def _checked_region(default_region: str) -> str:
 
 
 def _sorted_out(rows: Iterator[RawRow], region: str, which: str) -> Iterator[ListChunk]:
-    chunk, empty = ListChunk(), True
+    chunk, anything = ListChunk(), False
     with Repeats() as repeats:
         for row in rows:
-            empty = False
+            anything = True
             outcome = _recipient(row, region)
             if isinstance(outcome, str):
                 chunk.removed.append(RemovedRow(row.line, _shown(row.address), outcome))
-            elif repeats.seen(outcome.account_key):
+            elif repeats.seen(outcome[0].account_key):
                 chunk.removed.append(RemovedRow(row.line, _shown(row.address), _REPEATED))
             else:
-                chunk.usable.append(outcome)
+                chunk.usable.append(outcome[0])
+                if outcome[1]:
+                    chunk.completed[outcome[1]] += 1
             if chunk.rows >= CHUNK_ROWS:
                 yield chunk
                 chunk = ListChunk()
     if chunk.rows:
         yield chunk
-    elif empty:
+    elif not anything:
         raise RecipientListError(f"{which} is empty: it needs at least one recipient")
 
 
-def _recipient(row: RawRow, region: str) -> Recipient | str:
-    """A recipient, or the reason why the row is none."""
+def _recipient(row: RawRow, region: str) -> tuple[Recipient, str] | str:
+    """A recipient and the country that completed its number, or the reason why the row is none."""
     if row.damage:
         return row.damage
+    completed = ""
     if isinstance(row.address, Recipient):
         to, name, reply_to = row.address.to, row.address.name, row.address.reply_to
     else:
+        own = region_of(_text(row.country)[:20])
         try:
-            to = canonical_address(_address_text(row.address), region)
-        except ValueError as refused:
-            return str(refused)
+            address = read_address(
+                _address_text(row.address), own or region if own is not None else "", certain=bool(own)
+            )
+        except AddressError as refused:
+            return NO_COUNTRY if own is None and refused.reason.startswith("no country code") else refused.reason
+        to, completed = address.to, (own or region) if address.completed else ""
         name, reply_to = _text(row.name), _text(row.reply_to)
     reply_to = reply_to.strip()
     if len(reply_to) > _LONGEST_REPLY_TO or not reply_to.isprintable():
         return "its reply_to is not the id of a message"
     # The address is canonical already: validating it again would double the time a list takes.
-    return Recipient.model_construct(to=to, name=_clean(name.strip()), reply_to=reply_to)
+    return Recipient.model_construct(to=to, name=_clean(name.strip()), reply_to=reply_to), completed
 
 
 def _address_text(value: object) -> str:
     """An address as text, of the types that Parquet and JSON have for a number.
 
     Raises:
-        ValueError: A value of another type, or a number that is not whole.
+        AddressError: A value of another type, or a number that is not whole.
     """
     if isinstance(value, str):
         return value
@@ -163,11 +188,11 @@ def _address_text(value: object) -> str:
         return decoded(value)
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         if not math.isfinite(value) or value != int(value):
-            raise ValueError("not a whole number")
+            raise AddressError("not a whole number")
         if not 0 <= value < 10**20:
-            raise ValueError("not a phone number: negative or too long")
+            raise AddressError("not a phone number: negative or too long")
         return str(int(value))
-    raise ValueError(f"neither text nor a number: {type(value).__name__}")
+    raise AddressError(f"neither text nor a number: {type(value).__name__}")
 
 
 def _text(value: object) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import phonenumbers
 
-from ..media import open_stream
+from ..media import MAX_LIST_BYTES, open_stream
 from ..models import Recipient
 from ..models.errors import RecipientListError
 from .reader import ListChunk, read_recipients, recipients_of
@@ -31,6 +31,7 @@ class Planned:
         new: Of these, rows that the ledger didn't have yet.
         removed: Repeats and unusable rows.
         countries: Usable rows by region; groups and newsletters under their kind.
+        completed: Usable rows that had no country code, by the country whose code was put in front.
         reasons: Removed rows by reason.
     """
 
@@ -38,6 +39,7 @@ class Planned:
     new: int = 0
     removed: int = 0
     countries: Counter[str] = field(default_factory=Counter)
+    completed: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -45,12 +47,12 @@ class RecipientList:
     """Reads the list once, without holding it.
 
     Args:
-        recipients: `s3://bucket/key`, a key in `storage`, a path, or the recipients themselves.
+        recipients: `s3://bucket/key`, a key in `storage`, a path, or the rows themselves: see `recipients_of`.
         storage: Where a key is looked up.
         default_region: Two-letter region for numbers without a country code.
     """
 
-    def __init__(self, recipients: str | Sequence[str | Recipient], storage: S3Bucket | None, default_region: str):
+    def __init__(self, recipients: object, storage: S3Bucket | None, default_region: str):
         self._recipients, self._storage, self._region = recipients, storage, default_region
         self.planned = Planned()
 
@@ -85,13 +87,15 @@ class RecipientList:
     def _open(self, stack: ExitStack) -> Iterator[ListChunk]:
         if not isinstance(self._recipients, str):
             return iter(recipients_of(self._recipients, default_region=self._region))
-        stream = stack.enter_context(open_stream(self._recipients, self._storage, seekable=True))
+        opened = open_stream(self._recipients, self._storage, seekable=True, max_bytes=MAX_LIST_BYTES)
+        stream = stack.enter_context(opened)
         name = self._recipients.partition("?")[0].rsplit("/", 1)[-1]
         return iter(read_recipients(cast(BinaryIO, stream), filename=name, default_region=self._region))
 
     def _count(self, chunk: ListChunk) -> None:
         self.planned.usable += len(chunk.usable)
         self.planned.removed += len(chunk.removed)
+        self.planned.completed.update(chunk.completed)
         self.planned.countries.update(map(_country, chunk.usable))
         self.planned.reasons.update(row.reason.partition(":")[0] for row in chunk.removed)
 

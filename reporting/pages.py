@@ -74,6 +74,7 @@ def plan(
                 ("messages to send", f"{queued:,}"),
                 ("settled by earlier runs", f"{settled:,}"),
                 ("removed from the list", f"{planned.removed:,}"),
+                *_completed(planned),
                 ("account", f"{account.state} {account.detail}".strip()),
                 *([("messaging limit", _limit(account))] if account.messaging_limit else []),
                 ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
@@ -96,6 +97,12 @@ def plan(
 
 def _limit(account: AccountStatus) -> str:
     return f"{account.messaging_limit}; those who wrote to you within 24 hours don't count against it"
+
+
+def _completed(planned: Planned) -> list[tuple[str, str]]:
+    """How many numbers had no country code: the first thing to look at where strangers would get a message."""
+    by = ", ".join(f"{number:,} with {country}'s" for country, number in planned.completed.most_common(5))
+    return [("numbers completed by a country code", by)] if by else []
 
 
 def report(

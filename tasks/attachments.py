@@ -3,6 +3,7 @@
 import base64
 from functools import partial
 
+from ..media import check_linked_audio
 from ..models import Audio
 from ..models.errors import AudioError, InputError
 from ..providers.dialect import Attachment, Dialect
@@ -24,6 +25,7 @@ def attachment(audio: Audio | str, dialect: Dialect, *, voice: bool = True, conv
 
     Raises:
         AudioError: It is no voice note, or not in a form the provider takes.
+        SourceError: The link gives no audio.
         InputError: It still has to be uploaded.
     """
     if isinstance(audio, str):
@@ -53,6 +55,7 @@ def attachment(audio: Audio | str, dialect: Dialect, *, voice: bool = True, conv
 
 def _named(audio: str, *, voice: bool, convert: bool) -> Attachment:
     if audio.startswith(("https://", "http://")):
+        check_linked_audio(audio)
         return Attachment(link=audio, voice=voice, convert=convert)
     if audio and set(audio) <= CONTENT_IS_KEPT_BY_THE_SERVICE:
         return Attachment(media_id=audio, voice=voice, convert=convert)

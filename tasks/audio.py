@@ -20,7 +20,7 @@ from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..media import MAX_AUDIO_BYTES, VoiceSettings, cache_directory, download, inspect_audio, make_voice_note, publish
 from ..models import Audio, Receipt, Recipient, mask
-from ..models.errors import LedgerError, NotSentError, RetryLaterError
+from ..models.errors import AudioError, LedgerError, NotSentError, RetryLaterError
 from ..providers.dialect import Attachment
 from ..providers.http_types import Exchange
 from ..sending.pair_pace import pair_wait
@@ -48,7 +48,11 @@ def recipient_of(to: Recipient | str, reply_to: str) -> Recipient:
 
 def _fetch(source: str, storage: S3Bucket | None, directory: str | Path, max_bytes: int) -> Audio:
     got = download(source, storage, directory=Path(directory or cache_directory()), max_bytes=max_bytes)
-    return inspect_audio(got.path, source=got.source, etag=got.etag)
+    try:
+        return inspect_audio(got.path, source=got.source, etag=got.etag)
+    except AudioError:
+        got.path.unlink(missing_ok=True)  # what isn't audio may be anything, and is not kept
+        raise
 
 
 @task(name="fetch-audio", cache_policy=NO_CACHE, persist_result=False)

@@ -129,9 +129,3 @@ async def test_a_prefect_file_system_serves_where_a_loop_runs(tmp_path: Path) ->
     (tmp_path / "a.csv").write_bytes(b"to\n")
     with open_stream("a.csv", LocalFileSystem(basepath=str(tmp_path))) as stream:
         assert stream.read() == b"to\n"
-
-
-def test_a_local_path_is_meant_where_it_looks_like_one_in_spite_of_storage(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(b"to\n")
-    with open_stream(f"{tmp_path}/a.csv", LocalFileSystem(basepath="/nowhere")) as stream:
-        assert stream.read() == b"to\n"

@@ -240,3 +240,29 @@ def test_without_any_ffmpeg_one_sentence_says_what_to_install(tmp_path: Path, mo
 def test_settings_that_libopus_refuses_are_refused_at_once(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         VoiceSettings.model_validate(wrong)
+
+
+def test_a_small_file_that_decodes_to_days_is_refused_and_leaves_no_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Silence in FLAC takes a few bytes a block; its header is made to say that there is one second of it.
+    flac = tmp_path / "long.flac"
+    with av.open(str(flac), "w") as file:
+        stream = file.add_stream("flac", rate=8_000, layout="mono", format="s16")
+        frame = av.AudioFrame(format="s16", layout="mono", samples=4_608)
+        frame.sample_rate = 8_000
+        frame.planes[0].update(bytes(4_608 * 2))
+        for _ in range(1_000):
+            frame.pts = None
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    content = bytearray(flac.read_bytes())
+    content[8 + 13 : 8 + 18] = bytes([content[8 + 13] & 0xF0]) + (8_000).to_bytes(4)
+    flac.write_bytes(content)
+    monkeypatch.setattr("prefect_whatsapp.media.voice.LONGEST_SECONDS", 60)
+    given = inspect_audio(flac, source="long.flac")
+    assert given.duration == pytest.approx(576, abs=1)
+    for lies in (given, given.model_copy(update={"duration": 1.0})):
+        with pytest.raises(AudioError, match=r"holds more than 0\.0 hours of sound: cut it into parts"):
+            make_voice_note(lies, directory=tmp_path / "notes")
+    assert not (tmp_path / "notes").exists() or not list((tmp_path / "notes").iterdir())

@@ -8,6 +8,7 @@ import pytest
 from prefect_whatsapp.models import Report, errors
 from prefect_whatsapp.models.errors import (
     AccountError,
+    AddressError,
     AudioError,
     BroadcastMismatchError,
     BroadcastStoppedError,
@@ -45,6 +46,7 @@ MADE = [
     InputError(SENTENCE),
     AudioError(SENTENCE),
     SourceError(SENTENCE),
+    AddressError(SENTENCE, "…0123"),
     RecipientListError(SENTENCE),
     UnsupportedError("wawp", "voice", "to +16505550123 it sends voice notes only"),
     ProviderError(SENTENCE, **ANSWER),

@@ -18,7 +18,17 @@ TOKEN = re.compile(
 # +1 NPA 555 01xx and +44 20 7946 0xxx are set aside for fiction by the numbering authorities.
 FICTION = re.compile(r"1\d{3}55501\d\d|442079460\d{3}")
 # Numbers that the services' and libraries' own documents print as examples.
-DOCUMENTED = {"17633123456", "5511955550123", "77011234567", "79123456789", "79995253422", "84912345678"}
+DOCUMENTED = {
+    "4915123456789",
+    "5511912345678",
+    "447400123456",
+    "17633123456",
+    "5511955550123",
+    "77011234567",
+    "79123456789",
+    "79995253422",
+    "84912345678",
+}
 NUMBERS = (
     re.compile(r"(?<!\w)\+\d(?:[\s().-]?\d){7,14}(?!\d)", re.ASCII),
     re.compile(r"(?<![\w.+/-])\d{10,15}(?![\w.-])", re.ASCII),

@@ -192,14 +192,22 @@ async def test_audio_that_is_no_voice_note_is_refused_before_the_request(
 
 
 async def test_audio_may_be_a_public_link(
-    provider: str, sender: Any, outcomes: Outcomes, tap: Tap, sandbox: RunningSandbox
+    provider: str,
+    sender: Any,
+    outcomes: Outcomes,
+    tap: Tap,
+    sandbox: RunningSandbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    looked_at: list[str] = []
+    monkeypatch.setattr("prefect_whatsapp.tasks.attachments.check_linked_audio", looked_at.append)
     sync, aio = await outcomes(send_audio, asend_audio, "https://files.example.com/weekly.ogg", TO, sender)
     assert facts_of(sync) == facts_of(aio)
     assert sync.status == "accepted"
     first, second = tap.taken()
     assert first == second
     assert sandbox.messages()[-1]["media"] == "https://files.example.com/weekly.ogg"
+    assert set(looked_at) == {"https://files.example.com/weekly.ogg"}
 
 
 async def test_no_cards_is_refused_before_the_request(sender: Any, outcomes: Outcomes, tap: Tap) -> None:

@@ -1,0 +1,174 @@
+"""What a deployed run may read: the folders, buckets and hosts that its operator lists, and no private address else.
+
+Whoever may start a deployed run types in where audio and lists come from. Without a bound, that is every file and every
+address that the worker reaches: key files, cloud metadata, services that trust their own network.
+
+`PREFECT_WHATSAPP_SOURCES` lists them, separated by commas, spaces or line ends:
+
+    /srv/broadcasts            a folder and all below it
+    s3://lists                 a bucket, or a part of one: s3://lists/weekly
+    files.example.com          a host, also *.example.com, also one with a private address
+    10.0.0.7:9000              a host at one port
+
+Runs that a person starts on their own machine are not bound.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..models.errors import SourceError
+
+VARIABLE = "PREFECT_WHATSAPP_SOURCES"
+
+
+@dataclass(frozen=True)
+class AllowedSources:
+    """What may be read.
+
+    Attributes:
+        deployed: Whether this is a deployed run; for others there is no bound.
+        listed: Whether a list was given; without one only private addresses are refused.
+        folders: Folders, resolved.
+        buckets: `bucket/prefix`, the prefix empty or with its ending slash.
+        hosts: Host names and patterns in small letters, with or without a port.
+    """
+
+    deployed: bool = False
+    listed: bool = False
+    folders: tuple[Path, ...] = ()
+    buckets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def of_this_run(cls) -> "AllowedSources":
+        """Read the variable, and whether this run is one of a deployment."""
+        if not _is_deployed():
+            return cls()
+        return cls.parse(os.environ.get(VARIABLE, ""))
+
+    @classmethod
+    def parse(cls, text: str) -> "AllowedSources":
+        """Read the list of a deployed run.
+
+        Example:
+            >>> AllowedSources.parse("s3://lists/weekly, *.example.com").buckets
+            ('lists/weekly/',)
+        """
+        folders: list[Path] = []
+        buckets: list[str] = []
+        hosts: list[str] = []
+        for entry in re.split(r"[,\s]+", text.strip()):
+            if entry.startswith("s3://"):
+                bucket, _, prefix = entry[5:].partition("/")
+                buckets.append(f"{bucket}/{prefix.rstrip('/')}/" if prefix.strip("/") else f"{bucket}/")
+            elif entry.startswith("file://") or entry.startswith("~") or Path(entry).is_absolute():
+                folders.append(Path(entry.removeprefix("file://")).expanduser().resolve())
+            elif entry:
+                hosts.append((urlsplit(entry).netloc if "://" in entry else entry.rstrip("/")).lower())
+        return cls(True, bool(text.strip()), tuple(folders), tuple(buckets), tuple(hosts))
+
+    def check_path(self, path: Path) -> Path:
+        """Refuse a file outside the folders, wherever its links lead.
+
+        Returns:
+            The path to open: resolved, where there is a bound.
+
+        Raises:
+            SourceError: It lies outside.
+        """
+        if not self.listed:
+            return path
+        resolved = path.resolve()
+        if not any(resolved.is_relative_to(folder) for folder in self.folders):
+            raise SourceError(
+                f"{path} is in no folder that deployed runs may read: ask the operator to list it in {VARIABLE}."
+            )
+        return resolved
+
+    def check_object(self, bucket: str, key: str) -> None:
+        """Refuse an object outside the buckets.
+
+        Raises:
+            SourceError: It lies outside.
+        """
+        if self.listed and not any(f"{bucket}/{key}".startswith(allowed) for allowed in self.buckets):
+            raise SourceError(
+                f"s3://{bucket}/{key} is in no bucket that deployed runs may read: ask the operator to list it in {VARIABLE}."
+            )
+
+    def check_file_system(self, name: str) -> None:
+        """Refuse a file system that can't be bound, where there is a bound.
+
+        Raises:
+            SourceError: It can't.
+        """
+        if self.listed:
+            raise SourceError(
+                f"Deployed runs here read no {name} block: use an S3Bucket, a folder or a host of {VARIABLE}."
+            )
+
+    def check_host(self, name: str, host: str, port: int | None, *, resolve: bool = True) -> str:
+        """Refuse a host that isn't listed, or whose address is private.
+
+        Args:
+            name: What the error calls the link.
+            host: Its name or address.
+            port: Its port; None for the scheme's own.
+            resolve: Whether the address is looked up; a proxy does that itself.
+
+        Returns:
+            The address to connect to, so that a second look-up can't give another; empty for no bound.
+
+        Raises:
+            SourceError: It may not be read.
+        """
+        if not self.deployed:
+            return ""
+        host = host.lower().strip("[]")
+        if any(fnmatchcase(host, allowed) or fnmatchcase(f"{host}:{port}", allowed) for allowed in self.hosts):
+            return ""
+        if self.listed:
+            raise SourceError(
+                f"{name} is at no host that deployed runs may read: ask the operator to list it in {VARIABLE}."
+            )
+        return _public_address(name, host) if resolve else ""
+
+
+def _public_address(name: str, host: str) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise SourceError(f"{name} can't be reached: look at the host's name and at the network.") from None
+    addresses = list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
+    if not addresses or not all(_is_public(each) for each in addresses):
+        raise SourceError(
+            f"{name} is at a private address, which deployed runs do not read: ask the operator to list the host in {VARIABLE}."
+        )
+    return addresses[0]
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        # An IPv4 address can be wrapped in three ways.
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return _is_public(str(inner))
+    return address.is_global and not address.is_multicast
+
+
+def _is_deployed() -> bool:
+    if os.environ.get("PREFECT__FLOW_RUN_ID"):  # set by whoever starts a deployed run in a process of its own
+        return True
+    context = sys.modules.get("prefect.context")  # without it there is no run
+    run = context.FlowRunContext.get() if context else None
+    return bool(run and run.flow_run and run.flow_run.deployment_id)

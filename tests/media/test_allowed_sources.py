@@ -1,0 +1,189 @@
+"""A deployed run reads what its operator lists and no private address else; with storage, keys in it and nothing else."""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.filesystems import LocalFileSystem
+from prefect_aws import AwsCredentials, S3Bucket
+from prefect_whatsapp.media import download, open_source
+from prefect_whatsapp.media.allowed_sources import VARIABLE, AllowedSources
+from prefect_whatsapp.models.errors import SourceError
+
+if TYPE_CHECKING:
+    from conftest import Web
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "6f0a9c5e-0000-4000-8000-000000000001")
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+def name_resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    asked: list[str] = []
+
+    def look_up(host: str, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr("prefect_whatsapp.media.allowed_sources.socket.getaddrinfo", look_up)
+    return asked
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.1:{port}/a.mp3",
+        "http://localhost:{port}/a.mp3",
+        "https://10.0.0.7/a.mp3",
+        "https://192.168.1.1/a.mp3",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/a.mp3",
+        "https://[::ffff:10.0.0.7]/a.mp3",
+        "https://[64:ff9b::a00:7]/a.mp3",
+        "https://[fd00::1]/a.mp3",
+        "https://0.0.0.0/a.mp3",
+        "https://100.64.0.1/a.mp3",
+        "https://2130706433/a.mp3",
+    ],
+)
+def test_no_private_address_gets_a_request_from_a_deployed_run(web: "Web", link: str) -> None:
+    port = web.address.rpartition(":")[2]
+    with pytest.raises(SourceError, match=r"private address|can't be reached"), open_source(link.format(port=port)):
+        pass
+    assert web.requests == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_name_is_judged_by_all_its_addresses_and_connected_to_the_one_that_was_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name_resolves_to(monkeypatch, "93.184.215.14", "10.0.0.7")
+    with pytest.raises(SourceError, match="is at a private address"), open_source("https://files.example.com/a.mp3"):
+        pass
+    name_resolves_to(monkeypatch, "93.184.215.14")
+    bound = AllowedSources.of_this_run()
+    assert bound.check_host("it", "files.example.com", None) == "93.184.215.14"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_redirect_to_a_private_address_is_not_followed(web: "Web", monkeypatch: pytest.MonkeyPatch) -> None:
+    host = web.address.removeprefix("http://")
+    monkeypatch.setenv(VARIABLE, host)
+    web.answers["/a.mp3"] = (302, {"Location": "http://127.0.0.2:9/secret"}, b"")
+    with (
+        pytest.raises(SourceError, match="at no host that deployed runs may read"),
+        open_source(f"{web.address}/a.mp3"),
+    ):
+        pass
+    assert len(web.requests) == 1
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_listed_host_is_read_also_at_a_private_address(web: "Web", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, web.address.removeprefix("http://"))
+    web.answers["/a.csv"] = (200, {}, b"to\n")
+    with open_source(f"{web.address}/a.csv") as opened:
+        assert opened.stream.read() == b"to\n"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_only_listed_folders_are_read_wherever_links_and_dots_lead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "a.csv").write_bytes(b"to\n")
+    (tmp_path / "secret").write_bytes(b"canary")
+    (tmp_path / "lists" / "link.csv").symlink_to(tmp_path / "secret")
+    (tmp_path / "listsbutnot").mkdir()
+    (tmp_path / "listsbutnot" / "a.csv").write_bytes(b"canary")
+    monkeypatch.setenv(VARIABLE, f"{tmp_path}/lists, s3://bucket")
+    with open_source(f"{tmp_path}/lists/a.csv") as opened:
+        assert opened.stream.read() == b"to\n"
+    for path in ("secret", "lists/link.csv", "lists/../secret", "listsbutnot/a.csv"):
+        with (
+            pytest.raises(SourceError, match="in no folder that deployed runs may read"),
+            open_source(f"{tmp_path}/{path}"),
+        ):
+            pass
+
+
+@pytest.mark.usefixtures("deployed")
+def test_only_listed_buckets_hosts_and_file_systems_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "s3://lists/weekly *.example.com")
+    for source in ("s3://other/weekly/a.csv", "s3://lists/a.csv", "s3://lists/weekly-secret/a.csv"):
+        with pytest.raises(SourceError, match="in no bucket"), open_source(source):
+            pass
+    with pytest.raises(SourceError, match="at no host"), open_source("https://files.example.org/a.csv"):
+        pass
+    with (
+        pytest.raises(SourceError, match="read no LocalFileSystem block"),
+        open_source("a", LocalFileSystem(basepath=str(tmp_path))),
+    ):
+        pass
+    bound = AllowedSources.of_this_run()
+    bound.check_object("lists", "weekly/a.csv")
+    assert bound.check_host("it", "Files.Example.com", None) == ""
+
+
+def test_a_run_of_ones_own_is_not_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: "Web") -> None:
+    monkeypatch.setenv(VARIABLE, "s3://lists")
+    web.answers["/a.csv"] = (200, {}, b"to\n")
+    (tmp_path / "a.csv").write_bytes(b"to\n")
+    for source in (f"{web.address}/a.csv", str(tmp_path / "a.csv")):
+        with open_source(source) as opened:
+            assert opened.stream.read() == b"to\n"
+
+
+STORAGE = S3Bucket(bucket_name="lists", bucket_folder="weekly", credentials=AwsCredentials(region_name="us-east-1"))
+
+
+@pytest.mark.parametrize("storage", [STORAGE, LocalFileSystem(basepath="/nowhere")])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc/passwd",
+        "//etc/passwd",
+        "./a.csv",
+        "../a.csv",
+        "a/../../b.csv",
+        "..\\a.csv",
+        "~/a.csv",
+        "~root/a.csv",
+        "file:///etc/passwd",
+        "C:\\a.csv",
+        "s3://other/a.csv",
+        "S3://other/a.csv",
+        "http://127.0.0.1/a.csv",
+        "https://files.example.com/a.csv",
+        "gs://lists/a.csv",
+        Path("a.csv"),
+    ],
+)
+def test_with_storage_nothing_but_a_key_in_it_is_read(storage: Any, source: str | Path) -> None:
+    with pytest.raises(SourceError, match="in the storage block"), open_source(source, storage):
+        pass
+
+
+@pytest.mark.parametrize("source", ["s3://lists/a.csv", "s3://lists/weekly-secret/a.csv", "s3://lists/weekly/../a.csv"])
+def test_an_address_in_the_storages_bucket_must_be_in_its_folder(source: str) -> None:
+    with pytest.raises(SourceError, match="in the storage block"), open_source(source, STORAGE):
+        pass
+
+
+def test_a_key_may_be_written_as_an_address_in_the_storage(s3: S3Bucket, moto: str) -> None:
+    client = s3.credentials.get_boto3_session().client("s3", endpoint_url=moto)
+    client.put_object(Bucket="broadcasts", Key="week 47:a.csv", Body=b"to\n")
+    for source in ("week 47:a.csv", "s3://broadcasts/week 47:a.csv"):
+        with open_source(source, s3) as opened:
+            assert opened.stream.read() == b"to\n"
+    client.close()
+
+
+def test_a_compressed_answer_is_refused_before_it_is_unpacked(web: "Web", tmp_path: Path) -> None:
+    web.answers["/a.csv"] = (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b")
+    with pytest.raises(SourceError, match="answers compressed, though asked not to"):
+        download(f"{web.address}/a.csv", directory=tmp_path)

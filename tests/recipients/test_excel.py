@@ -1,0 +1,112 @@
+"""An Excel workbook is read like CSV, with what a spreadsheet does to numbers caught."""
+
+import datetime
+import io
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from openpyxl import Workbook
+from prefect_whatsapp.models import Recipient
+from prefect_whatsapp.models.errors import RecipientListError
+from prefect_whatsapp.recipients import excel
+from prefect_whatsapp.recipients.reader import ListChunk, read_recipients
+
+ADA, BOB = "+16505550123", "+16505550124"
+
+
+def workbook(*rows: Sequence[Any], hidden_first: bool = False) -> bytes:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    if hidden_first:
+        sheet.append(["secret"])
+        sheet.sheet_state = "hidden"
+        sheet = book.create_sheet("People")
+    for row in rows:
+        sheet.append(row)
+    sink = io.BytesIO()
+    book.save(sink)
+    return sink.getvalue()
+
+
+def read(content: bytes, region: str = "") -> ListChunk:
+    [chunk] = read_recipients(io.BytesIO(content), filename="people.xlsx", default_region=region)
+    return chunk
+
+
+def test_rows_under_headings_are_recipients() -> None:
+    chunk = read(workbook(["Name", "Telefon", "Land"], ["Ada", ADA, None], [], ["Bob", "6505550124", "US"]))
+    assert chunk.usable == [Recipient(to=ADA, name="Ada"), Recipient(to=BOB, name="Bob")]
+    assert dict(chunk.completed) == {"US": 1}
+
+
+@pytest.mark.parametrize(
+    ("cell", "address"), [(16505550123, ADA), (16505550123.0, ADA), ("16505550123.0", ADA), ("'+1 650 555 0123", ADA)]
+)
+def test_a_number_stored_as_a_number_is_that_number(cell: object, address: str) -> None:
+    assert [recipient.to for recipient in read(workbook(["phone"], [cell]), "US").usable] == [address]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (16505600000, "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
+        ("1.65056E+10", "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
+        (1.650555e15, "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
+        (16505550123.5, "not a whole number"),
+        (datetime.date(2026, 1, 1), "neither text nor a number: datetime"),
+        (True, "neither text nor a number: bool"),
+        ("#N/A", "not a phone number or chat id"),
+    ],
+)
+def test_what_a_spreadsheet_made_of_a_number_is_removed_with_its_reason(cell: object, reason: str) -> None:
+    [row] = read(workbook(["phone"], [cell]), "US").removed
+    assert (row.line, row.reason) == (2, reason)
+
+
+def test_a_sheet_of_one_column_needs_no_headings_and_a_hidden_sheet_is_passed_over() -> None:
+    assert [recipient.to for recipient in read(workbook([ADA], [BOB], hidden_first=True)).usable] == [ADA, BOB]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (workbook(["canary", "age"], ["canary", 36]), "has no usable column: it has 2 columns"),
+        (workbook(["phone"]), "is empty"),
+        (workbook(), "is empty"),
+        (b"PK\x03\x04 and nothing more", "can't be read as an Excel workbook"),
+        (b"\xd0\xcf\x11\xe0...", "an old or password-protected workbook"),
+    ],
+)
+def test_a_workbook_that_is_no_list_is_refused_in_one_sentence(content: bytes, reason: str) -> None:
+    with pytest.raises(RecipientListError, match=reason) as refused:
+        read(content)
+    assert "canary" not in str(refused.value)
+
+
+def test_a_zip_that_is_no_workbook_is_refused() -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("a.txt", "canary")
+    with pytest.raises(RecipientListError, match="can't be read as an Excel workbook"):
+        read(sink.getvalue())
+
+
+def test_a_workbook_that_unpacks_to_more_than_a_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excel, "MAX_UNPACKED_BYTES", 1_000)
+    with pytest.raises(RecipientListError, match=r"MB unpacked, where 0 MB are read of a workbook: save it as CSV"):
+        read(workbook(["phone"], [ADA]))
+
+
+def test_a_row_that_says_it_is_the_billionth_is_not_waited_for() -> None:
+    content = workbook(["phone"], [ADA], [BOB])
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as given, zipfile.ZipFile(sink, "w") as archive:
+        for name in given.namelist():
+            part = given.read(name)
+            if name.endswith("sheet1.xml"):
+                part = part.replace(b'<row r="3"', b'<row r="999999999"').replace(b'r="A3"', b'r="A999999999"')
+            archive.writestr(name, part)
+    assert [recipient.to for recipient in read(sink.getvalue()).usable] == [ADA]

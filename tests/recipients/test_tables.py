@@ -1,0 +1,112 @@
+"""Data frames and Parquet are read through Arrow, and no file of a few bytes takes the memory."""
+
+import io
+import tracemalloc
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prefect_whatsapp.models import Recipient
+from prefect_whatsapp.models.errors import RecipientListError
+from prefect_whatsapp.recipients import tables
+from prefect_whatsapp.recipients.reader import read_recipients, recipients_of
+
+ADA, BOB = "+16505550123", "+16505550124"
+TABLE = pa.table({"age": [1, 2, 3, 4], "Phone": [ADA, "garbage", None, BOB], "name": ["Ada", "Eve", "Nil", "Bob"]})
+
+
+class ByStream:
+    """What polars and pandas look like: a table that hands over an Arrow stream."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+class ByProtocol:
+    """What older data frames look like."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __dataframe__(self, nan_as_null: bool = False, allow_copy: bool = True) -> object:
+        return self._table.__dataframe__(nan_as_null, allow_copy)
+
+
+@pytest.mark.parametrize("kind", [ByStream, ByProtocol, lambda table: table])
+def test_a_data_frame_of_any_make_is_a_list(kind: type[ByStream]) -> None:
+    [chunk] = recipients_of(kind(TABLE))
+    assert chunk.usable == [Recipient(to=ADA, name="Ada"), Recipient(to=BOB, name="Bob")]
+    assert [(row.line, row.reason) for row in chunk.removed] == [
+        (2, "not a phone number or chat id"),
+        (3, "no address: its cell is empty"),
+    ]
+
+
+def test_a_generator_of_anything_is_a_list_and_bad_ones_are_removed() -> None:
+    def rows() -> Iterator[object]:
+        yield from (ADA, {"teléfono": BOB, "nombre": "Bob"}, {"to": "garbage"}, Recipient(to="120363000000001234@g.us"))
+        yield from (None, 7, object(), ["+16505550125"], {"phone": 16505550126.0, "country": "US"})
+
+    [chunk] = recipients_of(rows())
+    assert [recipient.to for recipient in chunk.usable] == [ADA, BOB, "120363000000001234@g.us", "+16505550126"]
+    assert [row.line for row in chunk.removed] == [3, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("value", [ADA, b"x", {"to": ADA}, 7, None, pa.table({"age": [1]}), pa.Table])
+def test_what_holds_no_rows_is_refused(value: object) -> None:
+    with pytest.raises(RecipientListError):
+        list(recipients_of(value))
+
+
+def bomb(values: pa.Array, **options: object) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"to": values}), sink, compression="brotli", **options)
+    return sink.getvalue()
+
+
+def peak_of(content: bytes) -> tuple[list[str], int]:
+    pool, reasons = pa.default_memory_pool(), []
+    before, highest = pool.bytes_allocated(), 0
+    tracemalloc.start()
+    try:
+        for chunk in read_recipients(io.BytesIO(content), filename="list.parquet"):
+            highest = max(highest, pool.bytes_allocated() - before)
+            reasons += [row.reason for row in chunk.removed]
+        return reasons, max(highest, tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "delta"])
+def test_a_small_file_of_long_cells_is_removed_row_by_row_without_taking_the_memory(encoding: str) -> None:
+    long = pa.array(["1" * 1_000_000]).dictionary_encode()
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 4_000, pa.int32()), long.dictionary)
+    if encoding == "dictionary":
+        content = bomb(values)
+    else:
+        content = bomb(
+            pa.array(["1" * 1_000_000] * 200), use_dictionary=False, column_encoding={"to": "DELTA_BYTE_ARRAY"}
+        )
+    assert len(content) < 20_000
+    reasons, peak = peak_of(content)
+    assert set(reasons) == {"the line is longer than 65,536 bytes"}
+    assert peak < 150_000_000
+
+
+def test_more_rows_than_any_list_has_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bomb(pa.nulls(50_000, pa.string()))
+    monkeypatch.setattr(tables, "MAX_ROWS", 40_000)
+    with pytest.raises(RecipientListError, match=r"is too large: 50,000 rows and 0 MB unpacked"):
+        list(read_recipients(io.BytesIO(content), filename="list.parquet"))
+
+
+def test_no_value_of_a_damaged_file_is_quoted() -> None:
+    content = bomb(pa.array([ADA, "canary"] * 500), use_dictionary=False, write_statistics=False)
+    damaged = content[:60] + bytes(20) + content[80:]
+    with pytest.raises(RecipientListError, match="can't be read as Parquet") as refused:
+        list(read_recipients(io.BytesIO(damaged), filename="list.parquet"))
+    assert "canary" not in str(refused.value)
