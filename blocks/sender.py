@@ -1,13 +1,14 @@
 """What the four providers' blocks have in common: pace, time limits and the two clients."""
 
+import ipaddress
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
 
 from ..media import VoiceSettings
 from ..models.errors import InputError
@@ -23,6 +24,8 @@ DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/pre
 LOGO_URL = TypeAdapter(HttpUrl).validate_python(
     "https://upload.wikimedia.org/wikipedia/commons/thumb/5/5e/WhatsApp_icon.png/480px-WhatsApp_icon.png"
 )
+# RFC 6761, RFC 6762, RFC 8375, and what ICANN and Kubernetes set aside for inside.
+_PRIVATE_ENDINGS = (".localhost", ".internal", ".local", ".lan", ".home.arpa", ".intranet", ".test", ".svc")
 
 
 class Sender(Referable, CredentialsBlock):
@@ -48,6 +51,13 @@ class Sender(Referable, CredentialsBlock):
         description="How long to wait for the service's answer; a send without an answer counts as unknown.",
     )
 
+    allow_http: bool = Field(
+        default=False,
+        title="Allow unencrypted http",
+        description="Only for a service beyond your own network that has no https: the credential and all numbers then "
+        "travel in clear. http to this machine and to private networks needs no permission.",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -64,6 +74,13 @@ class Sender(Referable, CredentialsBlock):
             if "%" in url.host or any(c.isspace() for c in value):
                 raise ValueError("base_url holds a character that no address has")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Self:
+        url = httpx.URL(self.base_url)
+        if url.scheme == "http" and not self.allow_http and not _is_private(url.host):
+            raise ValueError("base_url must begin with https://: over http the credential would travel in clear")
+        return self
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -174,6 +191,14 @@ class Sender(Referable, CredentialsBlock):
 
     def learn(self, status: AccountStatus) -> None:
         """Remember, for this block's later clients, what a check found out."""
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host is this machine or one of a private network: by its address, or by a name that no public one has."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_PRIVATE_ENDINGS)
 
 
 def required(sender: Sender, *fields: str, doing: str = "sending") -> None:

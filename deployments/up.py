@@ -185,6 +185,8 @@ def _worker(state: Path, environment: Mapping[str, str]) -> Process:
             "PREFECT_WORKER_WEBSERVER_PORT": str(port),
             "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # What whoever may start a run can have it read: the bucket, and no file or address of this machine.
+            "PREFECT_WHATSAPP_SOURCES": os.environ.get("PREFECT_WHATSAPP_SOURCES", f"s3://{BUCKET}"),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": SERVER_SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"],
         },
     )

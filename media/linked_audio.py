@@ -10,6 +10,7 @@ from threading import Lock
 from urllib.parse import parse_qs, urlsplit
 
 from ..models.errors import SourceError
+from .allowed_sources import AllowedSources
 from .formats import container_of
 from .limits import MAX_AUDIO_BYTES
 
@@ -21,7 +22,7 @@ _checked: OrderedDict[str, float] = OrderedDict()
 _lock = Lock()
 
 
-def check_linked_audio(link: str, *, seconds: float = 0.0) -> None:
+def check_linked_audio(link: str, *, seconds: float = 0.0, own: bool = False) -> None:
     """Load the beginning of a link, as a service would: without login, following redirects.
 
     A link that was good is not asked again for ten minutes.
@@ -29,6 +30,7 @@ def check_linked_audio(link: str, *, seconds: float = 0.0) -> None:
     Args:
         link: The address that the service will load.
         seconds: How long the service may take until it loads it for the last time.
+        own: Whether it was signed here, with a storage block, and not typed in: its host may then be a private one.
 
     Raises:
         SourceError: It can't be loaded, isn't audio by its type or its first bytes, is too large, or dies before.
@@ -47,7 +49,7 @@ def check_linked_audio(link: str, *, seconds: float = 0.0) -> None:
     with _lock:
         if now - _checked.get(link, -_REMEMBERED_SECONDS) < _REMEMBERED_SECONDS:
             return
-    with open_link(link) as found:
+    with open_link(link, allowed=AllowedSources() if own else None) as found:
         if found.size == 0:
             raise SourceError(f"{name} answers with no bytes: look at what lies there.")
         if found.size is not None and found.size > MAX_AUDIO_BYTES:

@@ -48,5 +48,5 @@ def publish(audio: Audio, storage: "S3Bucket | None", *, account: str, seconds: 
     key = f"{_FOLDER}/{audio.sha256}/{audio.filename}"
     put(storage, key, audio.path, audio.mime_type)
     link = presign(storage, key, seconds)
-    check_linked_audio(link, seconds=seconds - _SIGNING_SECONDS)
+    check_linked_audio(link, seconds=seconds - _SIGNING_SECONDS, own=True)
     return audio.model_copy(update={"link": link, "account": account})

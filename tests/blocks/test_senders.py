@@ -175,3 +175,33 @@ def test_two_servers_accounts_of_one_name_are_two_senders_and_a_graph_number_is_
     senders = {sender_of("waha", f"http://{host}:3000").sender for host in ("one", "two", "one")}
     assert len(senders) == 2
     assert len({sender_of("graph", f"http://{host}").sender for host in ("one", "two")}) == 1
+
+
+@pytest.mark.parametrize("kind", [GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials])
+@pytest.mark.parametrize(
+    "address", ["http://graph.facebook.com", "http://8.8.8.8:3000", "http://waha.example.com:3000"]
+)
+def test_a_service_beyond_the_own_network_is_reached_over_https_unless_http_is_allowed(kind: Any, address: str) -> None:
+    with pytest.raises(
+        ValidationError, match="must begin with https://: over http the credential would travel in clear"
+    ):
+        kind(base_url=address)
+    assert kind(base_url=address, allow_http=True).base_url == address
+    assert kind(base_url=address.replace("http:", "https:")).base_url
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:3000",
+        "http://[::1]:3000",
+        "http://10.0.0.7",
+        "http://192.168.0.7:3000",
+        "http://localhost:3000",
+        "http://waha:3000",
+        "http://waha.internal:3000",
+        "http://waha.tools.svc.cluster.local",
+    ],
+)
+def test_http_within_the_own_network_needs_no_permission(address: str) -> None:
+    assert WahaCredentials(base_url=address).base_url == address

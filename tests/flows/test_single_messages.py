@@ -17,15 +17,24 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 CARD = Contact(name="Ada Byron", phone="+442079460000", organisation="Analytical Engines")
 
 
+async def stored(path: Path, s3_url: str, bucket: str) -> tuple[Any, str]:
+    """A bucket that holds a file, and the file's key in it."""
+    block: Any = bucket_block(s3_url, bucket)
+    await block.aupload_from_path(path, path.name)
+    return block, path.name
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_one_voice_note_reaches_one_person(
     sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str, provider: str
 ) -> None:
-    storage: Any = bucket_block(s3_url, "single-messages") if provider == "wawp" else None
+    audio, storage = str(audio_samples / "speech_ru.m4a"), None
+    if provider == "wawp":
+        storage, audio = await stored(audio_samples / "speech_ru.m4a", s3_url, "single-messages")
     receipt = await send_audio_message(
         to="+16505550123",
         sender=sender_of(provider, sandbox.url),
-        audio=str(audio_samples / "speech_ru.m4a"),
+        audio=audio,
         storage=storage,
         ledger=ledger,
     )
@@ -74,14 +83,15 @@ async def test_a_link_service_without_storage_is_told_so_before_any_send(
 async def test_a_link_that_would_die_before_the_broadcast_ends_is_refused(
     sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str
 ) -> None:
+    storage, audio = await stored(audio_samples / "speech_voice.ogg", s3_url, "links")
     sender = sender_of("wawp", sandbox.url, link_seconds=100, min_seconds_between=30, max_seconds_between=60)
     with pytest.raises(InputError, match=r"live 100 s.*about 450 s.*link_seconds"):
         await broadcast_audio(
             broadcast="links",
             sender=sender,
-            audio=str(audio_samples / "speech_voice.ogg"),
+            audio=audio,
             recipients=[*sample_numbers(10)],
-            storage=bucket_block(s3_url, "links"),
+            storage=storage,
             ledger=ledger,
         )
     assert sandbox.truth()["sends"] == 0

@@ -540,7 +540,7 @@ def test_memory_does_not_grow_with_the_list() -> None:
         finally:
             tracemalloc.stop()
 
-    small, large = peak(6_000), peak(18_000)
+    small, large = peak(12_000), peak(24_000)
     assert large - small < 12_000 * 8  # bytes; a set of their numbers alone has 80 a row
 
 

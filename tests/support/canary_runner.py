@@ -136,13 +136,16 @@ async def main() -> None:
     echo_url = f"http://127.0.0.1:{echo.server_address[1]}"
     numbers = (await asyncio.to_thread(Path(setup["numbers"]).read_text)).split()
     kept = {"persist_result": True, "result_serializer": "json"}
+    storage = bucket(setup)
+    await storage.aupload_from_path(setup["audio"], "voice.ogg")
+    await storage.aupload_from_path(setup["list"], "list.csv")
     for provider in PROVIDERS:
         field = TOKEN_FIELD[provider]
         right = sender_of(provider, setup["sandbox"], **{field: SecretStr(setup["token"])})
         wrong = sender_of(provider, setup["sandbox"], **{field: SecretStr(setup["wrong_token"])})
         await right.asave(f"canary-{provider}", overwrite=True)
         common: dict[str, Any] = {"recipients": setup["list"], "ledger": Ledger(url=SecretStr(setup["ledger"]))}
-        audio = common | {"audio": setup["audio"], "storage": bucket(setup)}
+        audio = common | {"audio": "voice.ogg", "recipients": "list.csv", "storage": storage}
         contacts = common | {"contacts": CARDS}
         for kind, broadcast, arguments in (
             ("audio", broadcast_audio, audio),
