@@ -111,7 +111,7 @@ def _under_headings(
 
 
 def _rounded(value: object) -> bool:
-    """Whether a number was likely stored with its last digits lost: 1.65056E+10 is shown, and 16505600000 was typed in."""
+    """Whether a number was likely stored with its last digits lost: 1.65056E+10 was saved."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value >= 10**15 or (value >= 10**8 and value % 100_000 == 0)
