@@ -246,13 +246,13 @@ class Broadcast:
         return {state: counts[state] for state, wanted in asked.items() if wanted and counts[state]}
 
     async def _send_again(self, store: LedgerStore, record: BroadcastRecord, again: dict[SendState, int]) -> None:
-        for state in again:
-            number = await store.requeue(record, state)
-            await store.note(Action.SENT_AGAIN, self._actor, record, f"{number:,} {state} sends")
-            if state is SendState.UNKNOWN:
+        for state, number in again.items():
+            if state is SendState.UNKNOWN:  # not queued: another run, without that consent, would send them
                 self._log.warning("%d sends whose fate is unknown will be sent again, as on_unknown asks", number)
             else:
+                await store.requeue(record, state)
                 self._log.info("%d failed sends will be tried again", number)
+            await store.note(Action.SENT_AGAIN, self._actor, record, f"{number:,} {state} sends")
 
     async def _begin(self, store: LedgerStore) -> BroadcastRecord:
         record = await store.start_broadcast(
@@ -308,7 +308,8 @@ class Broadcast:
         settings = self._settings
         stop = StopSignal()
         counts = await store.counts(record)
-        if counts.get(SendState.QUEUED, 0) or counts.get(SendState.SENDING, 0):
+        resend = settings.on_unknown == "resend"
+        if counts[SendState.QUEUED] or counts[SendState.SENDING] or (resend and counts[SendState.UNKNOWN]):
             self._check_link_life(counts)
             message = await Message.bring(self._message, store, self._dialect)
             trial = message.build(Recipient(to="+16505550100"), callback="")
@@ -324,6 +325,7 @@ class Broadcast:
                         sender=self._dialect.sender,
                         messages_per_second=_rate(settings.sender),
                         remembers_departures=_is_slow(settings.sender),
+                        resend=resend,
                     )
                 )
                 run_id = _flow_run_id()

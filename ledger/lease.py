@@ -4,13 +4,14 @@ import asyncio
 import datetime
 import itertools
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import ClaimLostError, LedgerError, OptedOutError
+from ..models.errors import ClaimLostError, ErrorKind, LedgerError, OptedOutError
 from ..models.masking import mask
 from ..models.states import SendState
 from .approvals import may_be_sent
@@ -50,7 +51,9 @@ class Lease:
         lapse_seconds: float,
         beat_seconds: float,
         remembers_departures: bool = False,
+        resend: bool = False,
     ) -> None:
+        self._resend = (flow_run_id or uuid.uuid4().hex) if resend else ""
         self.record, self.sender = record, sender
         self._database, self._writer = database, writer
         self._heartbeat = Heartbeat(
@@ -121,11 +124,42 @@ class Lease:
                 return await self._reserve(connection, owner, wanted, doubtful, account_key)
 
             rows = await self._database.transact("reserve rows", work)
+            if rows == [] and self._resend and await self.consent(only_gone=True):
+                rows = await self._database.transact("reserve rows", work)
             self._doubtful = False
             self._held.update((row.id, row) for row in rows or ())
         if rows is None:  # another run took this one for dead
             await self.recover()
         return rows or []
+
+    async def consent(self, *, only_gone: bool = False) -> int:
+        """Let this flow run send again what is unknown now, each row once for all its tries; nobody else may.
+
+        Args:
+            only_gone: Only rows of runs that are gone: what this very run made unknown is not sent again by itself.
+
+        Returns:
+            How many rows that are.
+        """
+        change = sa.update(sends).where(
+            sends.c.broadcast == self.record.number,
+            sends.c.state == SendState.UNKNOWN,
+            sends.c.resend.not_in([self._resend, f"{self._resend} sent"]),
+        )
+        if only_gone:
+            change = change.where(sends.c.error_kind == ErrorKind.RUN_GONE)
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(change.values(resend=self._resend))).rowcount
+
+        return await self._database.transact("note what may be sent again", work)
+
+    @property
+    def _to_send(self) -> sa.ColumnElement[bool]:
+        queued = sends.c.state == SendState.QUEUED
+        if not self._resend:
+            return queued
+        return sa.or_(queued, sa.and_(sends.c.state == SendState.UNKNOWN, sends.c.resend == self._resend))
 
     def _forget_lost(self) -> None:
         """Let go of what was reserved before this run was taken for dead and joined anew."""
@@ -144,7 +178,7 @@ class Lease:
             sa.select(sends)
             .where(
                 sends.c.broadcast == self.record.number,
-                sends.c.state == SendState.QUEUED,
+                self._to_send,
                 may_be_sent(self.record.number),
             )
             .order_by(sends.c.id)
@@ -190,7 +224,7 @@ class Lease:
         token = f"{self._heartbeat.key}.{next(self._tokens_made)}"
         self._claiming.add(row.id)
         try:
-            got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now()))
+            got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now(), self._resend))
             if got:
                 self._tokens[row.id] = token
         except asyncio.CancelledError:
@@ -301,7 +335,7 @@ class Lease:
     async def outstanding(self) -> Outstanding:
         """Count what is left to do, of what may be sent; rows of runs that are gone count as held until `recover` frees them."""
         here = sends.c.broadcast == self.record.number
-        queued = sa.and_(sends.c.state == SendState.QUEUED, may_be_sent(self.record.number))
+        queued = sa.and_(self._to_send, may_be_sent(self.record.number))
         held = sends.c.owner.is_not(None)
 
         def count(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:

@@ -71,6 +71,8 @@ sends = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="queued"),
     sa.Column("owner", _Number),  # who reserved or is sending it; NULL where nobody does
     sa.Column("claim", sa.Text, nullable=False, server_default=""),  # token of the last claim, never cleared
+    # The flow run that may send an unknown row again, and has done so where ` sent` follows.
+    sa.Column("resend", sa.Text, nullable=False, server_default=""),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("message_id", sa.Text, nullable=False, server_default=""),
     sa.Column("status_text", sa.Text, nullable=False, server_default=""),

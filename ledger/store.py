@@ -425,6 +425,7 @@ class LedgerStore:
         lapse_seconds: float = 30.0,
         beat_seconds: float = 1.0,
         remembers_departures: bool = False,
+        resend: bool = False,
     ) -> AsyncIterator[Lease]:
         """Take part in sending a broadcast; what is reserved and not sent is given back at the end.
 
@@ -437,6 +438,7 @@ class LedgerStore:
             beat_seconds: Between heartbeats.
             remembers_departures: Keep when the sender last sent, so that the next run goes on from there: for senders that
                 wait for longer than a second between two sends.
+            resend: Consent to send what is unknown once more, each row once a flow run, by this flow run alone.
 
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
@@ -451,9 +453,12 @@ class LedgerStore:
             lapse_seconds=lapse_seconds,
             beat_seconds=beat_seconds,
             remembers_departures=remembers_departures,
+            resend=resend,
         )
         try:
             await lease._heartbeat.join()
+            if resend:
+                await lease.consent()
             yield lease
         finally:
             await finish(lease._leave)

@@ -11,13 +11,14 @@ from ..records import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Row `row_id`, reserved by `owner`, becomes `sending` under `token`."""
+    """Row `row_id`, reserved by `owner`, becomes `sending` under `token`; one that is unknown only by the consent `resend`."""
 
     row_id: int
     owner: int
     token: str
     task_run_id: str
     at: datetime.datetime
+    resend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,24 @@ class Settlement:
 
 # A claim that is repeated finds its own token. A state that came by a delivery status is never taken back, and a
 # row that was held as unknown, or queued again, is corrected while nobody else has claimed it. The coalesce keeps
-# PostgreSQL from going by the index of owners, where all rows in hand are.
+# PostgreSQL from going by the index of owners, where all rows in hand are. A row that is unknown is claimed by the run that
+# was told to send it again, which is then written beside it as done; where nothing left, it is unknown again, and not
+# queued: what a run without that consent would send.
 CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
     attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
-    task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL
+    task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL,
+    resend = CASE s.state WHEN 'unknown' THEN s.resend || ' sent' WHEN 'queued' THEN '' ELSE s.resend END
 {source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
-    AND ((s.state = 'sending' AND s.claim = {token}) OR (s.state = 'queued' AND NOT EXISTS (
+    AND ((s.state = 'sending' AND s.claim = {token}) OR (
+        (s.state = 'queued' OR (s.state = 'unknown' AND s.resend = {resend} AND {resend} <> '')) AND NOT EXISTS (
         SELECT 1 FROM whatsapp_addresses AS a JOIN whatsapp_people AS p ON p.id = a.person
         WHERE a.address = s.recipient AND p.opted_out)))"""
 # A failure that a webhook told of an earlier message of this row says nothing of the one that was accepted now.
 _OPEN = """(s.state IN ('sending', 'unknown', 'queued')
         OR (s.state = 'failed' AND s.bare_id <> '' AND {bare_id} <> '' AND s.bare_id <> {bare_id}))"""
-SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{state}} ELSE s.state END,
+SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN
+        CASE WHEN {{state}} = 'queued' AND s.resend LIKE '% sent' THEN 'unknown' ELSE {{state}} END ELSE s.state END,
+    resend = CASE WHEN {{state}} = 'queued' THEN replace(s.resend, ' sent', '') ELSE s.resend END,
     owner = CASE WHEN {{state}} = 'queued' THEN s.owner END,
     message_id = CASE WHEN {{message_id}} <> '' THEN {{message_id}} ELSE s.message_id END,
     bare_id = CASE WHEN {{bare_id}} <> '' THEN {{bare_id}} ELSE s.bare_id END,
@@ -53,7 +60,7 @@ SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN {{sta
     error_kind = CASE WHEN {_OPEN} THEN {{error_kind}} ELSE s.error_kind END,
     settled_at = CASE WHEN {_OPEN} THEN {{at}} ELSE s.settled_at END
 {{source}} WHERE s.id = {{id}} AND s.claim = {{token}}"""  # noqa: S608 (only our own constants)
-CLAIM_FIELDS = ("id", "owner", "token", "task_run_id")
+CLAIM_FIELDS = ("id", "owner", "token", "task_run_id", "resend")
 SETTLE_FIELDS = (
     "id",
     "token",
@@ -81,7 +88,13 @@ class Commits(Protocol):
 
 def claim_values(claim: Claim) -> dict[str, Any]:
     """Give what fills in `CLAIM`, by `CLAIM_FIELDS`."""
-    return {"id": claim.row_id, "owner": claim.owner, "token": claim.token, "task_run_id": claim.task_run_id}
+    return {
+        "id": claim.row_id,
+        "owner": claim.owner,
+        "token": claim.token,
+        "task_run_id": claim.task_run_id,
+        "resend": claim.resend,
+    }
 
 
 def settle_values(settlement: Settlement) -> dict[str, Any]:

@@ -1,0 +1,17 @@
+"""The consent of one flow run to send what is unknown once more, kept beside each row.
+
+Revision ID: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.add_column("whatsapp_sends", sa.Column("resend", sa.Text, nullable=False, server_default=""))
