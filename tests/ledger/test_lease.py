@@ -365,3 +365,21 @@ async def test_a_claim_of_a_restored_ledger_never_has_the_token_of_one_before_it
         async with store._database.writing() as connection:  # as the sequence is after a restore
             await connection.execute(owners.delete())
     assert tokens[0] != tokens[1]
+
+
+async def test_a_row_whose_claim_is_being_committed_is_not_given_back_where_others_have_the_whole_rate(
+    store: LedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stayed reserved by a run that no longer knew of it, and nobody sent it."""
+    record = await begin(store, 1)
+    async with store.join(record, messages_per_second=0) as lease:
+        [row] = await lease.take(1)
+        claiming = asyncio.ensure_future(lease.claim(row))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as others_have_it:
+            others_have_it.setattr(Lease, "share", 0.0)
+            await lease._yield_rows()
+        await claiming
+        await lease.settle(row, Outcome(SendState.QUEUED))
+        await lease.claim(row)
+        await lease.settle(row, Outcome(SendState.ACCEPTED))

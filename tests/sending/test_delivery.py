@@ -1,6 +1,7 @@
 """One send: what keeps a claimed row from leaving, what each answer does to it, and a cancellation at each step."""
 
 import asyncio
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from memory_lease import MemoryLease, MemoryService, build
 from prefect_whatsapp.ledger import Row
-from prefect_whatsapp.models import SendState, StopReason
+from prefect_whatsapp.models import Recipient, SendState, StopReason
 from prefect_whatsapp.models.errors import (
     AccountError,
     ErrorKind,
@@ -63,6 +64,19 @@ def test_a_send_is_claimed_before_it_leaves_and_settled_after_its_answer() -> No
         assert await sending.all() == {SendState.ACCEPTED: 1}
         assert sending.lease.happened == ["claim", "departs", "settle accepted"]
         assert sending.lease.outcomes[100].message_id == "wamid.1"
+
+    run(main())
+
+
+def test_a_number_that_was_planned_is_sent_though_todays_phonenumbers_would_refuse_it() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(3), MemoryService())
+        number = "+99912345"
+        with pytest.raises(ValueError, match="not a"):
+            Recipient.parse(number)
+        sending.lease.queued[1] = dataclasses.replace(sending.lease.queued[1], recipient=number)
+        assert await sending.all() == {SendState.ACCEPTED: 3}
+        assert sending.service.requests[1] == number
 
     run(main())
 
