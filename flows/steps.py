@@ -427,7 +427,8 @@ class Broadcast:
                 "again.",
                 report.unknown,
             )
-        if stop.reason and report.pending and not stop.reason.by_person:
+        left = report.pending or (report.unknown and self._settings.on_unknown == "resend")
+        if stop.reason and left and not stop.reason.by_person:
             raise BroadcastStoppedError(f"broadcast {self._name} stopped: {stop.sentence}", report=report)
         return report
 

@@ -322,7 +322,7 @@ class Lease:
         ids = [row.id for row in rows if self._held.pop(row.id, None) is not None]
         for start in range(0, len(ids), _TAKE_LIMIT):
             some = sends.c.id.in_(ids[start : start + _TAKE_LIMIT])
-            ours = (some, sends.c.owner == self._reserved_as, sends.c.state == SendState.QUEUED)
+            ours = (some, sends.c.owner == self._reserved_as, sends.c.state.in_([SendState.QUEUED, SendState.UNKNOWN]))
             free = sa.update(sends).where(*ours).values(owner=None)
             await self._database.transact("give rows back", lambda connection, free=free: connection.execute(free))  # type: ignore[misc]
 
