@@ -23,11 +23,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 PERSON = "+16505550123"
-GRAPH = GraphCredentials(phone_number_id="106540", app_secret="old new", verify_token="hello")
-WAHA = WahaCredentials(webhook_hmac_key="waha-key")
-WAWP_HEADER = WawpCredentials(instance_id="ABC", webhook_secret="wawp-key", webhook_header="X-Wawp-Signature")
-WAWP_PATH = WawpCredentials(instance_id="DEF", webhook_secret="in-the-path")
-CHAT_API = ChatApiCredentials(instance_id="12345", webhook_secret="chat-secret")
+GRAPH = GraphCredentials(phone_number_id="106540", app_secret=SecretStr("old new"), verify_token=SecretStr("hello"))
+WAHA = WahaCredentials(webhook_hmac_key=SecretStr("waha-key"))
+WAWP_HEADER = WawpCredentials(
+    instance_id="ABC", webhook_secret=SecretStr("wawp-key"), webhook_header="X-Wawp-Signature"
+)
+WAWP_PATH = WawpCredentials(instance_id="DEF", webhook_secret=SecretStr("in-the-path"))
+CHAT_API = ChatApiCredentials(instance_id="12345", webhook_secret=SecretStr("chat-secret"))
 SENDERS = {
     "graph/weekly": GRAPH,
     "waha/office": WAHA,
