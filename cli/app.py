@@ -5,13 +5,14 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ..models.errors import InputError, WhatsAppError
 from ..models.escaping import printable
+from ..models.options import AudioOptions, BroadcastOptions, Runs, Scale
 
 app = App(
     name="prefect-whatsapp",
@@ -20,6 +21,7 @@ app = App(
 )
 
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_OPTIONS, _MESSAGE, _SCALE = BroadcastOptions(), AudioOptions(), Scale()
 _SANDBOX_NEEDS = {"uvicorn", "starlette", "python_multipart", "moto"}
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -39,7 +41,7 @@ def demo(
     provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
     kind: Literal["audio", "contacts"] = "audio",
     recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_100))] = 200,
-    runs: Literal["send", "engine", "batch"] = "send",
+    runs: Runs = "send",
     as_json: AsJson = False,
 ) -> int:
     """Run a whole broadcast on this machine: S3, Prefect server and the service's simulator, then stop them all.
@@ -91,17 +93,9 @@ def broadcast(
     contacts: str = "",
     recipients: tuple[str, ...] = (),
     storage: str = "",
-    default_region: str = "",
-    voice: bool = True,
-    convert: bool = False,
-    dry_run: bool = False,
-    approve: bool = False,
-    max_messages: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
-    on_unknown: Literal["hold", "resend"] = "hold",
-    retry_failed: bool = False,
-    runs: Literal["send", "engine", "batch"] = "send",
-    batch_size: Annotated[int, Parameter(validator=Number(gte=1, lte=5_000))] = 500,
-    in_flight: Annotated[int, Parameter(validator=Number(gte=0, lte=64))] = 0,
+    options: Annotated[BroadcastOptions, Parameter(name="*")] = _OPTIONS,
+    message: Annotated[AudioOptions, Parameter(name="*")] = _MESSAGE,
+    scale: Annotated[Scale, Parameter(name="*")] = _SCALE,
     ledger: LedgerUrl = "",
     as_json: AsJson = False,
 ) -> int:
@@ -116,38 +110,18 @@ def broadcast(
         contacts: JSON file of contact cards, in place of audio.
         recipients: The list as s3://bucket/key, a key in storage or a path; or phone numbers and chat ids, repeated.
         storage: Name of a saved S3 bucket block.
-        default_region: Two-letter country for numbers without a country code.
-        voice: Send a voice note; --no-voice sends basic audio.
-        convert: Let the service transcode (Wawp and WAHA).
-        dry_run: Check and plan, send nothing.
-        approve: Wait after the plan until someone resumes the run in Prefect's UI.
-        max_messages: Messages of this run at most; 0 sends all.
-        on_unknown: Hold sends whose fate is unknown, or send them again.
-        retry_failed: Try again what the service refused in an earlier run.
-        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch.
-        batch_size: Sends a batch, at most.
-        in_flight: Requests at once; 0 chooses.
+        options: What the run does.
+        message: How audio is sent.
+        scale: How a large broadcast is sent.
         ledger: Where the ledger is.
         as_json: Print the report as JSON.
 
     Returns:
         0 where nobody is pending or in doubt.
     """
-    from .broadcast import Options, run_broadcast
+    from .broadcast import Order, run_broadcast
 
-    options: dict[str, Any] = {
-        "default_region": default_region,
-        "dry_run": dry_run,
-        "approve": approve,
-        "max_messages": max_messages,
-        "on_unknown": on_unknown,
-        "retry_failed": retry_failed,
-        "runs": runs,
-        "batch_size": batch_size,
-        "in_flight": in_flight,
-        **({"voice": voice, "convert": convert} if audio else {}),
-    }
-    asked = Options(
+    order = Order(
         name=name,
         sender=sender,
         audio=audio,
@@ -156,8 +130,10 @@ def broadcast(
         storage=storage,
         ledger=ledger,
         options=options,
+        message=message,
+        scale=scale,
     )
-    return run_broadcast(asked, as_json=as_json)
+    return run_broadcast(order, as_json=as_json)
 
 
 @app.command
@@ -194,6 +170,7 @@ def export(
     format: Literal["csv", "jsonl", "parquet"] = "csv",  # the option's name
     output: str = "-",
     removed: bool = False,
+    state: tuple[str, ...] = (),
     ledger: LedgerUrl = "",
 ) -> int:
     """Write every row of a broadcast with its whole number: to whom, what became of it, when and why.
@@ -203,11 +180,12 @@ def export(
         format: File format.
         output: Path of the file; - for standard output.
         removed: Write the rows that were removed from the list, with the reasons, instead.
+        state: Only rows in this state, such as skipped, failed or unknown; repeat it for several.
         ledger: Where the ledger is.
     """
     from .reports import write_export
 
-    return write_export(broadcast, ledger, form=format, output=output, removed=removed)
+    return write_export(broadcast, ledger, form=format, output=output, removed=removed, states=state)
 
 
 @app.command

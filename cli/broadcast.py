@@ -16,19 +16,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..ledger import LedgerStore
-from ..models import ACCEPTED_STATES, Contact, Report, SendState
+from ..models import Contact, Report, outcome_counts
 from ..models.errors import InputError
+from ..models.options import AudioOptions, BroadcastOptions, Scale
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
 FOLLOW_SECONDS = 0.5
-_OPEN = (SendState.QUEUED, SendState.SENDING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line said; `options` are the flows' parameters of the same name.
+class Order:
+    """What the command line said; `options` and `message` are the flows' parameters of the same name.
 
     Attributes:
         name: Name of the broadcast, or a pattern.
@@ -38,7 +38,9 @@ class Options:
         recipients: Where the list is, or the one phone number or chat id.
         storage: Name of a saved S3 bucket block; empty for none.
         ledger: Where the ledger is.
-        options: More parameters.
+        options: How the broadcast goes.
+        message: How audio is sent.
+        scale: How a large broadcast is sent.
     """
 
     name: str
@@ -48,10 +50,12 @@ class Options:
     recipients: tuple[str, ...] = ()
     storage: str = ""
     ledger: str = ""
-    options: Mapping[str, Any]
+    options: BroadcastOptions
+    message: AudioOptions
+    scale: Scale
 
 
-def run_broadcast(asked: Options, *, as_json: bool) -> int:
+def run_broadcast(asked: Order, *, as_json: bool) -> int:
     """Run the broadcast and print its report.
 
     Returns:
@@ -72,22 +76,22 @@ def run_broadcast(asked: Options, *, as_json: bool) -> int:
     report = asyncio.run(_run(asked, name, Console(stderr=as_json)))
     if as_json:
         print(report.model_dump_json())
-    elif asked.options.get("dry_run"):
+    elif asked.options.dry_run:
         print(f"Dry run: {report.planned:,} would be sent, {report.removed:,} rows removed.")
         return 0
     else:
         print_report(name, asked.ledger, as_json=False)
-    return 0 if not (report.pending or report.unknown) or asked.options.get("dry_run") else 1
+    return 0 if not (report.pending or report.unknown) or asked.options.dry_run else 1
 
 
-async def _run(asked: Options, name: str, console: Console) -> Report:
+async def _run(asked: Order, name: str, console: Console) -> Report:
     from ..blocks import Ledger
     from ..flows import broadcast_audio, broadcast_contacts
 
     what = (
         {"contacts": await asyncio.to_thread(_cards, Path(asked.contacts))}
         if asked.contacts
-        else {"audio": asked.audio}
+        else {"audio": asked.audio, **dict(asked.message)}
     )
     parameters: dict[str, Any] = {
         **what,
@@ -96,7 +100,8 @@ async def _run(asked: Options, name: str, console: Console) -> Report:
         "recipients": _recipients(asked.recipients),
         "storage": await _storage(asked.storage),
         "ledger": Ledger.model_validate({"url": asked.ledger}),
-        **asked.options,
+        "scale": asked.scale,
+        **dict(asked.options),
     }
     ended = asyncio.Event()
     with _bar(console) as show:
@@ -181,9 +186,8 @@ async def _follow(name: str, ledger: str, show: Any, ended: asyncio.Event) -> No
             if record is None or record.planned_at is None:
                 continue
             counts = await store.counts(record)
-            accepted = sum(counts.get(state, 0) for state in ACCEPTED_STATES)
-            settled = sum(number for state, number in counts.items() if state not in _OPEN)
-            show(sum(counts.values()), settled, settled - accepted - counts.get(SendState.SKIPPED, 0))
+            now = outcome_counts(counts)
+            show(now["planned"], now["planned"] - now["pending"], now["unknown"] + now["failed"])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..models.errors import InputError
+from ..models.options import Runs, Scale
 from ..sandbox.processes import QUIET
 from ..sandbox.s3 import bucket_block, local_s3
 from ..sandbox.samples import write_recipients, write_sample_mp3
@@ -34,7 +35,7 @@ def run_demo(
     provider: Literal["graph", "chat-api", "wawp", "waha"],
     kind: Literal["audio", "contacts"],
     recipients: int,
-    runs: Literal["send", "engine", "batch"],
+    runs: Runs,
     as_json: bool,
 ) -> int:
     """Start what a broadcast needs, run one, compare what all sides saw, stop everything.
@@ -87,7 +88,7 @@ def _started(stack: ExitStack, *services: AbstractContextManager[Any]) -> list[A
 
 
 async def _broadcast(
-    home: Path, s3_url: str, sandbox_url: str, console: Console, *, provider: str, kind: str, count: int, runs: Any
+    home: Path, s3_url: str, sandbox_url: str, console: Console, *, provider: str, kind: str, count: int, runs: Runs
 ) -> dict[str, Any]:
     # Imported now: Prefect reads its settings, just put into the environment, on import.
     from prefect.logging.handlers import APILogHandler
@@ -108,7 +109,7 @@ async def _broadcast(
         "sender": sender,
         "recipients": f"s3://{BUCKET}/list.csv",
         "storage": bucket,
-        "runs": runs,
+        "scale": Scale(runs=runs),
     }
     with _progress(console, count) as show:
         following = asyncio.create_task(_follow(show))
@@ -134,14 +135,14 @@ async def _broadcast(
 
 async def _follow(show: Any) -> None:
     from prefect_whatsapp.ledger import LedgerStore
-    from prefect_whatsapp.models import SendState
+    from prefect_whatsapp.models import OPEN_STATES
 
     async with LedgerStore.open() as store:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             if record := await store.find_broadcast("demo"):
                 counts = await store.counts(record)
-                show(sum(n for state, n in counts.items() if state not in (SendState.QUEUED, SendState.SENDING)))
+                show(sum(n for state, n in counts.items() if state not in OPEN_STATES))
 
 
 async def _completed_task_runs(flow_run_id: Any, expected: int) -> int:
@@ -173,7 +174,7 @@ def _agree(result: dict[str, Any], recipients: int, runs: str) -> bool:
         and not truth["duplicates_total"]
         and report["uploads"] == truth["uploads"] == once
         and report["transcodes"] == (1 if kind == "audio" else 0)
-        and (result["task_runs_completed"] == recipients if runs == "send" else result["task_runs_completed"] > 0)
+        and (result["task_runs_completed"] == recipients if runs != "batch" else result["task_runs_completed"] > 0)
     )
 
 

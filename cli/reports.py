@@ -15,7 +15,8 @@ from rich.table import Table
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
 from ..ledger.history import Action, this_process
-from ..models import SendState, mask, mask_numbers, outcome_counts
+from ..ledger.row_reference import states_named
+from ..models import ATTENTION_STATES, SendState, mask, mask_numbers, outcome_counts
 from ..models.errors import InputError
 from ..models.escaping import printable
 from ..reporting.export import export_removed, export_rows
@@ -34,10 +35,18 @@ def print_broadcasts(ledger: str, *, as_json: bool) -> int:
 
 
 def write_export(
-    broadcast: str, ledger: str, *, form: Literal["csv", "jsonl", "parquet"], output: str, removed: bool
+    broadcast: str,
+    ledger: str,
+    *,
+    form: Literal["csv", "jsonl", "parquet"],
+    output: str,
+    removed: bool,
+    states: tuple[str, ...] = (),
 ) -> int:
-    """Write a broadcast's rows to a file or to standard output."""
-    return asyncio.run(_export(broadcast, ledger, form, output, removed))
+    """Write a broadcast's rows, or those in some states, to a file or to standard output."""
+    if removed and states:
+        raise InputError("removed rows have no state: give either --removed or --state")
+    return asyncio.run(_export(broadcast, ledger, form, output, removed, states_named(states)))
 
 
 def print_history(broadcast: str, ledger: str, *, as_json: bool) -> int:
@@ -68,7 +77,8 @@ async def opened_broadcast(broadcast: str, ledger: str) -> AsyncIterator[tuple[L
 async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     async with opened_broadcast(broadcast, ledger) as (store, record):
         counts = outcome_counts(await store.counts(record))
-        needy = [row async for row in _some(store.rows(record, states=(SendState.UNKNOWN, SendState.FAILED)))]
+        needy = [row async for row in _some(store.rows(record, states=tuple(ATTENTION_STATES)))]
+        sending = bool((await store.counts(record)).get(SendState.SENDING, 0))
     if as_json:
         rows = [{"recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
                  "why": mask_numbers(r.error_text), "claimed_at": _time(r)} for r in needy]  # fmt: skip
@@ -93,17 +103,21 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
                 _shown(mask_numbers(row.error_text)),
             )
         console.print(named)
-    console.print(_next_step(counts), highlight=False)
+    console.print(_next_step(counts, sending=sending), highlight=False)
     return 0
 
 
-def _next_step(counts: dict[str, int]) -> str:
+def _next_step(counts: dict[str, int], *, sending: bool) -> str:
+    if sending:
+        return f"A run is sending now: {counts['pending']:,} to go."
     if counts["pending"]:
         return f"{counts['pending']:,} not sent yet: run the flow again under the same name."
     if counts["unknown"]:
-        return f"{counts['unknown']:,} unknown: on_unknown='resend' sends them again; they may get it twice."
+        return f"{counts['unknown']:,} unknown: --on-unknown resend sends them again; these people may get it twice."
     if counts["failed"]:
-        return f"{counts['failed']:,} refused by the service: mend the cause, then run with retry_failed=True."
+        return f"{counts['failed']:,} refused by the service: correct the cause, then run again with --retry-failed."
+    if counts["skipped"]:
+        return f"{counts['skipped']:,} skipped: they must write to you first; export --state skipped lists them."
     return "Nothing left to do."
 
 
@@ -114,18 +128,26 @@ async def _broadcasts(ledger: str, as_json: bool) -> int:
         print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
                            "removed": r.removed, "created_at": r.created_at.isoformat()} for r, counts in listed]))  # fmt: skip
         return 0
-    table = Table()
-    numbers = tuple(outcome_counts({}))
-    for column in ("broadcast", "kind", "provider", *numbers):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("broadcast", overflow="fold", no_wrap=False)  # a name that is cut off can't be copied
+    for column in ("created (UTC)", "kind", "provider"):
         table.add_column(column)
+    for column in outcome_counts({}):
+        table.add_column(column, justify="right")
     for record, counts in listed:
-        table.add_row(_shown(record.name), record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
+        made = record.created_at.strftime("%Y-%m-%d %H:%M")
+        table.add_row(_shown(record.name), made, record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
     Console().print(table)
     return 0
 
 
 async def _export(
-    broadcast: str, ledger: str, form: Literal["csv", "jsonl", "parquet"], output: str, removed: bool
+    broadcast: str,
+    ledger: str,
+    form: Literal["csv", "jsonl", "parquet"],
+    output: str,
+    removed: bool,
+    states: frozenset[SendState] | None,
 ) -> int:
     if output == "-" and form == "parquet" and sys.stdout.isatty():
         raise InputError("parquet is binary: name a file with --output")
@@ -135,7 +157,7 @@ async def _export(
             if removed:
                 written = await export_removed(store.removed_rows(record), target, form)
             else:
-                written = await export_rows(store.rows(record), target, form)
+                written = await export_rows(store.rows(record, states=states), target, form)
         except BrokenPipeError:
             raise
         except OSError as error:

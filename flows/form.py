@@ -1,11 +1,15 @@
-"""The flows' parameters as the Prefect UI shows them: titles, bounds, and blocks that can be chosen.
+"""The flows' parameters as the Prefect UI shows them: one form for each flow, each field declared once.
 
-Descriptions come from the flows' docstrings, the order from their signatures.
+`takes` makes a flow's signature and the `Args:` of its docstring from its form, so that the server's schema, the type
+checker, `help()` and docs/reference all say what stands here. Plain options, which the command line shares, are in
+`models.options`.
 """
 
+import functools
 import inspect
-from collections.abc import Generator
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
@@ -16,18 +20,18 @@ from prefect_whatsapp.blocks import (
     WahaCredentials,
     WawpCredentials,
 )
-from prefect_whatsapp.models import Contact, Recipient
+from prefect_whatsapp.models import Contact, Recipient, Scale
+from prefect_whatsapp.models.options import AudioOptions, BroadcastOptions, NumberOptions, Options
 from prefect_whatsapp.recipients.reader import is_rows
 from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.fields import FieldInfo
 
 # What a run stores of a block is its reference alone: fields that were typed in would lie there in clear, tokens too.
-_ONLY_A_REFERENCE = {"propertyNames": {"const": "$ref"}}
+_ONLY_A_REFERENCE: dict[str, Any] = {"propertyNames": {"const": "$ref"}}
 
-
-def _titled(title: str, *, saved_block: bool = False, **bounds: Any) -> Any:
-    # Prefect gives every parameter its name as the title; what stands in the extra is put on after that.
-    extra: dict[str, Any] = {"title": title, **(_ONLY_A_REFERENCE if saved_block else {})}
-    return Field(json_schema_extra=extra, **bounds)
+P = ParamSpec("P")
+F = TypeVar("F", bound=Options)
+R = TypeVar("R")
 
 
 def _block(*kinds: type[Block]) -> BeforeValidator:
@@ -49,21 +53,40 @@ def _block(*kinds: type[Block]) -> BeforeValidator:
     return BeforeValidator(refuse_others)
 
 
-AnySender = (
+# A number as people write it, or a chat id; never a path.
+_RECIPIENT = re.compile(r"\+?[\d ()./-]{6,24}|\S+@(c\.us|g\.us|lid|newsletter|s\.whatsapp\.net)")
+_BETWEEN = re.compile(r"[\r\n\t,;]+")
+
+
+def take_apart(value: Any) -> Any:
+    """Take a pasted column of numbers apart, whether it was pasted as a file's name or as one of the numbers.
+
+    Example:
+        >>> take_apart(["+1 650 555 0101\\n+1 650 555 0102"])
+        ['+1 650 555 0101', '+1 650 555 0102']
+        >>> take_apart("lists/2026, spring.csv")
+        'lists/2026, spring.csv'
+    """
+    if isinstance(value, list | tuple):
+        return [part for each in value for part in (_parts(each) if isinstance(each, str) else [each])]
+    if not isinstance(value, str):
+        return value
+    parts = _parts(value)
+    several = len(parts) > 1 or value.lstrip().startswith("+")
+    return parts if several and all(_RECIPIENT.fullmatch(part) for part in parts) else value
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in _BETWEEN.split(text) if part.strip()]
+
+
+AnySender = Annotated[
     Annotated[GraphCredentials, Field(title="Meta Graph")]
     | Annotated[ChatApiCredentials, Field(title="Chat-API")]
     | Annotated[WawpCredentials, Field(title="Wawp")]
-    | Annotated[WahaCredentials, Field(title="WAHA")]
-)
-
-Broadcast = Annotated[str, _titled("Broadcast")]
-Sender = Annotated[
-    AnySender,
+    | Annotated[WahaCredentials, Field(title="WAHA")],
     _block(GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials),
-    _titled("Sender", saved_block=True),
 ]
-AudioSource = Annotated[str, _titled("Audio")]
-Contacts = Annotated[list[Contact], _titled("Contact cards")]
 
 
 def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -73,30 +96,163 @@ def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return value if is_rows(value) else validate(value)
 
 
-Recipients = Annotated[
-    Annotated[str, Field(title="A file")] | Annotated[list[str | Recipient], Field(title="Typed in")],
+Storage = Annotated[Annotated[S3Bucket, Field(title="S3 bucket")] | None, _block(S3Bucket)]
+LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _block(Ledger)]
+RecipientsField = Annotated[
+    Annotated[str, Field(title="A file")]
+    | Annotated[
+        Sequence[Annotated[str, Field(title="A number")] | Annotated[Recipient, Field(title="With a name")]],
+        Field(title="Typed in"),
+    ],
     WrapValidator(_rows_in_memory),
-    _titled("Recipients"),
+    BeforeValidator(take_apart),
 ]
-Storage = Annotated[
-    Annotated[S3Bucket, Field(title="S3 bucket")] | None, _block(S3Bucket), _titled("Storage", saved_block=True)
-]
-LedgerBlock = Annotated[
-    Annotated[Ledger, Field(title="Saved ledger")] | None, _block(Ledger), _titled("Ledger", saved_block=True)
-]
-Voice = Annotated[bool, _titled("Voice note")]
-Convert = Annotated[bool, _titled("Let the service convert")]
-InFlight = Annotated[int, _titled("Requests at once", ge=0, le=64)]
-MaxMessages = Annotated[int, _titled("Messages at most", ge=0)]
-DefaultRegion = Annotated[str, _titled("Default country")]
-OnUnknown = Annotated[Literal["hold", "resend"], _titled("Unknown sends")]
-RetryFailed = Annotated[bool, _titled("Retry failed sends")]
-WaitForReceipts = Annotated[int, _titled("Wait for receipts (minutes)", ge=0, le=1_440)]
-DryRun = Annotated[bool, _titled("Dry run")]
-Approve = Annotated[bool, _titled("Wait for approval")]
-RunsPer = Annotated[Literal["send", "engine", "batch"], _titled("A task run for each")]
-Shards = Annotated[int, _titled("Shards", ge=0, le=100)]
-ShardDeployment = Annotated[str, _titled("Deployment of the shards")]
-BatchSize = Annotated[int, _titled("Sends a batch", ge=1, le=5_000)]
-To = Annotated[str, _titled("To")]
-ReplyTo = Annotated[str, _titled("Reply to")]
+
+
+class SenderForm(NumberOptions):
+    """The account that sends."""
+
+    sender: AnySender = Field(
+        title="Sender",
+        description="Account that sends. Choose the service, then a saved block.",
+        json_schema_extra=_ONLY_A_REFERENCE,
+    )
+
+
+class StorageForm(Options):
+    """Where files are."""
+
+    storage: Storage = Field(
+        default=None,
+        title="Storage",
+        description="S3 bucket in which keys are looked up. Without it the worker's own AWS credentials are used.",
+        json_schema_extra=_ONLY_A_REFERENCE,
+    )
+
+
+class LedgerForm(Options):
+    """Where the send history is."""
+
+    ledger: LedgerBlock = Field(
+        default=None,
+        title="Ledger",
+        description="Where the send history is stored. Without a saved ledger: SQLite on the worker.",
+        json_schema_extra=_ONLY_A_REFERENCE,
+    )
+
+
+class AudioForm(StorageForm, LedgerForm, AudioOptions):
+    """An audio message."""
+
+    audio: str = Field(
+        title="Audio",
+        description="Audio file: s3://bucket/key, a key in Storage, an https link, or a path on the worker.",
+    )
+
+
+class ContactsForm(Options):
+    """A message of contact cards."""
+
+    contacts: list[Contact] = Field(title="Contact cards", description="Cards, each with a name and a phone number.")
+
+
+class BroadcastForm(StorageForm, LedgerForm, SenderForm, BroadcastOptions):
+    """A broadcast, whatever it sends."""
+
+    broadcast: str = Field(
+        title="Broadcast",
+        description="Name of the broadcast. Run it again under the same name and it goes on where it stopped: nobody gets "
+        "the message twice. {:%G-W%V} in the name becomes the ISO week of the run's scheduled start, so that each week "
+        "of a schedule has its own name.",
+    )
+    recipients: RecipientsField = Field(
+        default="",
+        title="Recipients",
+        description="File (CSV, JSON Lines, JSON or Parquet) as s3://bucket/key, a key in Storage or a path on the "
+        "worker; or phone numbers and chat ids, typed in or pasted as a column; or the rows of another broadcast, as "
+        "broadcast:NAME?state=skipped. Leave empty to go on with what is planned.",
+    )
+    scale: Annotated[Scale, Field(title="For large broadcasts")] | None = Field(
+        default=None, title="Scale", description="How a large broadcast is sent. The defaults suit most broadcasts."
+    )
+
+
+class BroadcastAudioForm(BroadcastForm, AudioForm):  # type: ignore[misc]  # of the plugin's own `model_construct`
+    """A broadcast of an audio message."""
+
+
+class BroadcastContactsForm(BroadcastForm, ContactsForm):
+    """A broadcast of contact cards."""
+
+
+class SingleMessageForm(Options):
+    """A message to one recipient."""
+
+    to: str = Field(title="To", description="Phone number with + and country code, or a chat id.")
+    reply_to: str = Field(default="", title="Reply to", description="Id of the message to quote.")
+
+
+class AudioMessageForm(AudioForm, SenderForm, SingleMessageForm):
+    """An audio message to one recipient."""
+
+
+class ContactMessageForm(ContactsForm, SenderForm, SingleMessageForm):
+    """Contact cards to one recipient."""
+
+
+# The order of a person's thoughts; what isn't named stands between the two, as declared.
+_FIRST = (
+    *("broadcast", "to", "sender", "audio", "contacts", "recipients", "storage", "default_region"),
+    *("dry_run", "approve", "voice"),
+)
+_LAST = ("convert", "ledger", "scale")
+
+
+def takes(
+    form: Callable[P, F],
+) -> Callable[[Callable[[F], Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    """Give a flow's function the fields of a form as its keyword arguments.
+
+    Args:
+        form: The form's class.
+
+    Returns:
+        A decorator. The function that it makes is called with keywords and calls the decorated one with the form.
+    """
+    fields = cast(type[Options], form).model_fields
+    names = sorted(fields, key=_place)
+
+    def decorate(function: Callable[[F], Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        @functools.wraps(function)
+        async def call(*positional: P.args, **given: P.kwargs) -> R:
+            read: Any = form
+            return await function(read(**signature.bind(*positional, **given).arguments))
+
+        result = inspect.signature(function).return_annotation
+        signature = inspect.Signature([_parameter(name, fields[name]) for name in names], return_annotation=result)
+        described = "\n".join(f"    {name}: {fields[name].description}" for name in names)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
+            "\nReturns:", f"\nArgs:\n{described}\n\nReturns:", 1
+        )
+        return call
+
+    return decorate
+
+
+def _place(name: str) -> int:
+    if name in _FIRST:
+        return _FIRST.index(name) - len(_FIRST)
+    return 1 + _LAST.index(name) if name in _LAST else 0
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    # Prefect gives every parameter its name as the title; what stands in the extra is put on after that.
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    shown = Field(json_schema_extra={"title": field.title or name, **extra})
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=inspect.Parameter.empty if field.is_required() else field.default,
+        annotation=Annotated[(field.annotation, *field.metadata, shown)],
+    )

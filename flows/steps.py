@@ -2,8 +2,6 @@
 
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -12,17 +10,18 @@ import httpx
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.flows.approval import APPROVAL, NOTICE, WITHOUT_PROCESS, pass_gate
+from prefect_whatsapp.flows.form import BroadcastForm
 from prefect_whatsapp.flows.lasting_ledger import refuse_ledger_that_is_thrown_away
 from prefect_whatsapp.flows.names import is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.flows.wait import resumed_from, waits_without_process
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
 from prefect_whatsapp.ledger.people import WINDOW
-from prefect_whatsapp.models import Recipient, Report, SendState, outcome_counts
+from prefect_whatsapp.ledger.row_reference import RowReference, read_reference
+from prefect_whatsapp.models import Recipient, Report, Scale, SendState, outcome_counts
 from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastMismatchError,
@@ -39,7 +38,7 @@ from prefect_whatsapp.recipients.source import RecipientList
 from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Backpressure
 from prefect_whatsapp.sending.content import Content, Message
-from prefect_whatsapp.sending.dispatcher import Dispatcher, Runs
+from prefect_whatsapp.sending.dispatcher import Dispatcher
 from prefect_whatsapp.sending.event_runs import ended_run_of, events_of_this_flow_run
 from prefect_whatsapp.sending.pace import Pace
 from prefect_whatsapp.sending.shards import Shards, part_of
@@ -50,29 +49,6 @@ _RECEIPTS_SECONDS = 5.0
 _MORE_MAY_COME = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.UNKNOWN)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a broadcast was asked to do; the fields are the flows' parameters of the same name."""
-
-    broadcast: str
-    sender: Sender
-    recipients: object  # a source, or rows in memory: see `recipients_of`
-    storage: S3Bucket | None = None
-    ledger: Ledger = field(default_factory=Ledger)
-    in_flight: int = 0
-    max_messages: int = 0
-    default_region: str = ""
-    on_unknown: Literal["hold", "resend"] = "hold"
-    retry_failed: bool = False
-    wait_for_receipts: int = 0
-    dry_run: bool = False
-    approve: bool = False
-    runs: Runs = "send"
-    batch_size: int = 500
-    shards: int = 0
-    shard_deployment: str = ""
-
-
 class Broadcast:
     """One run of a broadcast.
 
@@ -81,8 +57,9 @@ class Broadcast:
         message: What is sent to everyone.
     """
 
-    def __init__(self, settings: Settings, message: Content) -> None:
+    def __init__(self, settings: BroadcastForm, message: Content) -> None:
         self._settings, self._message = settings, message
+        self._scale = settings.scale or Scale()
         self._started = time.monotonic()
         self._log = get_run_logger()
         self._start = scheduled_start()
@@ -91,7 +68,7 @@ class Broadcast:
         self._artifacts = ArtifactPublisher(self._name, self._message.kind)
         self._list = RecipientList(settings.recipients, settings.storage, settings.default_region)
         self._planned = self._list.planned
-        self._shards = Shards(settings.shards, settings.shard_deployment) if settings.shards else None
+        self._shards = Shards(settings, self._scale) if self._scale.shards else None
         self._part_of = part_of()
         self._left_out: list[str] = []
         self._approved = False  # by somebody who resumed this very run
@@ -122,7 +99,9 @@ class Broadcast:
         settings, message = self._settings, self._message
         if self._shards:
             await self._shards.check()
-        async with settings.ledger.open() as store:
+        async with (settings.ledger or Ledger()).open() as store:
+            if isinstance(settings.recipients, str) and (reference := read_reference(settings.recipients.strip())):
+                await self._take_rows_of(store, reference)
             await message.load(store, self._dialect)
             for warning in message.warnings:
                 self._log.warning("%s", warning)
@@ -149,6 +128,22 @@ class Broadcast:
             await pass_gate(store, record, asked=settings.approve, sent_again=sent_again, actor=self._actor)
             await self._send_again(store, record, again)
             return await self._send(store, record)
+
+    async def _take_rows_of(self, store: LedgerStore, reference: RowReference) -> None:
+        """Take another broadcast's rows as the list."""
+        other = await store.find_broadcast(reference.broadcast)
+        if other is None:
+            raise InputError(f"the ledger at {store.address} has no broadcast named {reference.broadcast[:60]!r}")
+        rows = [
+            Recipient(to=row.recipient, name=row.name, reply_to=row.reply_to)
+            async for row in store.rows(other, states=reference.states)
+        ]
+        if not rows:
+            raise RecipientListError(
+                f"broadcast {reference.broadcast[:60]!r} has no rows in that state: the list is empty"
+            )
+        self._list = RecipientList(rows, None, self._settings.default_region)
+        self._planned = self._list.planned
 
     # Check and plan -------------------------------------------------------------------------------------------------
 
@@ -348,10 +343,10 @@ class Broadcast:
                     ),
                     stop=stop,
                     backpressure=backpressure,
-                    in_flight=settings.in_flight,
-                    runs=settings.runs,
+                    in_flight=self._scale.in_flight,
+                    runs=self._scale.runs,
                     events=events,
-                    batch_size=settings.batch_size,
+                    batch_size=self._scale.batch_size,
                     max_messages=max_messages,
                     on_batch=self._artifacts.batch,
                 )
@@ -367,7 +362,7 @@ class Broadcast:
         return await self._report(store, record, stop)
 
     async def _task_run_events(self, stack: AsyncExitStack) -> TaskRunEvents | None:
-        if self._settings.runs != "send":
+        if self._scale.runs != "send":
             return None
         events = await events_of_this_flow_run(self._message.kind)
         return await stack.enter_async_context(events) if events else None

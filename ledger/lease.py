@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ClaimLostError, ErrorKind, LedgerError, OptedOutError
 from ..models.masking import mask
-from ..models.states import SendState
+from ..models.states import SETTLED_STATES, SendState
 from .approvals import may_be_sent
 from .database import Database
 from .engines import Claim, Settlement
@@ -27,7 +27,6 @@ from .writer import GroupWriter
 
 logger = logging.getLogger(__name__)
 
-_FINAL = frozenset({SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN})
 _TAKE_LIMIT = 500
 
 
@@ -288,9 +287,9 @@ class Lease:
         token = self._tokens.pop(row.id, None)
         if token is None:
             raise LedgerError(f"row {row.id} can't be settled: this run has no open claim on it")
-        if outcome.state not in _FINAL and outcome.state is not SendState.QUEUED:
+        if outcome.state not in SETTLED_STATES and outcome.state is not SendState.QUEUED:
             raise LedgerError(f"row {row.id} can't be settled as {outcome.state}")
-        held = self._held.pop(row.id, None) if outcome.state in _FINAL else None
+        held = self._held.pop(row.id, None) if outcome.state in SETTLED_STATES else None
         clean = Outcome(
             outcome.state,
             storable(outcome.message_id),

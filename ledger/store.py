@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
-from ..models.states import SendState
+from ..models.states import ATTENTION_STATES, SendState
 from . import approvals, earlier_runs, history, media_ids, plan
 from .address import read_address
 from .database import Database
@@ -312,7 +312,7 @@ class LedgerStore:
         Returns:
             How many.
         """
-        if state not in (SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED):
+        if state not in ATTENTION_STATES:
             raise LedgerError(f"rows that are {state} can't be queued again")
         change = (
             sa.update(sends)

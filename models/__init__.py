@@ -4,13 +4,24 @@ from .audio import Audio
 from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, ContactUrl
 from .logs import keep_logs_clean
 from .masking import mask, mask_numbers
+from .options import Scale
 from .receipt import Receipt
 from .recipient import ReadAddress, Recipient, RecipientKind, canonical_address, check_region, read_address
 from .report import Report, outcome_counts
-from .states import ACCEPTED_STATES, SendState, StopReason
+from .states import (
+    ACCEPTED_STATES,
+    ATTENTION_STATES,
+    OPEN_STATES,
+    SETTLED_STATES,
+    SendState,
+    StopReason,
+)
 
 __all__ = [
     "ACCEPTED_STATES",
+    "ATTENTION_STATES",
+    "OPEN_STATES",
+    "SETTLED_STATES",
     "Audio",
     "Contact",
     "ContactAddress",
@@ -22,6 +33,7 @@ __all__ = [
     "Recipient",
     "RecipientKind",
     "Report",
+    "Scale",
     "SendState",
     "StopReason",
     "canonical_address",

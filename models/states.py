@@ -18,7 +18,12 @@ class SendState(StrEnum):
     UNKNOWN = "unknown"  # a request may have left and its answer was lost: held, and named
 
 
+# The service took the message, whatever became of it since.
 ACCEPTED_STATES = frozenset({SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED})
+OPEN_STATES = frozenset({SendState.QUEUED, SendState.SENDING})  # not settled yet
+# What a run settles a send with; every other state comes before, or later by a receipt.
+SETTLED_STATES = frozenset({SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN})
+ATTENTION_STATES = frozenset({SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED})  # these need a person
 
 
 class StopReason(StrEnum):

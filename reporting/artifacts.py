@@ -8,6 +8,7 @@ import asyncio
 import datetime
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,7 +31,16 @@ from prefect.logging import get_run_logger
 from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..ledger.address import read_address
 from ..media import waveform_png
-from ..models import ACCEPTED_STATES, Report, SendState, mask, mask_numbers, outcome_counts
+from ..models import (
+    ACCEPTED_STATES,
+    ATTENTION_STATES,
+    OPEN_STATES,
+    Report,
+    SendState,
+    mask,
+    mask_numbers,
+    outcome_counts,
+)
 from ..models.errors import WhatsAppError
 from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
@@ -43,7 +53,6 @@ from .charts import data_uri, outcome_png, sends_png
 
 PROGRESS_SECONDS = 3.0
 ROWS_SHOWN = 500
-_NEEDS_A_PERSON = frozenset({SendState.UNKNOWN, SendState.FAILED, SendState.SKIPPED})
 
 
 class ArtifactPublisher:
@@ -98,7 +107,7 @@ class ArtifactPublisher:
     ) -> AsyncIterator[None]:
         """Move a progress artifact while the sends go on; `shared` counts those of other runs too."""
         counts = await store.counts(record)
-        total, before = sum(counts.values()), sum(n for s, n in counts.items() if s not in _OPEN)
+        total, before = sum(counts.values()), sum(n for s, n in counts.items() if s not in OPEN_STATES)
         artifact = await acreate_progress_artifact(
             progress=_percent(before, total),
             key=f"{self._key}-progress",
@@ -109,11 +118,18 @@ class ArtifactPublisher:
         async def settled() -> int:
             if not shared:
                 return before + dispatcher.tally.settled
-            return sum(n for state, n in (await store.counts(record)).items() if state not in _OPEN)
+            return sum(n for state, n in (await store.counts(record)).items() if state not in OPEN_STATES)
+
+        started = time.monotonic()
+
+        def said(done: int) -> str:
+            settled, seconds = done - before, time.monotonic() - started
+            left = pages.duration(seconds / settled * (total - done)) if settled and done < total else ""
+            return f"{done:,} of {total:,} settled" + (f", about {left} left" if left else "")
 
         async def show(done: int) -> None:
             await aupdate_progress_artifact(
-                artifact_id=artifact, progress=_percent(done, total), description=f"{done:,} of {total:,} settled"
+                artifact_id=artifact, progress=_percent(done, total), description=said(done)
             )
 
         async def follow() -> None:
@@ -159,7 +175,7 @@ class ArtifactPublisher:
         if needy:
             await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
         names = ["stopped" if report.stopped else "completed"]
-        if report.unknown or report.failed:
+        if report.unknown or report.failed or report.skipped:
             names.append("needs-attention")
         for name in names:
             self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
@@ -171,7 +187,7 @@ class ArtifactPublisher:
             Whether there was a report.
         """
         counts = outcome_counts(await store.counts(record))
-        report = Report(broadcast=record.name, removed=record.removed, **counts)
+        report = Report.model_validate({"broadcast": record.name, "removed": record.removed, **counts})
         async with get_client() as client:
             shown = await _latest(client, f"{self._key}-report")
             if shown is None:
@@ -200,7 +216,7 @@ class ArtifactPublisher:
         resolved: Counter[str] = Counter()
         needy: list[Row] = []
         async for row in store.rows(record):
-            if row.state in _OPEN:
+            if row.state in OPEN_STATES:
                 continue
             if row.settled_at:
                 by_second[int(row.settled_at.timestamp())][_outcome(row)] += 1
@@ -208,7 +224,7 @@ class ArtifactPublisher:
                 told_by_second[int(at.timestamp())][name] += 1
             if row.resolved_by:
                 resolved[row.resolved_by] += 1
-            if row.state in _NEEDS_A_PERSON:
+            if row.state in ATTENTION_STATES:
                 reasons[pages.Reason(row.state, row.error_code, mask_numbers(row.error_text))] += 1
                 if len(needy) < ROWS_SHOWN:
                     needy.append(row)
@@ -246,9 +262,6 @@ class ArtifactPublisher:
             },
             payload=payload,
         )
-
-
-_OPEN = frozenset({SendState.QUEUED, SendState.SENDING})
 
 
 async def refresh_reports(store: LedgerStore, numbers: Collection[int]) -> None:

@@ -17,9 +17,9 @@ from ..sending.content import Content
 
 _SHOWN_AT_MOST = 30
 _NEXT_STEP = {
-    SendState.UNKNOWN: "Ask the recipient, or wait for a delivery status. on_unknown=resend sends it again.",
-    SendState.FAILED: "Mend what the service names, then run again with retry_failed on.",
-    SendState.SKIPPED: "They must write first (or get a template); a new broadcast then reaches them.",
+    SendState.UNKNOWN: "Ask the recipient, or wait for a delivery status. To send again, run it with Unknown sends: resend.",
+    SendState.FAILED: "Correct what the service names, then run it again with Retry failed sends turned on.",
+    SendState.SKIPPED: "They must write to you first. Then make a broadcast of these rows alone: export --state skipped.",
 }
 
 
@@ -78,7 +78,7 @@ def plan(
                 ("account", f"{account.state} {account.detail}".strip()),
                 *([("messaging limit", _limit(account))] if account.messaging_limit else []),
                 ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
-                ("may cost", f"{queued:,} of the service's messages at most, one a recipient"),
+                ("cost", f"at most {queued:,} of the service's messages, one per recipient"),
             ],
         ),
     ]
@@ -150,10 +150,10 @@ def report(
     if receipts:
         lines += ["", "## Receipts over time", "", f"![Receipts over time]({receipts})"]
     if reasons:
-        lines += ["", "## What needs a person", "", "| messages | what | next step | why |", "|--:|---|---|---|"]
+        lines += ["", "## What needs a person", "", "| messages | reason | state | next step |", "|--:|---|---|---|"]
         for reason, number in reasons.most_common(_SHOWN_AT_MOST):
             what = _cell(f"{reason.state} {reason.code}".strip())
-            lines.append(f"| {number:,} | {what} | {_NEXT_STEP[reason.state]} | {_cell(reason.why)} |")
+            lines.append(f"| {number:,} | {_cell(reason.why)} | {what} | {_NEXT_STEP[reason.state]} |")
         lines += _rest(len(reasons), "reasons")
     name, ledger = printable(name), printable(ledger)
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
@@ -198,9 +198,9 @@ def needy_row(row: Row) -> dict[str, str]:
     return {
         "row": str(row.id),
         "recipient": mask(row.recipient),
+        "reason": _cell(row.error_text),
         "state": row.state.value,
         "next step": _NEXT_STEP[row.state],
-        "why": _cell(row.error_text),
         "code": _cell(row.error_code),
         "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }

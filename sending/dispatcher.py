@@ -1,10 +1,10 @@
 """The one loop that drains a broadcast: a bounded window of rows, one client, one task run a send or a batch."""
 
 import asyncio
-from typing import Literal
 
 from ..ledger import Lease
 from ..models import StopReason
+from ..models.options import Runs
 from ..providers.transport import AsyncClient
 from .admission import Admission
 from .backpressure import Backpressure
@@ -16,8 +16,6 @@ from .shutdown import imports_uncollected, quiet_task_logs, sigterm_stops
 from .stop import StopSignal
 from .task_run_events import TaskRunEvents
 from .task_runs import BatchTaskRuns, EngineTaskRuns, OnBatch, TaskRuns
-
-Runs = Literal["send", "engine", "batch"]
 
 
 class Dispatcher:

@@ -26,23 +26,15 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from ..ledger import BroadcastRecord
 from ..models.errors import InputError
 from ..models.masking import mask_numbers
+from ..models.options import BroadcastOptions, Scale
 from .stop import StopSignal
 
-SHARDS_AT_MOST = 100
 POLL_SECONDS = 1.0
 # A child that is done waits for its task runs to be recorded; one whose machine is gone stays RUNNING for ever.
 STILL_AT_MOST_SECONDS = 300.0
 _TAG = "whatsapp-broadcast:"
-# What the parent has done already, and a child must not do again.
-_DONE_BY_PARENT: dict[str, Any] = {
-    "recipients": "",
-    "on_unknown": "hold",
-    "retry_failed": False,
-    "dry_run": False,
-    "approve": False,
-    "shards": 0,
-    "shard_deployment": "",
-}
+# What the parent has done already: a child gets the default in its place.
+_DONE_BY_PARENT = ("on_unknown", "retry_failed", "wait_for_receipts", "dry_run", "approve")
 
 
 def part_of() -> str:
@@ -66,12 +58,13 @@ class Shards:
     Leaving it waits for the children; leaving it by an exception, such as a cancellation, calls them off.
 
     Args:
-        count: How many.
-        deployment: Whose runs they are, `flow/name`; empty for the parent's own deployment.
+        options: What the parent was asked to do.
+        scale: How many children, and the deployment whose runs they are.
     """
 
-    def __init__(self, count: int, deployment: str = "") -> None:
-        self._count, self._asked = count, deployment.strip()
+    def __init__(self, options: BroadcastOptions, scale: Scale) -> None:
+        self._options, self._scale = options, scale
+        self._count, self._asked = scale.shards, scale.shard_deployment.strip()
         self._deployment: UUID | None = None
         self._parameters: dict[str, Any] = {}
         self._children: dict[UUID, FlowRun] = {}
@@ -106,8 +99,16 @@ class Shards:
                 "name one without that limit as shard_deployment"
             )
         self._deployment = deployment.id
-        self._parameters = {
-            name: _plain(name, _DONE_BY_PARENT.get(name, value)) for name, value in (context.parameters or {}).items()
+        given = {**(context.parameters or {}), **self._of_a_child()}
+        self._parameters = {name: _plain(name, value) for name, value in given.items()}
+
+    def _of_a_child(self) -> dict[str, Any]:
+        """The parameters in which a child differs from its parent: it plans nothing and starts no children."""
+        fields = type(self._options).model_fields
+        return {
+            "recipients": "",
+            **{name: fields[name].default for name in _DONE_BY_PARENT},
+            "scale": self._scale.model_copy(update={"shards": 0, "shard_deployment": ""}),
         }
 
     async def _find(self, client: PrefectClient, parent: FlowRun) -> Any:

@@ -31,7 +31,7 @@ def whatsapp_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Ledger"
 
     url = str(tmp_path / "whatsapp-ledger.db")
     monkeypatch.setenv("PREFECT_WHATSAPP_LEDGER", url)
-    return Ledger(url=url, patience_seconds=5)
+    return Ledger.model_validate({"url": url, "patience_seconds": 5})
 
 
 @pytest.fixture(scope="session")

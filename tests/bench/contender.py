@@ -90,6 +90,7 @@ def ours(args: argparse.Namespace, runs: str = "send") -> Callable[[], Any]:
     """This package's broadcast, durable claims included."""
     from prefect_whatsapp.blocks import GraphCredentials, Ledger
     from prefect_whatsapp.flows import broadcast_audio
+    from prefect_whatsapp.models import Scale
     from prefect_whatsapp.sandbox.samples import write_recipients
 
     home = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -104,8 +105,7 @@ def ours(args: argparse.Namespace, runs: str = "send") -> Callable[[], Any]:
             audio=str(Path(__file__).parents[1] / "data" / "audio" / "speech_voice.ogg"),
             recipients=str(people),
             ledger=Ledger(url=args.ledger or str(home / "ledger.db")),
-            in_flight=args.in_flight,
-            runs=runs,
+            scale=Scale.model_validate({"in_flight": args.in_flight, "runs": runs}),
             return_state=True,
         )
     )

@@ -36,7 +36,7 @@ def test_report_as_json_is_one_object_for_programs(command: Command, ledger: str
     assert {name: told[name] for name in COUNTS} == COUNTS
     assert told["broadcast"] == "mixed"
     needy = {row["recipient"]: row for row in told["needs_a_person"]}
-    assert {row["state"] for row in needy.values()} == {"unknown", "failed"}
+    assert {row["state"] for row in needy.values()} == {"unknown", "failed", "skipped"}
     unknown = needy[f"…{numbers[1][-4:]}"]
     assert unknown["claimed_at"]
     assert "may have been accepted" in unknown["why"]

@@ -16,8 +16,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow_async
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
-from prefect_whatsapp.models import Contact, Report
+from prefect_whatsapp.models import Contact, Report, Scale
 from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.options import BroadcastOptions
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sending.backpressure import Backpressure
@@ -53,7 +54,9 @@ async def children_of(broadcast: str) -> list[FlowRun]:
 async def test_without_a_worker_the_parent_sends_everything_and_its_children_are_cancelled(
     sandbox: RunningSandbox, deploy: Deploy, arguments: dict[str, Any]
 ) -> None:
-    state = await broadcast_audio(**arguments, shards=2, shard_deployment=await deploy(), return_state=True)
+    state = await broadcast_audio(
+        **arguments, scale=Scale(shards=2, shard_deployment=await deploy()), return_state=True
+    )
     report: Report = await state.aresult()
     truth = sandbox.truth()
     assert (report.accepted, report.pending, report.uploads) == (8, 0, 1)
@@ -68,13 +71,18 @@ async def test_a_child_gets_blocks_as_references_and_goes_on_with_what_is_planne
 ) -> None:
     pattern = arguments["broadcast"] + "-{:%Y}"
     await broadcast_audio(
-        **{**arguments, "broadcast": pattern}, shards=1, shard_deployment=await deploy(), retry_failed=True
+        **{**arguments, "broadcast": pattern}, scale=Scale(shards=1, shard_deployment=await deploy()), retry_failed=True
     )
     (child,) = await children_of(arguments["broadcast"])
     given = child.parameters
     assert given["sender"] == {"$ref": {"block_document_id": str(arguments["sender"]._block_document_id)}}
     assert given["ledger"] == {"$ref": {"block_document_id": str(arguments["ledger"]._block_document_id)}}
-    assert (given["recipients"], given["shards"], given["retry_failed"], given["on_unknown"]) == ("", 0, False, "hold")
+    assert (given["recipients"], given["scale"]["shards"], given["retry_failed"], given["on_unknown"]) == (
+        "",
+        0,
+        False,
+        "hold",
+    )
     assert "{" not in given["broadcast"], "the parent's date is the children's"
     assert "sandbox-token" not in str(given)
 
@@ -82,7 +90,7 @@ async def test_a_child_gets_blocks_as_references_and_goes_on_with_what_is_planne
 async def test_the_bound_on_messages_is_divided_among_parent_and_children(
     sandbox: RunningSandbox, deploy: Deploy, arguments: dict[str, Any]
 ) -> None:
-    report = await broadcast_audio(**arguments, shards=2, shard_deployment=await deploy(), max_messages=5)
+    report = await broadcast_audio(**arguments, scale=Scale(shards=2, shard_deployment=await deploy()), max_messages=5)
     assert [child.parameters["max_messages"] for child in await children_of(arguments["broadcast"])] == [2, 1]
     assert (report.accepted, report.pending) == (2, 6)
     assert sandbox.truth()["accepted_total"] == 2
@@ -94,7 +102,7 @@ async def test_contact_cards_have_shards_too(
     del arguments["audio"]
     cards = [Contact(name="Support", phone="+16505550199")]
     name = await deploy(broadcast_contacts)
-    report = await broadcast_contacts(**arguments, contacts=cards, shards=1, shard_deployment=name)
+    report = await broadcast_contacts(**arguments, contacts=cards, scale=Scale(shards=1, shard_deployment=name))
     assert report.accepted == sandbox.truth()["accepted_total"] == 8
     (child,) = await children_of(arguments["broadcast"])
     assert child.parameters["contacts"][0]["phone"] == "+16505550199"
@@ -110,7 +118,7 @@ async def test_a_run_of_a_deployment_has_children_of_that_deployment(
             block: {"$ref": {"block_document_id": str(arguments[block]._block_document_id)}}
             for block in ("sender", "ledger")
         },
-        "shards": 2,
+        "scale": {"shards": 2},
     }
     async with get_client() as client:
         deployment = await client.read_deployment_by_name(name)
@@ -148,7 +156,7 @@ async def test_a_retry_of_the_parent_finds_its_living_children_and_replaces_the_
     @flow(name="broadcast-audio", retries=2)
     async def parent(broadcast: str) -> None:
         tries.append(broadcast)
-        shards = Shards(2, name)
+        shards = Shards(BroadcastOptions(), Scale(shards=2, shard_deployment=name))
         await shards.check()
         await shards.start(record, StopSignal())
         started.append([*shards._children])
@@ -177,27 +185,34 @@ async def test_a_shard_whose_ledger_is_another_one_sends_nothing(
 
 
 async def test_a_file_ledger_is_warned_of(deploy: Deploy, arguments: dict[str, Any], caplog: Any) -> None:
-    await broadcast_audio(**arguments, shards=1, shard_deployment=await deploy())
+    await broadcast_audio(**arguments, scale=Scale(shards=1, shard_deployment=await deploy()))
     assert "only workers on this machine" in caplog.text
 
 
 async def test_what_can_not_work_is_refused_in_one_sentence_before_anything_is_planned(
     sandbox: RunningSandbox, deploy: Deploy, arguments: dict[str, Any]
 ) -> None:
+    other = await deploy(broadcast_contacts)
     refused = [
         ({}, "name one as shard_deployment"),
-        ({"shard_deployment": "broadcast-audio/nowhere"}, "broadcast-audio/nowhere.*isn't at the Prefect server"),
-        ({"shard_deployment": "no slash"}, "no slash.*isn't at the Prefect server"),
-        ({"shard_deployment": await deploy(broadcast_contacts)}, "must be a deployment of broadcast-audio"),
-        ({"shard_deployment": await deploy(limit=1)}, "runs 1 at a time and shards=2 needs 2"),
         (
-            {"shard_deployment": await deploy(), "sender": sender_of("graph", sandbox.url)},
+            {"scale": Scale(shards=2, shard_deployment="broadcast-audio/nowhere")},
+            "nowhere.*isn't at the Prefect server",
+        ),
+        ({"scale": Scale(shards=2, shard_deployment="no slash")}, "no slash.*isn't at the Prefect server"),
+        (
+            {"scale": Scale(shards=2, shard_deployment=other)},
+            "must be a deployment of broadcast-audio",
+        ),
+        ({"scale": Scale(shards=2, shard_deployment=await deploy(limit=1))}, "runs 1 at a time and shards=2 needs 2"),
+        (
+            {"scale": Scale(shards=2, shard_deployment=await deploy()), "sender": sender_of("graph", sandbox.url)},
             "sender can't be given to child runs: it is a GraphCredentials that isn't saved",
         ),
     ]
     for change, says in refused:
         with pytest.raises(InputError, match=says) as refusal:
-            await broadcast_audio(**{**arguments, "shards": 2, **change})
+            await broadcast_audio(**{**arguments, "scale": Scale(shards=2), **change})
         assert "\n" not in str(refusal.value)
     assert sandbox.truth()["calls"] == 0
     assert not await children_of(arguments["broadcast"])

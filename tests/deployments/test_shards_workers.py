@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
-from prefect_whatsapp.models import Report
+from prefect_whatsapp.models import Report, Scale
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from senders import sender_of
@@ -84,11 +84,17 @@ async def broadcast(sender: Any, ledger: Ledger, deploy: Deploy, audio_samples: 
     """Runs `broadcast_audio` with these blocks; the final state."""
     name, deployment = f"many-{uuid.uuid4().hex[:8]}", await deploy()
 
-    async def run(**others: Any) -> Any:
+    async def run(shards: int = 0, **others: Any) -> Any:
         arguments = {"recipients": [*sample_numbers(RECIPIENTS)], **others}
         audio = str(audio_samples / "speech_cover.mp3")
         return await broadcast_audio(
-            name, sender, audio, ledger=ledger, shard_deployment=deployment, return_state=True, **arguments
+            broadcast=name,
+            sender=sender,
+            audio=audio,
+            ledger=ledger,
+            scale=Scale(shards=shards, shard_deployment=deployment),
+            return_state=True,
+            **arguments,
         )
 
     return run

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect_whatsapp.flows import broadcast_audio
-from prefect_whatsapp.models import Report
+from prefect_whatsapp.models import Report, Scale
 from prefect_whatsapp.models.errors import (
     AccountError,
     AudioError,
@@ -94,7 +94,7 @@ async def test_a_closed_window_skips_that_recipient_alone(
 async def test_an_expired_token_in_mid_run_stops_and_leaves_the_rest_pending(
     sandbox: RunningSandbox, broadcast_arguments: Arguments
 ) -> None:
-    arguments = broadcast_arguments(30, in_flight=2)
+    arguments = broadcast_arguments(30, scale=Scale(in_flight=2))
     sandbox.faults(kind="expired_token", on="send", after=10)
     with pytest.raises(BroadcastStoppedError) as stopped:
         await broadcast_audio(**arguments)
@@ -129,7 +129,9 @@ async def test_a_disowned_media_id_is_uploaded_once_more(
 async def test_batches_send_as_surely_with_a_task_run_a_batch(
     sandbox: RunningSandbox, broadcast_arguments: Arguments
 ) -> None:
-    state = await broadcast_audio(**broadcast_arguments(50, runs="batch", batch_size=20), return_state=True)
+    state = await broadcast_audio(
+        **broadcast_arguments(50, scale=Scale(runs="batch", batch_size=20)), return_state=True
+    )
     report = await state.aresult()
     assert report.accepted == sandbox.truth()["accepted_total"] == 50
     names, states = await _send_runs(state.state_details.flow_run_id)

@@ -10,6 +10,7 @@ import pytest
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.media import cache_directory
+from prefect_whatsapp.models import Scale
 from prefect_whatsapp.sandbox.server import RunningSandbox, SandboxSettings
 from senders import sender_of
 
@@ -64,6 +65,6 @@ async def test_a_media_id_disowned_amid_many_sends_costs_one_upload_each_time(
     sandbox.faults(kind="latency", seconds=0.03)
     sandbox.faults(kind="media_disowned", on="send", after=10, times=1)
     sandbox.faults(kind="media_disowned", on="send", after=45, times=1)
-    report = await broadcast_audio(**broadcast_arguments(70, in_flight=8))
+    report = await broadcast_audio(**broadcast_arguments(70, scale=Scale(in_flight=8)))
     assert (report.accepted, report.failed, report.uploads) == (70, 0, 3)
     assert (sandbox.truth()["uploads"], sandbox.truth()["duplicates_total"]) == (3, 0)

@@ -49,15 +49,14 @@ def arguments(sandbox: RunningSandbox, audio_samples: Path) -> Callable[..., dic
     """Arguments of a broadcast for `Runner.start`: to so many, at thirty milliseconds an answer."""
     sandbox.faults(kind="latency", seconds=0.03)
 
-    def make(ledger_url: str, count: int = 80, *, patience_seconds: float = 30, **others: Any) -> dict[str, Any]:
+    def make(ledger_url: str, count: int = 80, *, patience_seconds: float = 30, **scale: Any) -> dict[str, Any]:
         return {
             "broadcast": f"drill-{next(_names)}",
             "url": sandbox.url,
             "audio": str(audio_samples / "speech_voice.ogg"),
             "recipients": [*sample_numbers(count)],
             "ledger": {"url": ledger_url, "patience_seconds": patience_seconds},
-            "in_flight": 4,
-            **others,
+            "scale": {"in_flight": 4, **scale},
         }
 
     return make

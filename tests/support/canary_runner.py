@@ -19,7 +19,7 @@ from typing import Any
 from prefect import flow
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
-from prefect_whatsapp.models import Contact
+from prefect_whatsapp.models import Contact, Scale
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import afetch_audio, asend_audio, asend_contacts, aupload_media, send_audio, send_contacts
@@ -162,7 +162,7 @@ async def main() -> None:
             control.faults(kind="error", code=131026, details=words, recipients=[numbers[1]])
             control.faults(kind="sent_false", details=words, recipients=[numbers[1]])
             control.faults(kind="expired_token", on="send", after=6)
-            stopped = stored(broadcast=f"{name}-stopped", sender=right, in_flight=2, **arguments)
+            stopped = stored(broadcast=f"{name}-stopped", sender=right, scale=Scale(in_flight=2), **arguments)
             await attempt(f"{name} stopped", stopped)
             control.behave()
         for where, serializer in ((setup["sandbox"], "json"), (setup["sandbox"], "pickle"), (echo_url, "pickle")):

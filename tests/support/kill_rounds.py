@@ -196,9 +196,7 @@ class Rig:
             "audio": self._source if kind.fresh else self._audio,
             "recipients": people,
             "ledger": {"url": url, "patience_seconds": 20},
-            "in_flight": 8,
-            "runs": "batch" if kind.batch else "send",
-            "batch_size": 15,
+            "scale": {"in_flight": 8, "runs": "batch" if kind.batch else "send", "batch_size": 15},
         }
         found = Round(kind.name, database, recipients=len(people))
         runs: list[Running] = []

@@ -1,0 +1,69 @@
+"""The flows' forms: one declaration for the signature, the server's schema, the docstring and the command line."""
+
+import inspect
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect_whatsapp.cli.app import app
+from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message
+from prefect_whatsapp.flows.form import BroadcastAudioForm, take_apart
+from prefect_whatsapp.models.options import AudioOptions, BroadcastOptions, Scale
+
+FLOWS = [broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message]
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_every_parameter_has_a_title_and_a_description_as_declared(flow: Flow[Any, Any]) -> None:
+    shown = flow.parameters.properties
+    assert all(each["title"] and each["title"] != name for name, each in shown.items())
+    assert all(each["description"].endswith(".") for each in shown.values())
+    assert "Args:" in (flow.fn.__doc__ or "")
+
+
+@pytest.mark.parametrize(("flow", "message"), [(broadcast_audio, "audio"), (broadcast_contacts, "contacts")])
+def test_a_person_meets_the_fields_in_the_order_of_their_thoughts_and_scale_last(
+    flow: Flow[Any, Any], message: str
+) -> None:
+    names = [*inspect.signature(flow.fn).parameters]
+    first = ["broadcast", "sender", message, "recipients", "storage", "default_region", "dry_run", "approve"]
+    assert names[:8] == first
+    assert names[-1] == "scale"
+    assert [*sorted(flow.parameters.properties, key=lambda n: flow.parameters.properties[n]["position"])] == names
+    assert flow.parameters.properties["scale"]["default"] is None
+
+
+def test_the_command_line_has_every_option_of_the_flows() -> None:
+    offered = {name for each in app["broadcast"].assemble_argument_collection() for name in each.names}
+    for model in (BroadcastOptions, AudioOptions, Scale):
+        assert {"--" + name.replace("_", "-") for name in model.model_fields} <= offered
+
+
+def test_the_forms_options_are_the_models() -> None:
+    declared = {name: field.description for name, field in BroadcastOptions.model_fields.items()}
+    shown = broadcast_audio.parameters.properties
+    assert {name: shown[name]["description"] for name in declared} == declared
+    assert declared.keys() <= BroadcastAudioForm.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "+1 650 555 0101\n+1 650 555 0102\n",
+        "16505550101;16505550102",
+        ["+16505550101\r\n+16505550102"],
+        ["+16505550101", "+16505550102"],
+        "16505550101@c.us, 12036302@g.us",
+    ],
+)
+def test_a_pasted_column_of_numbers_is_taken_apart(pasted: Any) -> None:
+    assert len(take_apart(pasted)) == 2
+
+
+@pytest.mark.parametrize("place", ["list.csv", "s3://bucket/a,b.csv", "broadcast:weekly?state=skipped", "", "a\nb.csv"])
+def test_a_file_stays_a_file(place: str) -> None:
+    assert take_apart(place) == place
+
+
+def test_one_number_in_the_files_field_is_a_number() -> None:
+    assert take_apart("+16505550101") == ["+16505550101"]
