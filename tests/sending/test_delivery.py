@@ -244,6 +244,23 @@ def test_an_outage_that_lasts_stops_the_broadcast_and_leaves_the_rest_pending() 
     run(main())
 
 
+def test_from_the_first_lost_answer_on_messages_go_one_at_a_time() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(100), MemoryService(seconds=0.1), in_flight=8), clock()
+        lost, seen = OutcomeUnknownError("the answer was lost"), list[tuple[float, int]]()
+
+        def answer(_: str) -> OutcomeUnknownError | None:
+            seen.append((clock() - began, sending.service.in_flight))
+            return lost if clock() - began > 0.25 else None
+
+        sending.service.answer = answer
+        await sending.all()
+        assert max(in_flight for _, in_flight in seen) == 8
+        assert {in_flight for moment, in_flight in seen if moment > 0.45} == {1}
+
+    run(main())
+
+
 def test_an_answer_that_was_lost_once_costs_no_pause() -> None:
     async def main() -> None:
         sending, began = Sending(MemoryLease(400), MemoryService(seconds=0.025), rate=80), clock()
