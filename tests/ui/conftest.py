@@ -72,7 +72,9 @@ class Stack:
         """
         where = self.ask("GET", f"/deployments/name/{deployment}")["id"]
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}} if at else {"type": "SCHEDULED"}
-        body = {"parameters": parameters or {}, "state": state}
+        # The deployments for people wait for approval unless they are told otherwise.
+        default = {"approve": False} if deployment.startswith("broadcast-") else {}
+        body = {"parameters": {**default, **(parameters or {})}, "state": state}
         return str(self.ask("POST", f"/deployments/{where}/create_flow_run", body)["id"])
 
     def reached(self, run: str, *states: str, seconds: float = 90.0) -> dict[str, Any]:

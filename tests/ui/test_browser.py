@@ -54,7 +54,6 @@ def test_a_person_fills_the_form_approves_the_plan_and_watches_the_broadcast(
     browser.write("Recipients", "spring.csv")
     browser.choose_tab("Storage", "S3 bucket")
     browser.choose_block("Storage", "sandbox")
-    browser.switch("Wait for approval")
     browser.top()
     browser.shoot(images / "form.png", height=1000)
     browser.click("Submit")
@@ -116,7 +115,8 @@ def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser,
     browser.click("Run")
     browser.press("menuitem", "Custom run")
     assert browser.options("Unknown sends") == ["hold", "resend"]
-    assert browser.options("A task run for each") == ["send", "engine", "batch"]
+    browser.choose_tab("Scale", "For large broadcasts")
+    assert browser.options("Task runs") == ["send", "engine", "batch"]
     for service in ("Chat-API", "Wawp", "WAHA", "Meta Graph"):
         browser.choose_tab("Sender", service)
         browser.choose_block("Sender", "sandbox")
