@@ -8,15 +8,16 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..models.errors import InputError
-from ..receipts import resolve
 
 
 async def _resolved(broadcast: str, sender: Sender, ledger: Ledger | None) -> dict[str, int]:
+    from ..receipts.resolve import resolve_unknown as resolve  # the ledger's drivers are imported by who uses them
+
     async with (ledger or Ledger()).open() as store:
         record = await store.find_broadcast(broadcast)
         if record is None:
             raise InputError(f"the ledger at {store.address} has no broadcast of that name")
-        found = await resolve.resolve_unknown(store, record, sender)
+        found = await resolve(store, record, sender)
     return {"by_receipts": found.by_receipts, "by_history": found.by_history, "unknown": found.unknown}
 
 
@@ -30,7 +31,7 @@ def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None
     Args:
         broadcast: The broadcast's name.
         sender: The account that sent it.
-        ledger: Where it is kept who was sent what; without it the embedded one.
+        ledger: The broadcast's ledger; None for the default one.
 
     Returns:
         `by_receipts`, `by_history`, and how many remain `unknown`.
