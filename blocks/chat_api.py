@@ -46,30 +46,30 @@ class ChatApiCredentials(GatewaySender):
     path_template: str = Field(
         default="/instance{instance_id}/{method}",
         title="Path template",
-        description="Path of a method on this host; 1msg.io takes /{instance_id}/{method}.",
+        description="Path of each method on this host. For 1msg.io: /{instance_id}/{method}.",
     )
     voice_method: Literal["sendPTT", "sendFile"] = Field(
-        default="sendPTT", title="Voice method", description="What carries a voice note; 1msg.io takes sendFile."
+        default="sendPTT", title="Voice method", description="Method that sends voice notes. For 1msg.io: sendFile."
     )
     contact_form: Literal["contactId", "contacts"] = Field(
         default="contactId",
         title="Contact form",
-        description="What sendContact takes: chat ids, or contact objects as on 1msg.io.",
+        description="What sendContact takes: chat ids (contactId), or contact objects (contacts) as on 1msg.io.",
     )
     contact_method: Literal["auto", "sendContact", "sendVCard"] = Field(
         default="auto",
         title="Contact method",
-        description="auto chooses what keeps most: one card with a name goes by sendVCard, so that the name is shown; "
-        "several cards go by sendContact, which shows the names of the phone book.",
+        description="auto chooses the method that keeps the most details: one card with a name is sent by sendVCard, which "
+        "shows the name; several cards are sent by sendContact, which shows the names in the recipient's phone book.",
     )
     address_by: Literal["phone", "chatId"] = Field(
-        default="phone", title="Address people by", description="Whether a person goes as phone or as chatId."
+        default="phone", title="Address people by", description="Parameter that holds a person's number."
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(""),
         title="Webhook secret",
-        description="Only for receipts: a long random text of your own, the last part of the webhook's address, as the "
-        "service signs nothing. Two secrets separated by a space both count while you rotate them.",
+        description="Only for receipts: a long random text of your own, used as the last part of the webhook's address, "
+        "because the service does not sign webhooks. While you rotate it, enter both secrets, separated by a space.",
     )
 
     def dialect(self) -> ChatApi:

@@ -14,21 +14,22 @@ class GatewaySender(Sender):
     min_seconds_between: float = Field(
         default=30.0,
         ge=0,
-        title="Least seconds between sends",
-        description="A random time between this and the next field passes between two sends of a broadcast. 30 to 60 "
-        "is the gateways' own advice: numbers that send faster to cold lists are banned. 0 in both for no spacing.",
+        title="Minimum seconds between sends",
+        description="Two sends of a broadcast are separated by a random pause between this minimum and the maximum below. "
+        "The gateways advise 30 to 60 seconds: numbers that send faster to strangers are banned. Enter 0 in both fields "
+        "for no pause.",
     )
     max_seconds_between: float = Field(
         default=60.0,
         ge=0,
-        title="Most seconds between sends",
-        description="See the field before; for people who wrote to you first, a few seconds are enough.",
+        title="Maximum seconds between sends",
+        description="See the minimum above. For people who wrote to you first, a few seconds are enough.",
     )
 
     @model_validator(mode="after")
     def _least_is_least(self) -> Self:
         if self.min_seconds_between > self.max_seconds_between:
-            raise ValueError("min_seconds_between is more than max_seconds_between")
+            raise ValueError("min_seconds_between is greater than max_seconds_between")
         return self
 
     def voice_settings(self) -> VoiceSettings:
@@ -37,5 +38,5 @@ class GatewaySender(Sender):
 
     @property
     def random_spacing(self) -> tuple[float, float] | None:
-        """Least and most seconds between two sends; None where both are 0."""
+        """Minimum and maximum seconds between two sends; None where both are 0."""
         return (self.min_seconds_between, self.max_seconds_between) if self.max_seconds_between else None

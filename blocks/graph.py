@@ -11,13 +11,13 @@ from .sender import Sender, required, secrets_of
 
 
 class GraphCredentials(Sender):
-    """A business phone number of Meta's WhatsApp Cloud API, and the token that may send from it.
+    """A business phone number of Meta's WhatsApp Cloud API, with a token that has permission to send from it.
 
     Attributes:
         access_token: System user's or business token with the permission `whatsapp_business_messaging`.
         phone_number_id: Id of the sending number (WhatsApp → API Setup); not the number itself.
-        app_secret: For receipts: signs Meta's webhooks.
-        verify_token: For receipts: what Meta repeats when it first asks for the receiver.
+        app_secret: For receipts: the secret with which Meta signs webhooks.
+        verify_token: For receipts: the text that Meta repeats when it verifies the receiver's address.
 
     Example:
         Load a saved account and ask whether it can send:
@@ -35,8 +35,8 @@ class GraphCredentials(Sender):
     access_token: SecretStr = Field(
         default=SecretStr(""),
         title="Access token",
-        description="Token with whatsapp_business_messaging, from developers.facebook.com → Business settings → "
-        "System users.",
+        description="Token that has the permission whatsapp_business_messaging, from developers.facebook.com → Business "
+        "settings → System users.",
     )
     phone_number_id: str = Field(
         default="",
@@ -47,36 +47,36 @@ class GraphCredentials(Sender):
     api_version: str = Field(
         default=DEFAULT_VERSION,
         title="API version",
-        description="Version of the Graph API. Meta runs each for two years or more.",
+        description="Version of the Graph API. Meta supports each version for at least two years.",
         pattern=r"^v\d+\.\d+$",
     )
     base_url: str = Field(
         default="https://graph.facebook.com",
         title="Base URL",
-        description="Address of the service; a sandbox or a compatible service goes here.",
+        description="Address of the service. Change it to use the sandbox or a compatible service.",
     )
     messages_per_second: float = Field(
         default=80.0,
         ge=0,
         title="Messages per second",
-        description="The most this number may send in any second, over all runs and machines: 80, or 1,000 once Meta "
-        "has upgraded it; 0 means no limit.",
+        description="Maximum messages that this number sends in any second, across all runs and machines: 80, or 1,000 "
+        "after Meta has upgraded the number; 0 for no limit.",
     )
     voice_mime_type: Literal["audio/ogg", "audio/ogg; codecs=opus"] = Field(
         default="audio/ogg",
         title="Voice MIME type",
-        description="What an uploaded voice note is called; change it only where Meta answers with 131053.",
+        description="MIME type of an uploaded voice note. Change it only if Meta answers with error 131053.",
     )
     app_secret: SecretStr = Field(
         default=SecretStr(""),
         title="App secret",
-        description="Only for receipts: signs Meta's webhooks; from your app's App settings → Basic. Two secrets "
-        "separated by a space both count while you rotate them.",
+        description="Only for receipts: the secret with which Meta signs webhooks, from your app's App settings → Basic. "
+        "While you rotate it, enter both secrets, separated by a space.",
     )
     verify_token: SecretStr = Field(
         default=SecretStr(""),
         title="Verify token",
-        description="Only for receipts: the word you enter in your app's WhatsApp → Configuration.",
+        description="Only for receipts: a text of your choice, which you also enter in your app's WhatsApp → Configuration.",
     )
 
     def dialect(self) -> Graph:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the database drivers take a third of a second to import; a 
 
 
 class Ledger(Referable):
-    """Where the ledger is kept: who was to get what, and what became of it.
+    """Where the send history is stored: who was to get which message, and what became of it.
 
     Attributes:
         url: Empty for the embedded SQLite under `PREFECT_HOME`; `postgresql+asyncpg://user:password@host/database` for
@@ -36,14 +36,14 @@ class Ledger(Referable):
     url: SecretStr = Field(
         default=SecretStr(""),
         title="URL",
-        description="Empty for the embedded SQLite under PREFECT_HOME; postgresql+asyncpg://user:password@host/database "
-        "for runs on many machines.",
+        description="Leave empty for a SQLite file under PREFECT_HOME. For runs on several machines: "
+        "postgresql+asyncpg://user:password@host/database.",
     )
     patience_seconds: float = Field(
         default=60.0,
         ge=0,
-        title="Patience (seconds)",
-        description="How long to wait for a database that is down or full before the broadcast stops.",
+        title="Database timeout (seconds)",
+        description="Maximum time to wait for a database that is down or full before the broadcast stops.",
     )
 
     def open(self) -> "AbstractAsyncContextManager[LedgerStore]":

@@ -16,14 +16,14 @@ from .wawp import WawpCredentials
 
 
 class WhatsAppNotification(NotificationBlock):
-    """Sends a notification as a WhatsApp text, to one person or group of your own.
+    """Sends a notification as a WhatsApp text message to a person or a group.
 
     Prefect runs it inside the server, which therefore needs this package. Meta's Graph delivers free-form texts only
-    to those who wrote to the number within the last 24 hours; the gateways know no such window.
+    to those who wrote to the number within the last 24 hours; the gateways have no such limit.
 
     Attributes:
         sender: The account that sends.
-        to: Who is told.
+        to: Who is notified.
 
     Example:
         Load a saved notification and tell somebody:
@@ -42,10 +42,10 @@ class WhatsAppNotification(NotificationBlock):
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
 
     sender: GraphCredentials | ChatApiCredentials | WawpCredentials | WahaCredentials = Field(
-        title="Sender", description="The account that sends: choose the service, then a saved block."
+        title="Sender", description="Account that sends the notification. Choose the service, then a saved block."
     )
     to: str = Field(
-        title="To", description="Phone number with + and country code, or the chat id of a group, who is told."
+        title="To", description="Who is notified: a phone number with + and country code, or the chat id of a group."
     )
 
     @field_validator("to")

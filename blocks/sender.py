@@ -37,25 +37,26 @@ class Sender(Referable, CredentialsBlock):
     _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
 
-    base_url: str = Field(default="", title="Base URL", description="Address of the service, without trailing slash.")
+    base_url: str = Field(default="", title="Base URL", description="Address of the service, without a trailing slash.")
     messages_per_second: float = Field(
         default=0.0,
         ge=0,
         title="Messages per second",
-        description="The most this account may send in any second, over all runs and machines; 0 means no limit.",
+        description="Maximum messages that this account sends in any second, across all runs and machines; 0 for no limit. The "
+        "pause between sends also applies.",
     )
     answer_timeout_seconds: float = Field(
         default=60.0,
         gt=0,
         title="Answer timeout (seconds)",
-        description="How long to wait for the service's answer; a send without an answer counts as unknown.",
+        description="Maximum time to wait for the service's answer. A send without an answer counts as unknown.",
     )
 
     allow_http: bool = Field(
         default=False,
         title="Allow unencrypted http",
-        description="Only for a service beyond your own network that has no https: the credential and all numbers then "
-        "travel in clear. http to this machine and to private networks needs no permission.",
+        description="Only for a service outside your own network that has no https: the credential and all numbers are then "
+        "sent unencrypted. http to this machine and to private networks is always allowed.",
     )
 
     @field_validator("base_url")
@@ -66,20 +67,20 @@ class Sender(Referable, CredentialsBlock):
             try:
                 url = httpx.URL(value)
             except httpx.InvalidURL:
-                raise ValueError("base_url is no address") from None
+                raise ValueError("base_url is not a valid address") from None
             if url.scheme not in {"http", "https"} or not url.host:
                 raise ValueError("base_url must begin with https:// (or http:// for a host of your own)")
             if url.query or url.fragment or url.userinfo or "?" in value or "#" in value:
-                raise ValueError("base_url must hold no query and no credentials")
+                raise ValueError("base_url must not contain a query or credentials")
             if "%" in url.host or any(c.isspace() for c in value):
-                raise ValueError("base_url holds a character that no address has")
+                raise ValueError("base_url contains a character that is not allowed in an address")
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:
         url = httpx.URL(self.base_url)
         if url.scheme == "http" and not self.allow_http and not _is_private(url.host):
-            raise ValueError("base_url must begin with https://: over http the credential would travel in clear")
+            raise ValueError("base_url must begin with https://: over http the credential would be sent unencrypted")
         return self
 
     @classmethod
@@ -114,7 +115,7 @@ class Sender(Referable, CredentialsBlock):
 
     @property
     def random_spacing(self) -> tuple[float, float] | None:
-        """Least and most seconds between two sends; None where an even pace is right."""
+        """Minimum and maximum seconds between two sends; None where an even pace is right."""
         return None
 
     def voice_settings(self) -> VoiceSettings:

@@ -11,7 +11,7 @@ from .sender import required, secrets_of
 
 
 class WahaCredentials(GatewaySender):
-    """A WhatsApp session of a WAHA server of one's own.
+    """A WhatsApp session on your own WAHA server.
 
     Attributes:
         base_url: The server's address, such as http://waha.internal:3000.
@@ -39,20 +39,20 @@ class WahaCredentials(GatewaySender):
     api_key: SecretStr = Field(
         default=SecretStr(""),
         title="API key",
-        description="WAHA_API_KEY in the server's environment or .env. Where none is set, WAHA makes its own key and "
-        "prints it at its start. Versions 2026.1.4 to 2026.2 without a key want any value here.",
+        description="WAHA_API_KEY in the server's environment or .env. If none is set, WAHA generates a key and prints it "
+        "when it starts. Versions 2026.1.4 to 2026.2 that run without a key accept any value here, but not an empty one.",
     )
     contact_form: Literal["auto", "object", "vcard"] = Field(
         default="vcard",
         title="Contact form",
-        description="How contact cards are sent: as vCards, which show everything; as WAHA's objects, which lose the parts "
-        "of a name; or auto: as objects where they hold the whole card.",
+        description="How contact cards are sent. vcard: as vCards, which show everything. object: as WAHA's objects, which "
+        "lose the parts of a name. auto: as objects if they hold the whole card, otherwise as vCards.",
     )
     webhook_hmac_key: SecretStr = Field(
         default=SecretStr(""),
         title="Webhook HMAC key",
-        description="Only for receipts: the key in the session's webhook settings (hmac.key). Two keys separated by a "
-        "space both count while you rotate them.",
+        description="Only for receipts: the key in the session's webhook settings (hmac.key). While you rotate it, enter "
+        "both keys, separated by a space.",
     )
 
     def dialect(self) -> Waha:

@@ -17,7 +17,7 @@ class WawpCredentials(GatewaySender):
     Attributes:
         instance_id: Id of the session.
         access_token: The account's API token.
-        webhook_secret: For receipts: signs Wawp's webhooks, or stands in their address.
+        webhook_secret: For receipts: signs Wawp's webhooks, or is part of their address.
 
     Example:
         Load a saved session and ask whether it can send:
@@ -41,13 +41,13 @@ class WawpCredentials(GatewaySender):
     base_url: str = Field(
         default="https://api.wawp.net",
         title="Base URL",
-        description="Address of the service; a sandbox or a compatible service goes here.",
+        description="Address of the service. Change it to use the sandbox or a compatible service.",
     )
     credential_in: Literal["auto", "body", "query", "header"] = Field(
         default="auto",
         title="Credential placement",
-        description="Where instance id and token stand: in the JSON body, the query or a header. auto tries them in this "
-        "order when it checks the account.",
+        description="Where the instance id and the token are sent: in the JSON body, the query or a header. auto tries these "
+        "in this order when the account is checked.",
     )
     convert_as: Literal["boolean", "string"] = Field(
         default="boolean",
@@ -58,25 +58,27 @@ class WawpCredentials(GatewaySender):
         default=604_800,
         ge=1,
         le=604_800,
-        title="Life of audio links (seconds)",
-        description="Wawp loads audio by a signed S3 link; it must outlive the broadcast and Wawp's own queue. "
-        "Seven days is the most that S3 signs.",
+        title="Lifetime of audio links (seconds)",
+        description="Wawp loads audio by a signed S3 link, which must remain valid for the whole broadcast and for Wawp's own "
+        "queue. S3 allows seven days at most.",
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(""),
         title="Webhook secret",
-        description="Only for receipts: the secret of the webhook. Two secrets separated by a space both count while you "
-        "rotate them.",
+        description="Only for receipts: the secret of the webhook. While you rotate it, enter both secrets, separated by a "
+        "space.",
     )
     webhook_header: str = Field(
         default="",
         title="Webhook signature header",
-        description="Only for receipts: name of the header that holds the signature; empty where the secret is the last "
+        description="Only for receipts: name of the header that holds the signature. Leave empty if the secret is the last "
         "part of the webhook's address.",
         pattern=r"^[A-Za-z0-9-]*$",
     )
     webhook_algorithm: Literal["sha256", "sha512"] = Field(
-        default="sha256", title="Webhook signature algorithm", description="Only for receipts: hash of the signature."
+        default="sha256",
+        title="Webhook signature algorithm",
+        description="Only for receipts: hash algorithm of the signature.",
     )
 
     _found: Place | None = PrivateAttr(default=None)

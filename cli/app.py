@@ -30,7 +30,7 @@ LedgerUrl = Annotated[
     Parameter(
         name="--ledger",
         env_var="PREFECT_WHATSAPP_LEDGER",
-        help="Ledger: empty for the embedded SQLite under PREFECT_HOME, a path, or postgresql+asyncpg://…",
+        help="Where the send history is stored: a path or postgresql+asyncpg://…; empty for a SQLite file under PREFECT_HOME.",
     ),
 ]
 
@@ -44,17 +44,17 @@ def demo(
     runs: Runs = "send",
     as_json: AsJson = False,
 ) -> int:
-    """Run a whole broadcast on this machine: S3, Prefect server and the service's simulator, then stop them all.
+    """Run a whole broadcast on this machine with a local S3, a Prefect server and a simulated service, then stop them all.
 
     Args:
         provider: The service that is simulated.
         kind: Voice notes or contact cards.
-        recipients: How many people are on the list; there are 77,100 numbers for fiction.
-        runs: A task run for each send (engine: by Prefect's task engine, which is slower), or for each batch.
-        as_json: Print the report and the simulator's own truth as JSON.
+        recipients: Number of people on the list, up to 77,100.
+        runs: One task run per send (send, or engine for Prefect's task engine, which is slower) or per batch.
+        as_json: Print the report and what the simulator received as JSON.
 
     Returns:
-        0 only where the report, the simulator and Prefect's API agree.
+        0 only if the report, the simulator and Prefect's API agree.
     """
     from .demo import run_demo
 
@@ -67,10 +67,10 @@ def sandbox(
     host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8090,
 ) -> None:
-    """Run the simulators of the four services until Ctrl-C, to rehearse against.
+    """Run the simulators of the four services until Ctrl-C, so that you can rehearse.
 
-    A block's base_url is the printed address and /graph, /chat-api, /wawp or /waha; the token is sandbox-token. What
-    arrived is at /_sandbox/truth, and faults are told to /_sandbox/faults.
+    Set a block's base_url to the printed address followed by /graph, /chat-api, /wawp or /waha, and its token to
+    sandbox-token. /_sandbox/truth shows what arrived; post faults to /_sandbox/faults.
 
     Args:
         host: Loopback address to listen on.
@@ -101,23 +101,24 @@ def broadcast(
 ) -> int:
     """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats.
 
-    The exit status is 0 where nobody is pending or in doubt, else 1.
+    The exit status is 0 if no send is pending or unknown, otherwise 1.
 
     Args:
-        name: Name of the broadcast; {:%G-W%V} in it becomes the date.
+        name: Name of the broadcast; {:%G-W%V} in it becomes the ISO week, such as 2026-W47.
         sender: The account: the service and a saved block, such as graph/weekly, chat-api/…, wawp/… or waha/….
         audio: Audio file as s3://bucket/key, a key in storage, an https link or a path.
         contacts: JSON file of contact cards, in place of audio.
-        recipients: The list as s3://bucket/key, a key in storage or a path; or phone numbers and chat ids, repeated.
+        recipients: The list as s3://bucket/key, a key in storage or a path; or phone numbers and chat ids. Repeat the
+            option for several.
         storage: Name of a saved S3 bucket block.
         options: What the run does.
         message: How audio is sent.
         scale: How a large broadcast is sent.
-        ledger: Where the ledger is.
+        ledger: Where the send history is stored.
         as_json: Print the report as JSON.
 
     Returns:
-        0 where nobody is pending or in doubt.
+        0 if no send is pending or unknown.
     """
     from .broadcast import Order, run_broadcast
 
@@ -138,12 +139,12 @@ def broadcast(
 
 @app.command
 def report(broadcast: str, *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
-    """Print where a broadcast stands, and what to do next.
+    """Print the state of a broadcast, and what to do next.
 
     Args:
-        broadcast: Its name.
-        ledger: Where the ledger is.
-        as_json: Print it as JSON.
+        broadcast: Name of the broadcast.
+        ledger: Where the send history is stored.
+        as_json: Print the result as JSON.
     """
     from .reports import print_report
 
@@ -155,8 +156,8 @@ def broadcasts(*, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
     """List the broadcasts of a ledger.
 
     Args:
-        ledger: Where the ledger is.
-        as_json: Print them as JSON.
+        ledger: Where the send history is stored.
+        as_json: Print the result as JSON.
     """
     from .reports import print_broadcasts
 
@@ -173,15 +174,15 @@ def export(
     state: tuple[str, ...] = (),
     ledger: LedgerUrl = "",
 ) -> int:
-    """Write every row of a broadcast with its whole number: to whom, what became of it, when and why.
+    """Write every row of a broadcast with its whole number, state, times and reason.
 
     Args:
-        broadcast: Its name.
+        broadcast: Name of the broadcast.
         format: File format.
-        output: Path of the file; - for standard output.
-        removed: Write the rows that were removed from the list, with the reasons, instead.
-        state: Only rows in this state, such as skipped, failed or unknown; repeat it for several.
-        ledger: Where the ledger is.
+        output: Path of the file, or - for standard output.
+        removed: Write instead the rows that were removed from the list, with the reasons.
+        state: Only rows in this state, such as skipped, failed or unknown. Repeat the option for several.
+        ledger: Where the send history is stored.
     """
     from .reports import write_export
 
@@ -197,16 +198,17 @@ def receive(
     start_word: tuple[str, ...] = (),
     ledger: LedgerUrl = "",
 ) -> None:
-    """Take the webhooks of saved accounts: delivery receipts, replies and opt-outs, until Ctrl-C.
+    """Receive the webhooks of saved accounts (delivery receipts, replies and opt-outs) until Ctrl-C.
 
-    A webhook's address is this address and the account, such as /graph/weekly; GET /health says whether it works.
+    The address of a webhook is this address followed by the account, such as /graph/weekly. GET /health tells whether the
+    receiver works.
 
     Args:
         accounts: Kind and name of saved blocks, such as graph/weekly waha/office.
-        host: Address to listen on; put a proxy with TLS in front rather than opening it to the world.
+        host: Address to listen on. For access from the internet, put a proxy with TLS in front.
         port: Port to listen on.
-        stop_word: A word that opts out, in place of the built-in list; repeat it for several.
-        start_word: A word that takes an opt-out back, in place of the built-in list; repeat it for several.
+        stop_word: Word that opts out, in place of the built-in list. Repeat the option for several.
+        start_word: Word that revokes an opt-out, in place of the built-in list. Repeat the option for several.
         ledger: The ledger that the broadcasts use.
     """
     from .receive import run_receiver
@@ -214,13 +216,15 @@ def receive(
     run_receiver(accounts, host=host, port=port, stop_words=stop_word, start_words=start_word, ledger=ledger)
 
 
-opt_outs = App(name="opt-outs", help="People who want no more messages: bring a list in or out, add or remove one.")
+opt_outs = App(name="opt-outs", help="People who want no more messages: import or export a list, add or remove people.")
 app.command(opt_outs)
-DefaultRegion = Annotated[str, Parameter(help="Two-letter country, such as US, for numbers without a country code.")]
+DefaultRegion = Annotated[
+    str, Parameter(help="Default country: two-letter code, such as US, for numbers without a country code.")
+]
 
 
-OptOutFile = Annotated[str, Parameter(help="A CSV, JSONL or Parquet file, as a broadcast takes its recipients from.")]
-OptOutOutput = Annotated[str, Parameter(help="Path of the file; - for standard output.")]
+OptOutFile = Annotated[str, Parameter(help="File in any format that a broadcast reads its recipients from.")]
+OptOutOutput = Annotated[str, Parameter(help="Path of the file, or - for standard output.")]
 People = Annotated[str, Parameter(help="Phone numbers or chat ids.")]
 
 
@@ -228,7 +232,7 @@ People = Annotated[str, Parameter(help="Phone numbers or chat ids.")]
 def import_opt_outs(
     path: OptOutFile, *, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
 ) -> int:
-    """Take a list of people who opted out, such as another tool's; nobody on it is sent to any more."""
+    """Import a list of people who opted out, such as another tool's. Nobody on it gets messages any more."""
     from .opt_outs import run_import
 
     return run_import(path, default_region=default_region, ledger=ledger, as_json=as_json)
@@ -236,7 +240,7 @@ def import_opt_outs(
 
 @opt_outs.command(name="export")
 def export_opt_outs(*, output: OptOutOutput = "-", ledger: LedgerUrl = "") -> int:
-    """Write everybody who opted out as CSV, with their whole numbers; import takes it again."""
+    """Write everybody who opted out as CSV, with whole numbers. The command import reads this file."""
     from .opt_outs import run_export
 
     return run_export(output, ledger=ledger)
@@ -246,7 +250,7 @@ def export_opt_outs(*, output: OptOutOutput = "-", ledger: LedgerUrl = "") -> in
 def add_opt_out(
     *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
 ) -> int:
-    """Opt people out by hand."""
+    """Opt people out manually."""
     from .opt_outs import run_change
 
     return run_change(recipients, True, default_region=default_region, ledger=ledger, as_json=as_json)
@@ -256,7 +260,7 @@ def add_opt_out(
 def remove_opt_out(
     *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
 ) -> int:
-    """Take opt-outs back, whatever they came from: only where the people themselves asked for it."""
+    """Revoke opt-outs, whatever their source. Do this only if the people themselves asked for it."""
     from .opt_outs import run_change
 
     return run_change(recipients, False, default_region=default_region, ledger=ledger, as_json=as_json)
@@ -264,16 +268,16 @@ def remove_opt_out(
 
 @app.command
 def resolve(broadcast: str, *, sender: str, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
-    """Look up the sends of a broadcast whose fate is unknown: by receipts, and in the chats' history where there is one.
+    """Look up the sends of a broadcast whose outcome is unknown: in receipts, and in the chat history if the service has one.
 
     Args:
-        broadcast: Its name.
+        broadcast: Name of the broadcast.
         sender: Kind and name of the saved block that sent it, such as waha/office.
-        ledger: Where the ledger is.
+        ledger: Where the send history is stored.
         as_json: Print the result as JSON.
 
     Returns:
-        0 where nothing remains unknown.
+        0 if nothing remains unknown.
     """
     from .resolve import run_resolve
 
@@ -287,17 +291,17 @@ def doctor(
     receiver: Annotated[str, Parameter(env_var="PREFECT_WHATSAPP_RECEIVER")] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Look at everything that a broadcast needs, and say what to do where something is amiss.
+    """Check everything that a broadcast needs, and say what to do about each problem.
 
     Prefect's server and its settings, automations, workers, saved accounts and ledgers, ffmpeg, disk, clock, receiver.
 
     Args:
-        ledger: Where the ledger is.
-        receiver: Address of the receiver of webhooks, to ask whether it is alive.
+        ledger: Where the send history is stored.
+        receiver: Address of the webhook receiver, to check that it responds.
         as_json: Print the findings as JSON.
 
     Returns:
-        0 where a broadcast can run.
+        0 if a broadcast can run.
     """
     from .doctor import run_doctor
 
@@ -306,12 +310,12 @@ def doctor(
 
 @app.command
 def history(broadcast: str = "", *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
-    """Print who planned, asked for approval, approved, sent again and exported, the newest first.
+    """Print who planned, asked for approval, approved, resent and exported, newest first.
 
     Args:
         broadcast: Name of one broadcast; empty for all.
-        ledger: Where the ledger is.
-        as_json: Print it as JSON.
+        ledger: Where the send history is stored.
+        as_json: Print the result as JSON.
     """
     from .reports import print_history
 

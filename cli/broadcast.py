@@ -37,7 +37,7 @@ class Order:
         contacts: Path of a JSON file of contact cards, empty for audio.
         recipients: Where the list is, or the one phone number or chat id.
         storage: Name of a saved S3 bucket block; empty for none.
-        ledger: Where the ledger is.
+        ledger: Where the send history is stored.
         options: How the broadcast goes.
         message: How audio is sent.
         scale: How a large broadcast is sent.
@@ -59,7 +59,7 @@ def run_broadcast(asked: Order, *, as_json: bool) -> int:
     """Run the broadcast and print its report.
 
     Returns:
-        0 where nobody is pending or in doubt, else 1.
+        0 if no send is pending or unknown, otherwise 1.
 
     Raises:
         WhatsAppError: It stopped, or nothing could be sent.
@@ -138,7 +138,7 @@ async def load_sender(named: str) -> Any:
     }
     kind, _, block = named.partition("/")
     if kind not in kinds or not block:
-        raise InputError(f"{named!r} names no sender: say the service and a saved block, such as graph/weekly")
+        raise InputError(f"{named!r} does not name a sender: give the service and a saved block, such as graph/weekly")
     return await _load(kinds[kind], block)
 
 

@@ -120,7 +120,7 @@ async def _looked(what: str, look: Callable[[], Awaitable[list[Finding]]]) -> li
     except WhatsAppError as failure:
         return [Finding(what, "problem", failure.message)]
     except TimeoutError:
-        return [Finding(what, "problem", "no answer", "see whether what it needs is up")]
+        return [Finding(what, "problem", "no answer", "check that what it depends on is running")]
     except Exception as failure:
         return [Finding(what, "problem", f"{type(failure).__name__} while looking at it", "see the lines above")]
 
@@ -141,9 +141,13 @@ async def _disk() -> list[Finding]:
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free at {folder}"
     if free < NO_SPACE:
-        return [Finding("disk", "problem", found, "make room: the ledger and Prefect's database are written there")]
+        return [
+            Finding("disk", "problem", found, "free some space: the ledger and Prefect's database are written there")
+        ]
     return [
-        Finding("disk", "warning", found, "make room soon") if free < LITTLE_SPACE else Finding("disk", "ok", found)
+        Finding("disk", "warning", found, "free some space soon")
+        if free < LITTLE_SPACE
+        else Finding("disk", "ok", found)
     ]
 
 
@@ -151,9 +155,7 @@ async def _heartbeat() -> list[Finding]:
     seconds = get_current_settings().flows.heartbeat_frequency
     if seconds is None or seconds > HEARTBEAT_SECONDS:
         found = "flow runs started here emit none" if seconds is None else f"every {seconds} s"
-        advice = (
-            "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 where the worker starts: a run whose machine dies is then noticed"
-        )
+        advice = "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 where the worker starts: a run whose machine fails is then noticed"
         return [Finding("heartbeat", "warning", found, advice)]
     return [Finding("heartbeat", "ok", f"every {seconds} s")]
 
@@ -165,13 +167,15 @@ async def _ledger(name: str, url: str) -> list[Finding]:
     what = f"ledger {name}"
     address = read_address(url)
     if address.path and not address.path.exists():
-        return [Finding(what, "ok", f"{address.shown}: the first broadcast makes it")]
+        return [Finding(what, "ok", f"{address.shown}: the first broadcast creates it")]
     async with LedgerStore.open(url, patience_seconds=3.0) as store:
         count = len(await store.broadcasts())
         found = f"{store.address}: {count:,} broadcasts, schema {SCHEMA_VERSION}"
     if address.path and (kind := _volatile(address.path)):
         return [
-            Finding(what, "problem", f"{found}, on {kind}", "put it on a disk: a restart forgets who was sent what")
+            Finding(
+                what, "problem", f"{found}, on {kind}", "move it to a disk: a restart would delete the send history"
+            )
         ]
     return [Finding(what, "ok", found)]
 
@@ -193,12 +197,12 @@ def _volatile(path: Path) -> str:
 async def _server() -> list[Finding]:
     url = get_current_settings().api.url
     if not url:
-        advice = "start one by `make server`, and set PREFECT_API_URL to its address and /api"
+        advice = "start one with `make server`, and set PREFECT_API_URL to its address followed by /api"
         return [Finding("Prefect server", "problem", "PREFECT_API_URL is not set", advice)]
     async with get_client() as client:
         failure = await client.api_healthcheck()
         if failure is not None:
-            advice = "start it by `make server`, or correct PREFECT_API_URL or PREFECT_API_AUTH_STRING"
+            advice = "start it with `make server`, or correct PREFECT_API_URL or PREFECT_API_AUTH_STRING"
             return [Finding("Prefect server", "problem", f"{url}: {type(failure).__name__}", advice)]
         return [Finding("Prefect server", "ok", f"{url}, version {await client.api_version()}")]
 
@@ -207,7 +211,7 @@ async def _server_settings(client: PrefectClient) -> list[Finding]:
     try:
         settings: dict[str, Any] = (await client.request("GET", "/admin/settings")).json()
     except httpx.HTTPStatusError:
-        return [Finding("server settings", "ok", "the server shows none: Prefect Cloud keeps its own")]
+        return [Finding("server settings", "ok", "not available: Prefect Cloud manages its own")]
     recorder = settings["server"]["services"]["task_run_recorder"]
     batch = int(recorder["batch_size"])
     if batch < RECORDER_BATCH:
@@ -216,15 +220,18 @@ async def _server_settings(client: PrefectClient) -> list[Finding]:
             "recorder",
             "warning",
             found,
-            "start the server with deployments/server.env: four times as fast",
+            "start the server with deployments/server.env to record four times as fast",
         )
     else:
         said = Finding("recorder", "ok", f"task runs are recorded up to {batch} at a time")
     host = urlsplit(str(client.api_url)).hostname or ""
     guarded = bool(settings["server"]["api"].get("auth_string"))
     if guarded or host in LOOPBACK:
-        return [said, Finding("server auth", "ok", "asked for" if guarded else "none, on this machine alone")]
-    advice = "set PREFECT_SERVER_API_AUTH_STRING on the server: whoever reaches it reads the tokens in the blocks"
+        return [
+            said,
+            Finding("server auth", "ok", "required" if guarded else "none, but only this machine can reach it"),
+        ]
+    advice = "set PREFECT_SERVER_API_AUTH_STRING on the server: without it, others can read the tokens in the blocks"
     return [said, Finding("server auth", "problem", f"none, and {host} is not this machine", advice)]
 
 
@@ -235,10 +242,8 @@ async def _automations(client: PrefectClient) -> list[Finding]:
     paused = [name for name in AUTOMATIONS if there.get(name) is False]
     if missing or paused:
         found = "; ".join(f"{name}: {why}" for names, why in ((missing, "missing"), (paused, "off")) for name in names)
-        return [
-            Finding("automations", "warning", found, f"{advice}; without them nobody runs a killed broadcast again")
-        ]
-    return [Finding("automations", "ok", "a broadcast that is killed is run again by itself")]
+        return [Finding("automations", "warning", found, f"{advice}; without them a killed broadcast is not run again")]
+    return [Finding("automations", "ok", "a killed broadcast is run again automatically")]
 
 
 async def _workers(client: PrefectClient) -> list[Finding]:
@@ -253,11 +258,11 @@ async def _workers(client: PrefectClient) -> list[Finding]:
             each for each in await client.read_workers_for_work_pool(pool) if str(each.status).endswith("ONLINE")
         ]
         if workers:
-            found.append(Finding(f"worker of {pool}", "ok", f"{len(workers)} alive"))
+            found.append(Finding(f"worker of {pool}", "ok", f"{len(workers)} running"))
         else:
             advice = f"prefect --profile whatsapp-sender worker start --pool {pool} --type process"
             found.append(
-                Finding(f"worker of {pool}", "problem", "none is alive: no run of the pool will start", advice)
+                Finding(f"worker of {pool}", "problem", "none is running: no run of the pool will start", advice)
             )
     return found
 
@@ -310,10 +315,19 @@ async def _account(what: str, sender: Sender) -> list[Finding]:
     try:
         status = await sender.acheck()
     except WhatsAppError as failure:
-        return [Finding(what, "problem", mask_numbers(failure.message), "correct the block, or see to the account")]
+        return [
+            Finding(
+                what,
+                "problem",
+                mask_numbers(failure.message),
+                "correct the block, or resolve the problem with the account",
+            )
+        ]
     found = mask_numbers(f"{status.state} {status.detail}".strip())
     if not status.ready:
-        return [Finding(what, "problem", f"can't send now: {found}", "see to the account at the service")]
+        return [
+            Finding(what, "problem", f"can't send now: {found}", "resolve the problem with the account at the service")
+        ]
     return [Finding(what, "ok", found), *await _clock(what, sender)]
 
 
@@ -329,14 +343,14 @@ async def _clock(what: str, sender: Sender) -> list[Finding]:
     behind = (email.utils.parsedate_to_datetime(told) - began).total_seconds()
     if abs(behind) > CLOCK_SECONDS:
         way = "behind" if behind > 0 else "ahead of"
-        advice = "turn on time synchronisation: schedules, link lives and receipts go by the clock"
+        advice = "turn on time synchronisation: schedules, link lifetimes and receipts depend on the clock"
         return [Finding(f"clock, by {what}", "problem", f"{abs(behind):.0f} s {way} the service's", advice)]
     return [Finding(f"clock, by {what}", "ok", f"within {CLOCK_SECONDS:.0f} s of the service's")]
 
 
 async def _receiver(address: str) -> list[Finding]:
     if not address:
-        return [Finding("receiver", "ok", "none was named (--receiver): receipts are not looked at")]
+        return [Finding("receiver", "ok", "not checked: no receiver was named (--receiver)")]
     async with httpx.AsyncClient(timeout=ASK_SECONDS) as plain:
         try:
             answer = await plain.get(f"{address.rstrip('/')}/health")
@@ -344,8 +358,8 @@ async def _receiver(address: str) -> list[Finding]:
             found = f"{address} does not answer: {type(failure).__name__}"
             return [Finding("receiver", "problem", found, "start it: prefect-whatsapp receive graph/NAME")]
     if answer.status_code != 200:
-        return [Finding("receiver", "problem", f"{address}/health answers HTTP {answer.status_code}", "see its log")]
-    return [Finding("receiver", "ok", f"{address} is alive")]
+        return [Finding("receiver", "problem", f"{address}/health answers HTTP {answer.status_code}", "check its log")]
+    return [Finding("receiver", "ok", f"{address} responds")]
 
 
 def _print(findings: list[Finding]) -> None:

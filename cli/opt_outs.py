@@ -65,7 +65,7 @@ async def _export(output: str, ledger: str) -> int:
             async for each in store.people.opt_outs():
                 lines.writerow((each.address, each.source, each.since.isoformat() if each.since else ""))
                 written += 1
-    print(f"{written:,} people written", file=sys.stderr)
+    print(f"{written:,} opt-outs written", file=sys.stderr)
     return 0
 
 

@@ -22,7 +22,7 @@ def run_receiver(
         InputError: No account was named, or a block lacks what receiving needs.
     """
     if not accounts:
-        raise InputError("name the accounts whose webhooks come here, such as graph/weekly")
+        raise InputError("name the accounts whose webhooks to receive, such as graph/weekly")
     app = create_app(
         asyncio.run(_load(accounts)),
         ledger=Ledger.model_validate({"url": ledger}),

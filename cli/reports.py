@@ -58,7 +58,9 @@ def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
     """Open a ledger to read it: a path that is mistyped must not become an empty ledger."""
     address = read_address(ledger)
     if address.path and not address.path.exists():
-        raise InputError(f"there is no ledger at {address.shown}; a broadcast makes it, --ledger names another")
+        raise InputError(
+            f"there is no ledger at {address.shown}: the first broadcast creates it; use --ledger to name another"
+        )
     return LedgerStore.open(ledger)
 
 
@@ -113,7 +115,9 @@ def _next_step(counts: dict[str, int], *, sending: bool) -> str:
     if counts["pending"]:
         return f"{counts['pending']:,} not sent yet: run the flow again under the same name."
     if counts["unknown"]:
-        return f"{counts['unknown']:,} unknown: --on-unknown resend sends them again; these people may get it twice."
+        return (
+            f"{counts['unknown']:,} unknown: --on-unknown resend sends them again; the recipients may get them twice."
+        )
     if counts["failed"]:
         return f"{counts['failed']:,} refused by the service: correct the cause, then run again with --retry-failed."
     if counts["skipped"]:

@@ -268,11 +268,11 @@ def main() -> None:
     kept = given.state.resolve() / "secrets.json"
     print(
         f"Prefect UI     {told['url']}\n"
-        f"password       {told.get('login') or f'as before; it is in {kept}'}\n"
+        f"password       {told.get('login') or f'unchanged; it is in {kept}'}\n"
         f"sandbox        {told['sandbox']}  (what was sent: {told['sandbox']}/_sandbox/messages)\n"
         f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
         "In the UI: Deployments → voice-note-to-a-list → Run; the block is sandbox, the files weekly.mp3 and list.csv.\n"
-        "`make down` ends it all.\n"
+        "`make down` stops everything.\n"
         f"In a shell: export PREFECT_HOME={given.state.resolve() / 'prefect'} PREFECT_API_URL={told['api']}"
         " PREFECT_API_AUTH_STRING=…, the password"
     )

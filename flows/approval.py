@@ -10,11 +10,11 @@ from prefect_whatsapp.models.masking import mask_numbers
 APPROVAL_SECONDS = 7 * 86_400
 APPROVAL = "approve"  # begins the key of each wait for approval
 NOTICE = (
-    "Waiting for approval: look at the plan among the artifacts, then choose Resume in the run's menu. "
+    "Waiting for approval: look at the plan under Artifacts, then choose Resume in the run's menu. "
     "Approval times out after seven days."
 )
 WITHOUT_PROCESS = (
-    "No process waits meanwhile: Resume starts the run again on any worker, so this machine may be switched off."
+    "No process runs meanwhile: Resume starts the run again on any worker, so you can switch this machine off."
 )
 _BY = "who resumed the run in Prefect"  # Prefect's open server knows no people
 
@@ -43,8 +43,8 @@ async def pass_gate(store: LedgerStore, record: BroadcastRecord, *, asked: bool,
         if not asked:
             why = "waits for approval" if waits else "has changed since it was approved"
             raise InputError(
-                f"the plan of {mask_numbers(record.name)} {why}: resume the run that waits, or run it with approve on; "
-                "nothing was sent by this run"
+                f"the plan of {mask_numbers(record.name)} {why}: resume the run that waits, or run it with Wait for approval "
+                "turned on; nothing was sent by this run"
             )
         await store.request_approval(record, actor)
         # The key is the plan's: a word that was given for another plan doesn't open this one.

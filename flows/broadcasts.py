@@ -29,7 +29,7 @@ async def broadcast_audio(form: BroadcastAudioForm) -> Report:
     Example:
         ```python
         report = await broadcast_audio(
-            broadcast="weekly-2026-47",
+            broadcast="weekly-2026-W47",
             sender=await GraphCredentials.aload("weekly"),
             audio="s3://bucket/weekly.mp3",
             recipients="s3://bucket/list.csv",

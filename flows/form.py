@@ -92,7 +92,7 @@ AnySender = Annotated[
 def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Take rows as they are, data frames too: a bad one is removed with its reason, as in a file."""
     if isinstance(value, Generator) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:
-        raise ValueError("recipients is a generator that Prefect has read already: pass list(…) of it")
+        raise ValueError("recipients is a generator that Prefect has already read: pass list(…) of it instead")
     return value if is_rows(value) else validate(value)
 
 
@@ -114,7 +114,7 @@ class SenderForm(NumberOptions):
 
     sender: AnySender = Field(
         title="Sender",
-        description="Account that sends. Choose the service, then a saved block.",
+        description="Account that sends the messages. Choose the service, then a saved block.",
         json_schema_extra=_ONLY_A_REFERENCE,
     )
 
@@ -125,7 +125,7 @@ class StorageForm(Options):
     storage: Storage = Field(
         default=None,
         title="Storage",
-        description="S3 bucket in which keys are looked up. Without it the worker's own AWS credentials are used.",
+        description="S3 bucket that holds the audio and the list. If empty, the worker's own AWS credentials are used.",
         json_schema_extra=_ONLY_A_REFERENCE,
     )
 
@@ -136,7 +136,7 @@ class LedgerForm(Options):
     ledger: LedgerBlock = Field(
         default=None,
         title="Ledger",
-        description="Where the send history is stored. Without a saved ledger: SQLite on the worker.",
+        description="Where the send history is stored. If empty, a SQLite file on the worker.",
         json_schema_extra=_ONLY_A_REFERENCE,
     )
 
@@ -161,16 +161,16 @@ class BroadcastForm(StorageForm, LedgerForm, SenderForm, BroadcastOptions):
 
     broadcast: str = Field(
         title="Broadcast",
-        description="Name of the broadcast. Run it again under the same name and it goes on where it stopped: nobody gets "
-        "the message twice. {:%G-W%V} in the name becomes the ISO week of the run's scheduled start, so that each week "
-        "of a schedule has its own name.",
+        description="Name of the broadcast. Run it again under the same name to continue where it stopped; nobody gets the "
+        "message twice. {:%G-W%V} in the name becomes the ISO week of the run's scheduled start, so that each week of a "
+        "schedule has its own name.",
     )
     recipients: RecipientsField = Field(
         default="",
         title="Recipients",
-        description="File (CSV, JSON Lines, JSON or Parquet) as s3://bucket/key, a key in Storage or a path on the "
+        description="File (CSV, Excel, JSON, JSON Lines or Parquet) as s3://bucket/key, a key in Storage or a path on the "
         "worker; or phone numbers and chat ids, typed in or pasted as a column; or the rows of another broadcast, as "
-        "broadcast:NAME?state=skipped. Leave empty to go on with what is planned.",
+        "broadcast:NAME?state=skipped. Leave empty to continue with the recipients that are already planned.",
     )
     scale: Annotated[Scale, Field(title="For large broadcasts")] | None = Field(
         default=None, title="Scale", description="How a large broadcast is sent. The defaults suit most broadcasts."

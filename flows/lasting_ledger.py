@@ -30,9 +30,9 @@ async def refuse_ledger_that_is_thrown_away(store: LedgerStore) -> None:
         return
     pool = await _work_pool_type(run.work_pool_name)
     if pool not in ("", "process"):
-        why = f"this run's work pool is of type {pool}, whose containers are thrown away"
+        why = f"this run's work pool is of type {pool}, whose containers do not last"
     elif is_forgotten(Path(store.address), _mounts()):
-        why = "that folder is a container's own, or in memory"
+        why = "that folder is inside a container, or in memory"
     else:
         return
     raise InputError(

@@ -107,7 +107,7 @@ def resolve_name(pattern: str, when: datetime.datetime | None = None, *, timezon
     name = _DATE.sub(written, pattern).strip()
     if not name or len(name) > _LONGEST or "{" in name or "}" in name or not name.isprintable():
         raise InputError(
-            f"broadcast {mask_numbers(pattern[:60])!r} is no name: give 1 to {_LONGEST} characters, a date as "
+            f"broadcast {mask_numbers(pattern[:60])!r} is not a valid name: give 1 to {_LONGEST} characters, a date as "
             "{:%G-W%V} or, in another time zone than the schedule's, as {:%Y-%m-%d|America/Chicago}"
         )
     return name
@@ -117,7 +117,7 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(name.strip())
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise InputError(f"{name[:60]!r} in the broadcast's name is no time zone such as America/Chicago") from None
+        raise InputError(f"{name[:60]!r} in the broadcast's name is not a time zone such as America/Chicago") from None
 
 
 def flow_run_name() -> str:

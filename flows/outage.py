@@ -16,7 +16,7 @@ from prefect_whatsapp.sending.shards import part_of
 
 # The flow run's event is then `prefect.flow-run.Outage`: deployments/automations/resume-after-outage.yaml waits for it.
 OUTAGE = "Outage"
-# Likewise `prefect.flow-run.Needs attention`, which alert-when-needed.yaml waits for.
+# Shown in the UI. Automations wait for the event `prefect-whatsapp.broadcast.needs-attention`, which has the counts.
 NEEDS_ATTENTION = "Needs attention"
 
 

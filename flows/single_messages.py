@@ -16,7 +16,7 @@ def _run_name() -> str:
 @flow(name="send-audio-message", flow_run_name=_run_name)
 @takes(AudioMessageForm)
 async def send_audio_message(form: AudioMessageForm) -> Receipt:
-    """Send one voice note, or basic audio, to one recipient. Each run sends; a broadcast is what never repeats.
+    """Send one voice note, or basic audio, to one recipient. Each run sends a message; to send only once, use a broadcast.
 
     Returns:
         The service's receipt. Accepted is not delivered.
@@ -35,7 +35,7 @@ async def send_audio_message(form: AudioMessageForm) -> Receipt:
 @flow(name="send-contact-message", flow_run_name=_run_name)
 @takes(ContactMessageForm)
 async def send_contact_message(form: ContactMessageForm) -> Receipt:
-    """Send contact cards to one recipient, in one message. Each run sends.
+    """Send contact cards to one recipient, in one message. Each run sends a message.
 
     Returns:
         The service's receipt. Accepted is not delivered.

@@ -176,7 +176,7 @@ class Broadcast:
             if record is None or record.planned_at is None:
                 raise RecipientListError(
                     f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
-                    f"(empty is for going on with a planned broadcast, and {self._name} "
+                    f"(leave it empty only to continue a planned broadcast; {self._name} "
                     + ("is not planned)" if record is None or not record.plan else "was not planned to the list's end)")
                 )
         if no_list or self._approved:
@@ -243,7 +243,9 @@ class Broadcast:
     async def _send_again(self, store: LedgerStore, record: BroadcastRecord, again: dict[SendState, int]) -> None:
         for state, number in again.items():
             if state is SendState.UNKNOWN:  # not queued: another run, without that consent, would send them
-                self._log.warning("%d sends whose fate is unknown will be sent again, as on_unknown asks", number)
+                self._log.warning(
+                    "%d sends whose outcome is unknown will be sent again, because on_unknown is resend", number
+                )
             else:
                 await store.requeue(record, state)
                 self._log.info("%d failed sends will be tried again", number)
@@ -277,7 +279,7 @@ class Broadcast:
         earlier, this = (f"{at.astimezone(zone):%d %b %Y at %H:%M %Z}" for at in (record.scheduled_at, self._start.at))
         raise BroadcastMismatchError(
             f"broadcast {record.name!r} belongs to the run scheduled for {earlier}, so the run scheduled for {this} can't "
-            "send under that name: give the name a date that is another one for each run, such as {:%Y-%m-%d}"
+            "send under that name: give the name a date that differs for each run, such as {:%Y-%m-%d}"
         )
 
     def _check_link_life(self, counts: dict[SendState, int]) -> None:
@@ -285,8 +287,8 @@ class Broadcast:
         life, takes = self._settings.sender.link_life(), self._pace_seconds(counts)
         if self._message.kind == "audio" and self._dialect.carries_audio == "link" and takes > life:
             raise InputError(
-                f"the audio's link would live {life:,} s and the broadcast takes about {takes:,.0f} s at this pace: "
-                "raise link_seconds on the block, or send a part at a time with max_messages"
+                f"the link to the audio would expire after {life:,} s, but the broadcast takes about {takes:,.0f} s at this "
+                "pace: raise link_seconds on the block, or send part of the list at a time with max_messages"
             )
 
     def _pace_seconds(self, counts: dict[SendState, int]) -> float:
@@ -418,7 +420,7 @@ class Broadcast:
             await self._artifacts.report(report, store, record)
         if report.unknown:
             self._log.warning(
-                "%d sends have an unknown fate: they are held and named in the report; on_unknown='resend' sends them "
+                "%d sends have an unknown outcome: they are held and named in the report; on_unknown='resend' sends them "
                 "again.",
                 report.unknown,
             )

@@ -200,7 +200,9 @@ class Heartbeat:
     async def _register(self, connection: AsyncConnection) -> Owner:
         """Join, or join anew after another run took this one for dead: what it had reserved is no longer its own."""
         if self.lease_id:
-            logger.warning("This run was taken for dead and joins anew; rows it had reserved were freed.")
+            logger.warning(
+                "This run was considered dead and has joined again; the rows that it had reserved were released."
+            )
             leave(self._key)
         self._share = Share()
         self._key = uuid.uuid4().hex

@@ -308,7 +308,7 @@ class Lease:
         if not matched:
             self._held.pop(row.id, None)
             raise ClaimLostError(
-                f"the outcome of row {row.id} ({mask(row.recipient)}) came too late: another run has claimed it since"
+                f"the outcome of row {row.id} ({mask(row.recipient)}) came too late: another run has since claimed it"
             )
 
     async def give_back(self, rows: Sequence[Row]) -> None:
@@ -362,7 +362,7 @@ class Lease:
 
     def _lost(self, row: Row) -> ClaimLostError:
         return ClaimLostError(
-            f"row {row.id} ({mask(row.recipient)}) is no longer this run's to send: it was given back, or this run was taken"
+            f"row {row.id} ({mask(row.recipient)}) is no longer this run's to send: it was given back, or this run was considered"
             " for dead and another took its rows; nothing was sent"
         )
 
@@ -389,7 +389,7 @@ class Lease:
                 await self._writer.submit(Settlement(row_id, token, Outcome(SendState.QUEUED), _now()))
             await self._heartbeat.retire()
         except LedgerError as failure:
-            logger.warning("This run could not say goodbye; the next one will see that it is gone: %s", failure)
+            logger.warning("This run could not sign off; the next run will find that it has ended: %s", failure)
         finally:
             await self._heartbeat.stop()
 

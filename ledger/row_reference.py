@@ -62,6 +62,6 @@ def states_named(names: Iterable[str]) -> frozenset[SendState] | None:
     states: set[SendState] = set()
     for name in names:
         if name not in {*SendState, *_GROUPS}:
-            raise InputError(f"there is no state {name[:40]!r}: choose from {', '.join([*SendState, 'pending'])}")
+            raise InputError(f"there is no state {name[:40]!r}; choose from {', '.join([*SendState, 'pending'])}")
         states |= _GROUPS.get(name) or {SendState(name)}
     return frozenset(states) or None

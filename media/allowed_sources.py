@@ -145,7 +145,7 @@ def _public_address(name: str, host: str) -> str:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise SourceError(f"{name} can't be reached: look at the host's name and at the network.") from None
+        raise SourceError(f"{name} can't be reached: check the host's name and the network.") from None
     addresses = list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
     if not addresses or not all(_is_public(each) for each in addresses):
         raise SourceError(

@@ -143,7 +143,7 @@ def _run(command: list[str], *, source: str, names: Mapping[str, str], deadline:
                 status = process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 raise AudioError(
-                    f"ffmpeg did not finish with {source} within {limit:g} s and was ended: raise time_limit_seconds, "
+                    f"ffmpeg did not finish with {source} within {limit:g} s and was stopped: raise time_limit_seconds, "
                     "or pass a shorter file."
                 ) from None
             finally:
@@ -161,4 +161,4 @@ def _tail(said: bytes, names: Mapping[str, str]) -> str:
         text = text.replace(path, name)
     lines = [_COMPONENT.sub("", line).strip() for line in text.splitlines()]
     words = " | ".join(dict.fromkeys(line for line in lines if line))
-    return "…" + words[-_TAIL_CHARACTERS:] if len(words) > _TAIL_CHARACTERS else words or "it did not say why."
+    return "…" + words[-_TAIL_CHARACTERS:] if len(words) > _TAIL_CHARACTERS else words or "it gave no reason."

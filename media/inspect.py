@@ -139,11 +139,11 @@ def _first_look(path: Path, source: str) -> tuple[int, str, bytes, bytes]:
 def _refuse_text(head: bytes, source: str) -> None:
     start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<!--")):
-        raise AudioError(f"{source} is a web page (HTML) under an audio name: look at where the file came from.")
+        raise AudioError(f"{source} is a web page (HTML) under an audio name: check where the file came from.")
     if start.startswith((b"#extm3u", b"ffconcat", b"[playlist]")):
         raise AudioError(f"{source} is a playlist, not audio: pass the audio file that it names.")
     if start.startswith((b"<?xml", b"{", b"[")):
-        raise AudioError(f"{source} is text, an error answer perhaps, not audio: look at where the file came from.")
+        raise AudioError(f"{source} is text, perhaps an error message, not audio: check where the file came from.")
 
 
 def _walk(path: Path) -> OggFile:
@@ -168,7 +168,7 @@ def _listen(path: Path, source: str, container: str) -> _Sound:
                 "upload it again."
             ) from None
         raise AudioError(
-            f"{source} is no audio that is known here: pass MP3, M4A, AAC, AMR, OGG, WAV or FLAC."
+            f"{source} is not in a known audio format: pass MP3, M4A, AAC, AMR, OGG, WAV or FLAC."
         ) from None
     return sound
 

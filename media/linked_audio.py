@@ -51,7 +51,7 @@ def check_linked_audio(link: str, *, seconds: float = 0.0, own: bool = False) ->
             return
     with open_link(link, allowed=AllowedSources() if own else None) as found:
         if found.size == 0:
-            raise SourceError(f"{name} answers with no bytes: look at what lies there.")
+            raise SourceError(f"{name} answers with no bytes: check the file at that address.")
         if found.size is not None and found.size > MAX_AUDIO_BYTES:
             raise SourceError(f"{name} is larger than the {MAX_AUDIO_BYTES / 1e6:.4g} MB of any audio that is sent.")
         head = b""
@@ -66,7 +66,7 @@ def check_linked_audio(link: str, *, seconds: float = 0.0, own: bool = False) ->
         )
     if not container_of(head):
         raise SourceError(
-            f"{name} does not begin like audio: a service would send it all the same; look at what lies there."
+            f"{name} does not begin like audio: a service would send it nevertheless; check the file at that address."
         )
     with _lock:
         _checked[link] = now

@@ -21,9 +21,9 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 
 _REASONS = {
-    401: "it wants a login; a public or signed link is needed",
+    401: "it requires a login; use a public or signed link",
     403: "access is refused; a signed link may have expired",
-    404: "nothing is there",
+    404: "no file was found there",
     410: "it is gone",
     429: "too many requests; run again later",
 }
@@ -164,10 +164,10 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except httpx.InvalidURL:
-        raise SourceError(f"{name} is no valid address: pass an https link.") from None
+        raise SourceError(f"{name} is not a valid address: pass an https link.") from None
     except httpx.TimeoutException as exc:
         raise SourceError(f"{name} did not answer in time ({type(exc).__name__}): run again later.") from None
     except httpx.ConnectError:
-        raise SourceError(f"{name} can't be reached: look at the host's name and at the network.") from None
+        raise SourceError(f"{name} can't be reached: check the host's name and the network.") from None
     except httpx.HTTPError as exc:
         raise SourceError(f"{name} broke off ({type(exc).__name__}): run again.") from None

@@ -140,7 +140,7 @@ def read_opus(file: IO[bytes]) -> OpusStream:
     walk = _Walk(keep=packets.append)
     walk.through(file)
     if walk.result().problems:
-        raise ValueError("not one good Opus stream in Ogg")
+        raise ValueError("not a single valid Opus stream in Ogg")
     return OpusStream(walk.headers[0], tuple(packets), walk.granule, walk.serials[0])
 
 
@@ -269,7 +269,7 @@ class _Walk:
             samples = packet_samples(packet)
             self.samples += samples
             if not samples:
-                self.problem("a packet is no Opus packet")
+                self.problem("a packet is not an Opus packet")
             elif packet[0] & 4:
                 self.problem("a packet is stereo")
             if packet:

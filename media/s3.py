@@ -28,11 +28,11 @@ LONGEST_LINK_SECONDS = 7 * 24 * 3600  # of a signature version 4
 _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"NoSuchBucket"}),
-        "There is no bucket {bucket!r} ({name}): look at its name, the region and the endpoint.",
+        "There is no bucket {bucket!r} ({name}): check its name, the region and the endpoint.",
     ),
     (
         frozenset({"NoSuchKey", "404"}),
-        "There is no object {key!r} in bucket {bucket!r}: look at the key, and whether it was uploaded.",
+        "There is no object {key!r} in bucket {bucket!r}: check the key, and that the file was uploaded.",
     ),
     (
         frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem"}),
@@ -50,7 +50,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
                 "RequestTimeTooSkewed",
             }
         ),
-        "S3 refused the credentials for {name} ({code}): renew them in the storage block, and look at its region and "
+        "S3 refused the credentials for {name} ({code}): renew them in the storage block, and check its region and "
         "the machine's clock.",
     ),
     (
@@ -59,7 +59,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (frozenset({"InvalidObjectState"}), "{name} is archived (Glacier): restore it first."),
 )
-_OTHER_REFUSAL = "{name} can't be {verb}: S3 answered {code}; run again, or ask who keeps the bucket."
+_OTHER_REFUSAL = "{name} can't be {verb}: S3 answered {code}; run again, or ask the owner of the bucket."
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _client(storage: "S3Bucket | None", name: str) -> Iterator["S3Client"]:
         client: S3Client = session.client("s3", **params)
     except (BotoCoreError, ValueError) as exc:
         raise SourceError(
-            f"No S3 client for {name} ({type(exc).__name__}): look at the storage block's credentials, profile and "
+            f"No S3 client for {name} ({type(exc).__name__}): check the storage block's credentials, profile and "
             "endpoint_url."
         ) from None
     try:
@@ -275,14 +275,14 @@ def _explained(bucket: str, key: str, *, verb: str = "read") -> Iterator[None]:
             "block with AwsCredentials or MinIOCredentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         ) from None
     except exceptions.ParamValidationError:
-        raise SourceError(f"{name} is no valid S3 address: look at the bucket's name and the key.") from None
+        raise SourceError(f"{name} is not a valid S3 address: check the bucket's name and the key.") from None
     except (exceptions.HTTPClientError, exceptions.BotoCoreError) as exc:
         endpoint = urlsplit(str(getattr(exc, "kwargs", {}).get("endpoint_url") or ""))
         port = f":{endpoint.port}" if endpoint.port else ""
         at = f" at {endpoint.hostname}{port}" if endpoint.hostname else ""
         raise SourceError(
-            f"{name} could not be {verb}: S3{at} did not answer in full ({type(exc).__name__}); look at the network "
-            "and at the block's endpoint_url, and run again."
+            f"{name} could not be {verb}: S3{at} did not answer in full ({type(exc).__name__}); check the network "
+            "and the block's endpoint_url, and run again."
         ) from None
 
 

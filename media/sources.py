@@ -196,7 +196,7 @@ def _key_in(source: str | os.PathLike[str], storage: object) -> str:
     parts = key.replace("\\", "/").split("/")
     leads_out = "://" in key or _DRIVE.match(key) or parts[0] in ("", ".") or parts[0].startswith("~") or ".." in parts
     if isinstance(source, os.PathLike) or leads_out or Path(key).is_absolute():
-        raise SourceError(f"{_shown(text)} is no key in the storage block: name one, or leave storage empty.")
+        raise SourceError(f"{_shown(text)} is not a key in the storage block: name one, or leave storage empty.")
     return key
 
 
@@ -241,12 +241,12 @@ def _open_path(path: Path, max_bytes: int, allowed: AllowedSources) -> Iterator[
         if stat.S_ISDIR(facts.st_mode):
             raise SourceError(f"{path} is a directory: name the file in it.")
         if not stat.S_ISREG(facts.st_mode):
-            raise SourceError(f"{path} is no regular file: pass the path of one.")
+            raise SourceError(f"{path} is not a regular file: pass the path of one.")
         check_size(str(path), facts.st_size, max_bytes)
         file = path.open("rb")
     except FileNotFoundError:
         raise SourceError(
-            f"There is no file {path}: look at the path, or pass storage if it is a key in a bucket."
+            f"There is no file {path}: check the path, or pass storage if it is a key in a bucket."
         ) from None
     except OSError as exc:
         raise SourceError(f"{path} can't be read: {exc.strerror or type(exc).__name__}.") from None
@@ -265,7 +265,7 @@ def _open_file_system(
         content = storage.read_path(path, _sync=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     except Exception as exc:  # whatever file system is behind the block has errors of its own
         raise SourceError(
-            f"{name} can't read {path!r} ({type(exc).__name__}): look at the path and at the block's basepath."
+            f"{name} can't read {path!r} ({type(exc).__name__}): check the path and the block's basepath."
         ) from None
     assert isinstance(content, bytes)
     check_size(path, len(content), max_bytes)

@@ -134,7 +134,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
         note = inspect_audio(made, source=audio.source)
         if not note.voice_ready:
             raise AudioError(
-                f"What ffmpeg made of {audio.source} is no good voice note: look at the file, or at another ffmpeg."
+                f"What ffmpeg made of {audio.source} is not a valid voice note: check the file, or try another version of ffmpeg."
             )
         made.chmod(0o600)  # as ffmpeg leaves it, everybody on the machine may read it
         os.replace(made, kept)
@@ -184,7 +184,7 @@ def _encode(audio: Audio, work: Path, settings: VoiceSettings) -> Path:
     if wav.stat().st_size > LONGEST_SECONDS * settings.sample_rate * 2 + 4096:
         raise AudioError(_too_long(audio))
     if wav.stat().st_size < _SHORTEST_SECONDS * settings.sample_rate * 2:
-        raise AudioError(f"{audio.source} holds no sound, or none that can be decoded: look at the file.")
+        raise AudioError(f"{audio.source} holds no sound, or none that can be decoded: check the file.")
 
     gain = 0.0
     if settings.loudness is not None:

@@ -89,7 +89,7 @@ def _samples(audio: Audio) -> "Iterator[array[int]]":
                     yield from map(_values, resampler.resample(frame))
     except (FFmpegError, IndexError) as exc:
         if not heard:
-            raise AudioError(f"{audio.source} can't be decoded ({type(exc).__name__}): look at the file.") from None
+            raise AudioError(f"{audio.source} can't be decoded ({type(exc).__name__}): check the file.") from None
 
 
 def _values(frame: "AudioFrame") -> "array[int]":

@@ -15,9 +15,9 @@
     ├── TransportError              the network
     │   ├── NotSentError            … before the request was written: surely not accepted
     │   └── OutcomeUnknownError     … after: the service may have accepted it
-    └── LedgerError                 you: the broadcast's name stands for something else, or the book can't be written
+    └── LedgerError                 you: the broadcast's name stands for something else, or the ledger can't be written
         ├── BroadcastMismatchError
-        ├── ClaimLostError          this run was taken for dead and another took its rows: nothing was sent
+        ├── ClaimLostError          this run was considered dead and another took over its rows: nothing was sent
         ├── OptedOutError           nobody: the recipient asked for no more messages; the row is skipped
         └── BroadcastStoppedError   the broadcast stopped before its end; its `report` says where it stands
 
@@ -222,7 +222,7 @@ class TransportError(WhatsAppError):
 
 
 class NotSentError(TransportError):
-    """The request was *not* sent: no connection was had. Safe to try again."""
+    """The request was *not* sent: there was no connection. Safe to try again."""
 
     kind = ErrorKind.UNREACHABLE
 

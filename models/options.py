@@ -50,18 +50,18 @@ class BroadcastOptions(NumberOptions):
         description="Pause after the plan until someone presses Resume. Approval times out after seven days.",
     )
     max_messages: int = Field(
-        default=0, ge=0, title="Maximum messages", description="Maximum messages in this run; 0 sends all."
+        default=0, ge=0, title="Maximum messages", description="Maximum number of messages in this run; 0 for no limit."
     )
     on_unknown: Literal["hold", "resend"] = Field(
         default="hold",
         title="Unknown sends",
-        description="Sends of an earlier run whose outcome is unknown: hold them, or resend them. A person may get a "
-        "resent message twice.",
+        description="What to do with sends of an earlier run whose outcome is unknown: hold them or resend them. A person "
+        "may get a resent message twice.",
     )
     retry_failed: bool = Field(
         default=False,
         title="Retry failed sends",
-        description="Try again the sends that the service refused in an earlier run, at once or later.",
+        description="Retry the sends that failed in an earlier run: refused at once, or reported as failed later.",
     )
     wait_for_receipts: int = Field(
         default=0,
@@ -91,25 +91,25 @@ class Scale(Options):
         "run per batch of sends.",
     )
     batch_size: int = Field(
-        default=500, ge=1, le=5_000, title="Maximum sends per batch", description="Used where task runs are per batch."
+        default=500, ge=1, le=5_000, title="Maximum sends per batch", description="Applies when Task runs is batch."
     )
     in_flight: int = Field(
         default=0,
         ge=0,
         le=64,
-        title="Concurrent requests",
-        description="Maximum requests at the same time, up to 64; 0 chooses what the rate needs.",
+        title="Maximum concurrent requests",
+        description="Maximum number of requests at the same time, up to 64; 0 chooses it from the rate.",
     )
     shards: int = Field(
         default=0,
         ge=0,
         le=100,
         title="Shards",
-        description="Child flow runs that share the work, on as many workers; 0 for none. Workers on several machines "
-        "need a ledger in PostgreSQL.",
+        description="Number of child flow runs that share the work, each on a worker of its own; 0 for none. Workers on "
+        "several machines need a ledger in PostgreSQL.",
     )
     shard_deployment: str = Field(
         default="",
-        title="Deployment of the shards",
+        title="Shard deployment",
         description="Deployment that the child runs belong to, as flow/name. Leave empty for the run's own deployment.",
     )

@@ -124,10 +124,10 @@ def _why_not(digits: str, region: str) -> str:
     try:
         number = phonenumbers.parse(digits, region)
     except phonenumbers.NumberParseException:
-        return "it is no phone number"
+        return "it is not a phone number"
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return "it has the wrong length for its country"
-    return "nobody has a number that begins like that"
+    return "no number begins like that"
 
 
 def _mobile(number: PhoneNumber | None) -> bool:

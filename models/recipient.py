@@ -234,7 +234,7 @@ def read_address(value: str, region: str = "", *, certain: bool = False) -> Read
     if _USER_ID.fullmatch(text) or _GRAPH_GROUP.fullmatch(text):
         return ReadAddress(text)
     if _ROUNDED.fullmatch(text):
-        raise AddressError("the spreadsheet rounded the number, its last digits are lost: format the column as text")
+        raise AddressError("the spreadsheet rounded the number and its last digits are lost: format the column as text")
     if text.startswith("-"):
         raise AddressError("a negative number", _shown(text))
     text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text.replace("\uff0b", "+")

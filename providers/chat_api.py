@@ -213,7 +213,9 @@ class ChatApi(Gateway):
                 ("the message to quote: a vCard quotes none here",) if quotes and self.contact_method == "auto" else ()
             )
         if self.contact_form == "contactId" and self._says_more(contacts):
-            return ("everything on the cards but their WhatsApp numbers; the names shown are the phone book's",)
+            return (
+                "everything on the cards but their WhatsApp numbers; the names shown are those of the recipient's phone book",
+            )
         return ()
 
     def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:

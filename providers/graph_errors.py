@@ -97,9 +97,13 @@ MEANINGS: dict[ErrorClass, Meaning] = {
     ),
     ErrorClass.POLICY: Meaning(Verdict.ACCOUNT, ErrorKind.POLICY, "see the account's quality in WhatsApp Manager"),
     ErrorClass.RESTRICTED: Meaning(
-        Verdict.ACCOUNT, ErrorKind.RESTRICTED, "stop sending until WhatsApp Manager lifts it"
+        Verdict.ACCOUNT,
+        ErrorKind.RESTRICTED,
+        "stop sending until WhatsApp Manager shows that the restriction is lifted",
     ),
-    ErrorClass.ACCOUNT: Meaning(Verdict.ACCOUNT, ErrorKind.ACCOUNT, "put the account right in WhatsApp Manager"),
+    ErrorClass.ACCOUNT: Meaning(
+        Verdict.ACCOUNT, ErrorKind.ACCOUNT, "resolve the problem of the account in WhatsApp Manager"
+    ),
     ErrorClass.THROTTLE: Meaning(Verdict.RETRY, ErrorKind.THROTTLE),
     # "You can still send to others"; Meta's wait of 4^X seconds needs the count of failures, which the pace keeps.
     ErrorClass.PAIR: Meaning(Verdict.RETRY, ErrorKind.PAIR, scope="recipient"),
@@ -107,8 +111,8 @@ MEANINGS: dict[ErrorClass, Meaning] = {
     ErrorClass.AMBIGUOUS: Meaning(None, ErrorKind.TROUBLE),
     ErrorClass.MAINTENANCE: Meaning(Verdict.RETRY, ErrorKind.TRANSIENT, wait=60.0, longest=60.0),
     ErrorClass.REQUEST: Meaning(Verdict.REQUEST, ErrorKind.REQUEST),
-    ErrorClass.MEDIA: Meaning(Verdict.REQUEST, ErrorKind.MEDIA, "send audio that Graph takes"),
-    ErrorClass.MEDIA_ID: Meaning(Verdict.REQUEST, ErrorKind.MEDIA_ID, "upload the audio once more from this number"),
+    ErrorClass.MEDIA: Meaning(Verdict.REQUEST, ErrorKind.MEDIA, "send audio in a format that Graph accepts"),
+    ErrorClass.MEDIA_ID: Meaning(Verdict.REQUEST, ErrorKind.MEDIA_ID, "upload the audio again from this number"),
     ErrorClass.VERSION: Meaning(
         Verdict.REQUEST,
         ErrorKind.REQUEST,
@@ -279,7 +283,7 @@ def _words(error: dict[str, Any], redact: Callable[[str], str]) -> str:
     details = str(data.get("details", "")) if isinstance(data, dict) else ""
     title = re.sub(r"^\(#\d+\)\s*", "", str(error.get("message", ""))).strip()
     words = title if details in title else ": ".join(filter(None, (title, details)))
-    return _TOKEN.sub("…", redact(words))[:_LONGEST_WORDS].rstrip(". ") or "no words given"
+    return _TOKEN.sub("…", redact(words))[:_LONGEST_WORDS].rstrip(". ") or "no reason given"
 
 
 def _wait(meaning: Meaning, response: Response) -> float | None:

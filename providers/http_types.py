@@ -128,7 +128,9 @@ class Credential:
         """
         for name, value in (*self.headers.items(), *self.query.items(), *self.body.items()):
             if not (value.isascii() and value.isprintable() and value == value.strip()):
-                raise InputError(f"the credential {name} holds a blank, a line break or no plain ASCII: copy it anew")
+                raise InputError(
+                    f"the credential {name} contains a space, a line break or a character outside ASCII: copy it again"
+                )
 
     def redact(self, text: str) -> str:
         """Take the secrets out of a service's words, plain and as any URL spells them."""
@@ -140,7 +142,7 @@ class Credential:
         return text
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a credential is not pickled: pass on the block that holds it")
+        raise TypeError("a credential is not pickled: pass the block that holds it")
 
     def __copy__(self) -> Self:
         return self

@@ -66,15 +66,15 @@ UNPAID = Meaning(
     Verdict.ACCOUNT,
     ErrorKind.PAYMENT,
     "the plan allows no more",
-    "see the plan and its quota at the service",
+    "check the plan and its quota at the service",
     r"quota|\bnot[ _]?paid\b|unpaid|payment required",
 )
 EDITION = Meaning(
     Verdict.ACCOUNT,
     ErrorKind.ACCOUNT,
     "this edition of the server can't do it",
-    "update WAHA to 2026.6.1 or newer, where voice messages and several sessions are free; WAHA Core before that has the "
-    "session default alone, and no voice messages",
+    "update WAHA to 2026.6.1 or newer, where voice messages and several sessions are free; earlier versions of "
+    "WAHA Core have only the session default, and no voice messages",
     r"only in plus version|core support only 'default' session|\bwaha plus\b",
 )
 TIMEOUT = Meaning(None, ErrorKind.TIMEOUT, "ran out of time", words=r"\btim(?:ed|e)[ -]?out\b|\bETIMEDOUT\b")

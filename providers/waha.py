@@ -104,8 +104,8 @@ class Waha(WahaLike):
     created: ClassVar[int] = 201
     not_sent_on_500: ClassVar[tuple[Meaning, ...]] = (*WahaLike.not_sent_on_500, UNREACHABLE_LINK, EDITION)
     auth_advice: ClassVar[str] = (
-        "the API key is WAHA_API_KEY in the server's environment or .env, or, where none is set, the one that WAHA made and "
-        "printed at its start; a server of 2026.1.4 to 2026.2 without a key wants any value but none"
+        "the API key is WAHA_API_KEY in the server's environment or .env, or, where none is set, the one that WAHA generated "
+        "and printed when it started; versions 2026.1.4 to 2026.2 without a key accept any value but an empty one"
     )
 
     account: str = field(init=False, default="")

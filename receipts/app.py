@@ -108,7 +108,7 @@ class _Endpoints:
         try:
             await self._receiver.start()
         except LedgerError:
-            return JSONResponse({"status": "the ledger is away"}, status_code=503)
+            return JSONResponse({"status": "the ledger is unavailable"}, status_code=503)
         return JSONResponse({"status": "ok", "accounts": sorted(self._accounts)})
 
     async def webhook(self, request: Request) -> Response:
@@ -136,10 +136,12 @@ class _Endpoints:
         except WebhookRefusedError as refused:
             return PlainTextResponse(str(refused), status_code=400)
         except (ValueError, RecursionError):
-            return PlainTextResponse("the body is no JSON", status_code=400)
+            return PlainTextResponse("the body is not JSON", status_code=400)
         except LedgerError as failure:
-            logger.warning("A webhook to %s is to be posted again: %s", path, failure)
-            return PlainTextResponse("the ledger is away: post it again", status_code=503, headers={"Retry-After": "5"})
+            logger.warning("A webhook to %s has to be posted again: %s", path, failure)
+            return PlainTextResponse(
+                "the ledger is unavailable: post it again", status_code=503, headers={"Retry-After": "5"}
+            )
         return JSONResponse({"taken": taken})
 
     def _handshake(self, request: Request, dialect: WebhookDialect, path: str) -> Response:

@@ -156,7 +156,7 @@ class Receiver:
                 if "tidy" in ready:
                     await store.receipts.forget_old()
             except LedgerError as failure:
-                logger.warning("The receiver's house-keeping waits for the ledger: %s", failure)
+                logger.warning("The receiver's cleanup waits for the ledger: %s", failure)
             if "show" in ready:
                 began = time.monotonic()
                 await self._show(store)

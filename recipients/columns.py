@@ -7,7 +7,7 @@ from ..models.errors import RecipientListError
 from .headings import column_of
 
 _ADDRESS_ORDER = ("to", "chat_id", "phone")
-NO_ADDRESS = "no address: its cell is empty"
+NO_ADDRESS = "no address: the cell is empty"
 
 
 class RawRow(NamedTuple):

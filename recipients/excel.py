@@ -17,7 +17,7 @@ from .columns import Columns, RawRow, cut, no_column
 MAX_UNPACKED_BYTES = 256_000_000
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 200  # Excel's own rows; of its 16,384 columns a list has a few
 _LONGEST_CELL = 32_767  # Excel's own
-ROUNDED = "the spreadsheet rounded the number, its last digits are lost: format the column as text"
+ROUNDED = "the spreadsheet rounded the number and its last digits are lost: format the column as text"
 
 
 def excel_rows(head: bytes, stream: BinaryIO, filename: str, *, is_address: Callable[[str], bool]) -> Iterator[RawRow]:

@@ -111,7 +111,7 @@ class ArtifactPublisher:
         artifact = await acreate_progress_artifact(
             progress=_percent(before, total),
             key=f"{self._key}-progress",
-            description=f"{before:,} of {total:,} settled",
+            description=f"{before:,} of {total:,} done",
         )
         assert artifact is not None
 
@@ -125,7 +125,7 @@ class ArtifactPublisher:
         def said(done: int) -> str:
             settled, seconds = done - before, time.monotonic() - started
             left = pages.duration(seconds / settled * (total - done)) if settled and done < total else ""
-            return f"{done:,} of {total:,} settled" + (f", about {left} left" if left else "")
+            return f"{done:,} of {total:,} done" + (f", about {left} left" if left else "")
 
         async def show(done: int) -> None:
             await aupdate_progress_artifact(

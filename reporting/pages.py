@@ -17,9 +17,9 @@ from ..sending.content import Content
 
 _SHOWN_AT_MOST = 30
 _NEXT_STEP = {
-    SendState.UNKNOWN: "Ask the recipient, or wait for a delivery status. To send again, run it with Unknown sends: resend.",
+    SendState.UNKNOWN: "Ask the recipient, or wait for a delivery receipt. To send again, run it with Unknown sends: resend.",
     SendState.FAILED: "Correct what the service names, then run it again with Retry failed sends turned on.",
-    SendState.SKIPPED: "They must write to you first. Then make a broadcast of these rows alone: export --state skipped.",
+    SendState.SKIPPED: "They must write to you first. Then start a new broadcast with Recipients: broadcast:NAME?state=skipped.",
 }
 
 
@@ -72,13 +72,13 @@ def plan(
             ("what", "value"),
             [
                 ("messages to send", f"{queued:,}"),
-                ("settled by earlier runs", f"{settled:,}"),
+                ("finished in earlier runs", f"{settled:,}"),
                 ("removed from the list", f"{planned.removed:,}"),
                 *_completed(planned),
                 ("account", f"{account.state} {account.detail}".strip()),
                 *([("messaging limit", _limit(account))] if account.messaging_limit else []),
                 ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
-                ("cost", f"at most {queued:,} of the service's messages, one per recipient"),
+                ("cost", f"up to {queued:,} of the service's messages, one per recipient"),
             ],
         ),
     ]
@@ -89,20 +89,25 @@ def plan(
         lines += _table(("what", "value"), facts)
     lines += [f"\n> {_cell(warning)}" for warning in message.warnings]
     if planned.countries:
-        lines += ["", "## To whom", "", *_counted(("country or kind", "recipients"), planned.countries, _country)]
+        lines += [
+            "",
+            "## Recipients by country",
+            "",
+            *_counted(("country or kind", "recipients"), planned.countries, _country),
+        ]
     if planned.reasons:
         lines += ["", "## Removed from the list", "", *_counted(("reason", "rows"), planned.reasons)]
     return "\n".join(lines)
 
 
 def _limit(account: AccountStatus) -> str:
-    return f"{account.messaging_limit}; those who wrote to you within 24 hours don't count against it"
+    return f"{account.messaging_limit}; people who wrote to you within the last 24 hours don't count towards it"
 
 
 def _completed(planned: Planned) -> list[tuple[str, str]]:
     """How many numbers had no country code: the first thing to look at where strangers would get a message."""
-    by = ", ".join(f"{number:,} with {country}'s" for country, number in planned.completed.most_common(5))
-    return [("numbers completed by a country code", by)] if by else []
+    by = ", ".join(f"{number:,} with that of {country}" for country, number in planned.completed.most_common(5))
+    return [("numbers completed with a country code", by)] if by else []
 
 
 def report(
@@ -138,8 +143,8 @@ def report(
     lines += ["", f"{took}{_plural(report.transcodes, 'transcode')}."] if report.seconds else []
     lines += [
         "",
-        "Accepted is not delivered: it is the service's word that it took the message. Sent, delivered, read and played "
-        "are what its receipts told; each counts those that got at least so far.",
+        "Accepted is not delivered: the service confirmed that it took the message. Sent, delivered, read and played "
+        "are what the phones reported; each counts the messages that got at least that far.",
     ]
     if resolved:
         told = ", ".join(f"{number:,} by {_cell(by)}" for by, number in sorted(resolved.items()))
@@ -157,7 +162,7 @@ def report(
         lines += _rest(len(reasons), "reasons")
     name, ledger = printable(name), printable(ledger)
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
-    lines += ["", "## Every row, with its number", "", "```bash"]
+    lines += ["", "## Export every row with its number", "", "```bash"]
     lines += [f"export PREFECT_WHATSAPP_LEDGER=…  # {ledger}"] if ledger else []
     lines += [f"prefect-whatsapp export {quoted} --format csv --output rows.csv"]
     lines += [f"prefect-whatsapp export {quoted} --removed --output removed.csv"] if report.removed else []
@@ -175,7 +180,7 @@ def _resumed(runs: Sequence[RunPart]) -> list[str]:
         for part in parts[-_SHOWN_AT_MOST:]
     ]
     times = "once" if len(again) == 1 else f"{len(again):,} times"
-    return ["", "## Resumed", "", f"It was resumed {times}.", "", *_table(("run began", "unknown that it left"), rows)]
+    return ["", "## Resumed", "", f"It was resumed {times}.", "", *_table(("run began", "sends left unknown"), rows)]
 
 
 def resumed(runs: Sequence[RunPart]) -> list[RunPart]:

@@ -172,5 +172,5 @@ def _until(decision: Decision) -> str:
     try:
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=decision.retry_in)
     except OverflowError:
-        return "; it takes nothing any more"
-    return f"; it takes nothing before {until:%H:%M UTC on %d %b %Y}: run again then"
+        return "; it accepts nothing any more"
+    return f"; it accepts nothing before {until:%H:%M UTC on %d %b %Y}: run again then"

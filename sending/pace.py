@@ -28,7 +28,7 @@ class Pace:
 
     Args:
         share: Messages a second that this process may send now; asked at each turn. 0 holds all, infinite holds none.
-        spacing: Least and most seconds of a random pause between two sends, for services that watch for regularity.
+        spacing: Minimum and maximum seconds of a random pause between two sends, for services that watch for regularity.
         idle: Seconds since this sender's last send in whatever run; infinite where that isn't known.
         clock: Seconds by a clock that nobody sets.
         sleep: Waits so many of its seconds.

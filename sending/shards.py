@@ -260,7 +260,7 @@ class Shards:
                     "Child run %s is %s: %s. What it left, this run sent or names as pending or unknown.",
                     child.name,
                     state.name,
-                    state.message or "no word why",
+                    state.message or "no reason given",
                 )
 
 

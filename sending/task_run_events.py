@@ -229,7 +229,7 @@ class TaskRunEvents:
             await self.flush()
         except Exception as failure:
             _logger.warning(
-                "%d task runs were not told to the Prefect server (%s); the ledger has their outcome.",
+                "%d task runs were not reported to the Prefect server (%s); the ledger has their outcome.",
                 len(self._waiting),
                 type(failure).__name__,
             )
@@ -345,7 +345,7 @@ class TaskRunEvents:
                 await self._post([ended])
                 self._unseen[ended.id] = (ended, self._clock())
         if missing:
-            _logger.info("%d task runs that the Prefect server had lost were told again.", missing)
+            _logger.info("%d task runs that the Prefect server had lost were reported again.", missing)
         return missing
 
     async def _keep_telling(self) -> None:

@@ -73,7 +73,9 @@ class TaskRuns(ABC):
                 cancelled = True
             held_up = held_up + LOOK_SECONDS if self._stop.is_set() and not self._sending else 0.0
             if held_up >= ENGINE_SECONDS:
-                _logger.warning("%d task runs are held up by Prefect and are let go.", len(self._running))
+                _logger.warning(
+                    "Prefect does not end %d task runs; the broadcast no longer waits for them.", len(self._running)
+                )
                 for running in self._running:
                     running.cancel()
                 held_up = 0.0

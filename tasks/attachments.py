@@ -32,7 +32,7 @@ def attachment(audio: Audio | str, dialect: Dialect, *, voice: bool = True, conv
         return _named(audio, voice=voice, convert=convert)
     if voice and not audio.voice_ready and not convert:
         raise AudioError(
-            f"{audio.filename} is no voice note ({audio.container}/{audio.codec}); use prepare_voice first"
+            f"{audio.filename} is not a voice note ({audio.container}/{audio.codec}); use prepare_voice first"
         )
     if not voice and not dialect.accepts_unconverted(audio):
         raise AudioError(

@@ -80,10 +80,10 @@ class AudioContent(Content):
             ("arrives as", "a voice note" if self._voice else "an audio file"),
         ]
         if earlier and self._voice and not audio.voice_ready:
-            return [*facts, ("at the service", "its voice note, from an earlier broadcast")]
+            return [*facts, ("at the service", "the voice note of an earlier broadcast is reused")]
         return [
             *facts,
-            ("play button", "yes" if self._voice and audio.size <= PLAY_BUTTON_BYTES else "no, a download icon"),
+            ("play button", "yes" if self._voice and audio.size <= PLAY_BUTTON_BYTES else "no: a download icon"),
         ]
 
     async def bring(self, store: LedgerStore) -> Build:

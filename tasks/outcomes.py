@@ -81,4 +81,4 @@ def _state(name: str) -> SendState:
     try:
         return SendState(name)
     except ValueError:
-        raise InputError(f"{str(name)[:40]!r} is no state; there are: {', '.join(SendState)}") from None
+        raise InputError(f"{str(name)[:40]!r} is not a state; choose from: {', '.join(SendState)}") from None

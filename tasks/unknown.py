@@ -1,4 +1,4 @@
-"""Tasks that resolve sends whose fate is unknown, sync and async."""
+"""Tasks that resolve sends whose outcome is unknown, sync and async."""
 
 import asyncio
 

@@ -63,7 +63,7 @@ async def _refuse_what_is_not_ours(database: Database) -> None:
     tables = await database.read("be opened", work)
     if any(not name.startswith(_OURS) for name in tables):
         raise LedgerError(
-            f"{database.address.shown} is no ledger: it holds tables of another program, and nothing was written to it. "
+            f"{database.address.shown} is not a ledger: it holds tables of another program, and nothing was written to it. "
             "Give the ledger a database or a file of its own"
         )
 

@@ -83,7 +83,7 @@ def test_a_negative_limit_is_refused(sender_block: type[Any], field: str) -> Non
 def test_gateways_space_sends_by_a_random_time_unless_told_otherwise(kind: Any) -> None:
     assert kind().random_spacing == (30.0, 60.0)
     assert kind(min_seconds_between=0, max_seconds_between=0).random_spacing is None
-    with pytest.raises(ValidationError, match="min_seconds_between is more than"):
+    with pytest.raises(ValidationError, match="min_seconds_between is greater than"):
         kind(min_seconds_between=9, max_seconds_between=8)
 
 
@@ -183,7 +183,7 @@ def test_two_servers_accounts_of_one_name_are_two_senders_and_a_graph_number_is_
 )
 def test_a_service_beyond_the_own_network_is_reached_over_https_unless_http_is_allowed(kind: Any, address: str) -> None:
     with pytest.raises(
-        ValidationError, match="must begin with https://: over http the credential would travel in clear"
+        ValidationError, match="must begin with https://: over http the credential would be sent unencrypted"
     ):
         kind(base_url=address)
     assert kind(base_url=address, allow_http=True).base_url == address

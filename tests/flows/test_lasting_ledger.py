@@ -48,7 +48,7 @@ async def looks(url: str) -> str:
     [
         ("docker", "", False, "of type docker"),
         ("kubernetes", "", False, "of type kubernetes"),
-        ("process", CONTAINER, False, "a container's own"),
+        ("process", CONTAINER, False, "inside a container"),
         ("process", "", False, ""),
         ("docker", CONTAINER, True, ""),  # whoever names a ledger says that it lasts
     ],

@@ -190,7 +190,7 @@ async def test_a_database_of_another_program_is_refused_and_left_as_it_is(url: s
     await other.engine.prepare()
     make = sa.text("CREATE TABLE customers (name TEXT)")
     await other.transact("make a table", lambda connection: connection.execute(make))
-    with pytest.raises(LedgerError, match="is no ledger: it holds tables of another program"):
+    with pytest.raises(LedgerError, match="is not a ledger: it holds tables of another program"):
         async with LedgerStore.open(url, patience_seconds=5):
             pass
     async with other.reading() as connection:

@@ -76,7 +76,7 @@ STATUS_STATES = [
 @given(told=st.lists(st.sampled_from(STATUS_STATES), min_size=1, max_size=12), seed=st.integers())
 @settings(max_examples=300, deadline=None)
 def test_statuses_in_any_order_and_number_leave_the_same_row(told: list[SendState], seed: int) -> None:
-    """A property of the one function that moves rows; `make receipts-test` runs it over a million events."""
+    """A property of the one function that moves rows: whatever the order of the events, no row ever moves back."""
 
     def after(states: Sequence[SendState]) -> Standing:
         row = Standing(SendState.ACCEPTED, attempts=1, message_id="wamid.0", bare_id="wamid.0", settled_at=NOW)

@@ -63,11 +63,11 @@ def test_a_truncated_mp3_is_accepted_with_a_warning(samples: Path) -> None:
     [
         (b"", "weekly.mp3 is empty (0 bytes): upload the audio again."),
         (b"\xef\xbb\xbf <!DOCTYPE html><p>hi", "weekly.mp3 is a web page (HTML) under an audio name"),
-        (b'{"error": "expired"}', "weekly.mp3 is text, an error answer perhaps, not audio"),
-        (b"<?xml version='1.0'?><Error/>", "weekly.mp3 is text, an error answer perhaps, not audio"),
+        (b'{"error": "expired"}', "weekly.mp3 is text, perhaps an error message, not audio"),
+        (b"<?xml version='1.0'?><Error/>", "weekly.mp3 is text, perhaps an error message, not audio"),
         (b"#EXTM3U\n#EXTINF:5,\n/etc/hosts\n", "weekly.mp3 is a playlist, not audio"),
         (b"ffconcat version 1.0\nfile /etc/hosts\n", "weekly.mp3 is a playlist, not audio"),
-        (b"hello world" * 99, "weekly.mp3 is no audio that is known here"),
+        (b"hello world" * 99, "weekly.mp3 is not in a known audio format"),
         (b"OggS" + bytes(99), "weekly.mp3 begins like ogg but can't be read"),
         (b"\xff\xfb" + b"junk" * 99, "weekly.mp3 begins like mp3 but can't be read"),
         (b"\0\0\0\x20ftypM4A " + bytes(99), "weekly.mp3 begins like mp4 but can't be read"),
@@ -111,7 +111,7 @@ def test_video_with_sound_is_taken_with_a_warning(tmp_path: Path, noise: Callabl
 
 def test_a_picture_under_an_audio_name_is_refused(tmp_path: Path) -> None:
     picture = made_by_ffmpeg(tmp_path / "cover.png", "-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1")
-    with pytest.raises(AudioError, match="no audio that is known here"):
+    with pytest.raises(AudioError, match="not in a known audio format"):
         inspect_audio(picture, source="weekly.mp3")
 
 

@@ -59,9 +59,9 @@ def test_a_password_is_not_carried_to_another_host(web: "Web") -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (404, "answers HTTP 404: nothing is there."),
+        (404, "answers HTTP 404: no file was found there."),
         (403, "answers HTTP 403: access is refused; a signed link may have expired."),
-        (401, "answers HTTP 401: it wants a login; a public or signed link is needed."),
+        (401, "answers HTTP 401: it requires a login; use a public or signed link."),
         (410, "answers HTTP 410: it is gone."),
         (503, "answers HTTP 503: the server failed; run again later."),
         (418, "answers HTTP 418: no file was given."),
@@ -132,7 +132,7 @@ def test_a_dead_host_and_a_broken_address_are_one_sentence() -> None:
             open_source(f"http://127.0.0.1:{port}/a?x=canary"),
         ):
             pass
-    with pytest.raises(SourceError, match="is no valid address"), open_source("https://127.0.0.1:port/a?x=canary"):
+    with pytest.raises(SourceError, match="is not a valid address"), open_source("https://127.0.0.1:port/a?x=canary"):
         pass
 
 

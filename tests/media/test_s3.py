@@ -123,11 +123,11 @@ def refusal(source: str, storage: S3Bucket | None) -> str:
 
 def test_a_missing_key_or_bucket_is_named(s3: S3Bucket, samples: Path) -> None:
     assert refusal("gone.mp3", s3) == (
-        "There is no object 'gone.mp3' in bucket 'broadcasts': look at the key, and whether it was uploaded."
+        "There is no object 'gone.mp3' in bucket 'broadcasts': check the key, and that the file was uploaded."
     )
     with pytest.raises(SourceError, match="There is no bucket 'no-such-bucket'"):
         put(s3, "s3://no-such-bucket/a.amr", samples / "speech.amr", "audio/amr")
-    assert "is no valid S3 address" in refusal("s3://bad bucket/a.mp3", None)
+    assert "is not a valid S3 address" in refusal("s3://bad bucket/a.mp3", None)
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def test_a_path_is_read_in_each_way_of_writing_it(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("gone.mp3", "There is no file gone.mp3: look at the path, or pass storage if it is a key in a bucket."),
+        ("gone.mp3", "There is no file gone.mp3: check the path, or pass storage if it is a key in a bucket."),
         ("folder", "folder is a directory: name the file in it."),
-        ("pipe", "pipe is no regular file"),
+        ("pipe", "pipe is not a regular file"),
         ("file.txt/x", "file.txt/x can't be read: Not a directory."),
         ("", "The source is empty"),
         ("a\0b", "The source is empty"),

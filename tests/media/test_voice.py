@@ -193,7 +193,7 @@ def test_ffmpeg_is_ended_at_the_time_limit(samples: Path, tmp_path: Path, monkey
     fake_ffmpeg(tmp_path, encoders="libopus", otherwise=f'echo $$ > "{pid}"; exec sleep 60')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     started = time.monotonic()
-    with pytest.raises(AudioError, match=r"did not finish with s3://bucket/speech\.amr within 0\.5 s and was ended"):
+    with pytest.raises(AudioError, match=r"did not finish with s3://bucket/speech\.amr within 0\.5 s and was stopped"):
         make_voice_note(
             sample(samples, "speech.amr"),
             directory=tmp_path / "notes",

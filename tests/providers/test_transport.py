@@ -178,7 +178,7 @@ def test_a_dialect_is_not_pickled_with_its_secret(account: Account) -> None:
 async def test_a_token_that_was_copied_badly_is_refused_without_showing_it(driver: Driver, token: str) -> None:
     dialects = (Waha.with_key(token, base_url="https://service.test"), Graph.with_token("1", token))
     for dialect in dialects:
-        with pytest.raises(InputError, match="copy it anew") as refused:
+        with pytest.raises(InputError, match="copy it again") as refused:
             await drive(driver, dialect, dialect.check(), transport=httpx.MockTransport(lambda _: httpx.Response(200)))
         assert token not in str(refused.value)
 

@@ -52,9 +52,9 @@ def test_a_number_stored_as_a_number_is_that_number(cell: object, address: str) 
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        (165056 * 10**5, "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
-        ("1.65056E+10", "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
-        (1.650555e15, "the spreadsheet rounded the number, its last digits are lost: format the column as text"),
+        (165056 * 10**5, "the spreadsheet rounded the number and its last digits are lost: format the column as text"),
+        ("1.65056E+10", "the spreadsheet rounded the number and its last digits are lost: format the column as text"),
+        (1.650555e15, "the spreadsheet rounded the number and its last digits are lost: format the column as text"),
         (16505550123.5, "not a whole number"),
         (datetime.date(2026, 1, 1), "neither text nor a number: datetime"),
         (True, "neither text nor a number: bool"),

@@ -130,7 +130,7 @@ def test_a_quote_nobody_closed_costs_its_own_row_at_most() -> None:
 
 def test_rows_of_nothing_are_no_rows_and_short_rows_are_removed() -> None:
     assert read(f'name,to\n,\n\n  ,  \n"",""\nAda\nBob,{BOB}\n\x00\n')[0] == [BOB]
-    assert read(f"name,to\nAda\nBob,{BOB}\n")[1] == [(2, "no address: its cell is empty")]
+    assert read(f"name,to\nAda\nBob,{BOB}\n")[1] == [(2, "no address: the cell is empty")]
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_json_lines_of_objects_and_bare_addresses() -> None:
         ('{"to": 1.5}', "not a whole number"),
         ('{"to": 1e999}', "not a whole number"),
         ('{"to": -16505550123}', "negative"),
-        ('{"to": NaN}', "its cell is empty"),
-        ('{"to": ""}', "its cell is empty"),
-        ('{"name": "Ada"}', "its cell is empty"),
+        ('{"to": NaN}', "the cell is empty"),
+        ('{"to": ""}', "the cell is empty"),
+        ('{"name": "Ada"}', "the cell is empty"),
         ("1" * 5_000, "not JSON"),
         ("[" * 30_000, "not JSON"),
         ('"\\ud800"', "not a phone number"),

@@ -42,7 +42,7 @@ def test_a_data_frame_of_any_make_is_a_list(kind: type[ByStream]) -> None:
     assert chunk.usable == [Recipient(to=ADA, name="Ada"), Recipient(to=BOB, name="Bob")]
     assert [(row.line, row.reason) for row in chunk.removed] == [
         (2, "not a phone number or chat id"),
-        (3, "no address: its cell is empty"),
+        (3, "no address: the cell is empty"),
     ]
 
 

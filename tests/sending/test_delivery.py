@@ -363,7 +363,7 @@ def test_a_service_that_wants_nothing_for_longer_than_15_minutes_stops_it_and_sa
         sending.service.answer = lambda _: later(kind=ErrorKind.THROTTLE, retry_after=1_795_273_997.0)
         assert await sending.all() == {SendState.QUEUED: 1}
         assert sending.stop.reason is StopReason.THROTTLED
-        assert "it takes nothing before" in sending.stop.sentence
+        assert "it accepts nothing before" in sending.stop.sentence
         assert "UTC on" in sending.stop.sentence
         assert clock() - began < 1
 

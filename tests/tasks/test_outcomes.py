@@ -40,7 +40,7 @@ async def test_rows_are_given_by_state(ledger: Ledger) -> None:
 async def test_what_is_not_there_is_refused_by_name(ledger: Ledger) -> None:
     with pytest.raises(InputError, match="has no broadcast 'monthly'"):
         await aoutcomes.fn("monthly", ledger=ledger)
-    with pytest.raises(InputError, match="'lost' is no state; there are: queued, sending"):
+    with pytest.raises(InputError, match="'lost' is not a state; choose from: queued, sending"):
         await aoutcomes.fn("weekly", states=["lost"], ledger=ledger)
 
 

@@ -43,7 +43,7 @@ def test_a_run_that_waits_for_approval_has_no_process_and_resume_starts_another(
     assert (waits["state_name"], stack.truth()["accepted_total"]) == ("Suspended", 0), stack.worker_log()
     assert _gone(_process_of(waits))
     page = stack.ask("POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["whatsapp-approved-later-plan"]}}})
-    assert "No process waits meanwhile" in page[0]["data"]
+    assert "No process runs meanwhile" in page[0]["data"]
     # What was looked at is what goes: a list that has changed since isn't read again.
     stack.put("frozen.csv", "phone\n+12015550142\n")
     stack.ask("POST", f"/flow_runs/{run}/resume")
