@@ -247,11 +247,10 @@ class Lease:
         """Whether the claim failed because the recipient opted out: then the row is skipped."""
         change = skip_if_opted_out(row.id, owner, _now())
 
-        async def attempt() -> bool:
-            async with self._database.writing() as connection:
-                return (await connection.execute(change)).rowcount > 0
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(change)).rowcount > 0
 
-        return await self._database.patiently("skip a recipient who opted out", attempt)
+        return await self._database.transact("skip a recipient who opted out", work)
 
     def departs(self) -> None:
         """Take note that a request leaves: its part of the rate is others' a second later."""

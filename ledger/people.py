@@ -128,17 +128,16 @@ class PeopleBook:
         for start in range(0, len(wanted), _PAGE):
             page = wanted[start : start + _PAGE]
 
-            async def attempt(page: list[str] = page) -> int:
+            async def work(connection: AsyncConnection, page: list[str] = page) -> int:
                 count = 0
-                async with self._database.writing() as connection:
-                    for address in page:
-                        person = await _person(connection, (address,))
-                        count += await _say(connection, person, opted_out, moment, source)
-                        if not opted_out:
-                            count += await _say(connection, person, opted_out, moment, source, native=True)
+                for address in page:
+                    person = await _person(connection, (address,))
+                    count += await _say(connection, person, opted_out, moment, source)
+                    if not opted_out:
+                        count += await _say(connection, person, opted_out, moment, source, native=True)
                 return count
 
-            changed += await self._database.patiently("record opt-outs", attempt)
+            changed += await self._database.transact("record opt-outs", work)
         return changed
 
     async def opt_outs(self) -> AsyncIterator[OptOut]:
@@ -154,11 +153,12 @@ class PeopleBook:
         while True:
             after = sa.tuple_(addresses.c.person, addresses.c.address) > sa.tuple_(*map(sa.literal, last))
 
-            async def attempt(after: sa.ColumnElement[bool] = after) -> Sequence[sa.Row[tuple[object, ...]]]:
-                async with self._database.reading() as connection:
-                    return (await connection.execute(query.where(after).limit(_PAGE))).all()
+            async def work(
+                connection: AsyncConnection, after: sa.ColumnElement[bool] = after
+            ) -> Sequence[sa.Row[tuple[object, ...]]]:
+                return (await connection.execute(query.where(after).limit(_PAGE))).all()
 
-            page = await self._database.patiently("read opt-outs", attempt)
+            page = await self._database.read("read opt-outs", work)
             for entry in page:
                 if entry.person != told:
                     told = entry.person
@@ -178,11 +178,10 @@ class PeopleBook:
                 .where(addresses.c.address.in_(who[start : start + _PAGE]), people.c.opted_out.is_(True))
             )
 
-            async def attempt(query: sa.Select[tuple[str]] = query) -> set[str]:
-                async with self._database.reading() as connection:
-                    return set((await connection.execute(query)).scalars())
+            async def work(connection: AsyncConnection, query: sa.Select[tuple[str]] = query) -> set[str]:
+                return set((await connection.execute(query)).scalars())
 
-            found |= await self._database.patiently("read opt-outs", attempt)
+            found |= await self._database.read("read opt-outs", work)
         return found
 
     async def skip_opted_out(self, record: BroadcastRecord) -> int:
@@ -201,11 +200,10 @@ class PeopleBook:
             sends.c.error_kind == ErrorKind.OPTED_OUT.value,
         )
 
-        async def attempt() -> int:
-            async with self._database.reading() as connection:
-                return int((await connection.execute(query)).scalar_one())
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(query)).scalar_one())
 
-        return await self._database.patiently("count opt-outs", attempt)
+        return await self._database.read("count opt-outs", work)
 
     async def skip_closed_windows(self, record: BroadcastRecord, *, now: datetime.datetime | None = None) -> int:
         """Skip the queued rows of people who did not write to this account within 24 hours.
@@ -224,12 +222,11 @@ class PeopleBook:
             sends.c.broadcast == record.number, sends.c.state == SendState.QUEUED
         )
 
-        async def attempt() -> Windows:
-            async with self._database.reading() as connection:
-                count_open, total = (await connection.execute(query)).one()
+        async def work(connection: AsyncConnection) -> Windows:
+            count_open, total = (await connection.execute(query)).one()
             return Windows(count_open, total - count_open)
 
-        return await self._database.patiently("count open windows", attempt)
+        return await self._database.read("count open windows", work)
 
     async def learn_refusals(self, record: BroadcastRecord, code: str) -> int:
         """Take a refusal of this code for an opt-out: the recipient has blocked the account.
@@ -243,11 +240,10 @@ class PeopleBook:
             sends.c.error_code == code,
         )
 
-        async def attempt() -> list[str]:
-            async with self._database.reading() as connection:
-                return list((await connection.execute(query)).scalars())
+        async def work(connection: AsyncConnection) -> list[str]:
+            return list((await connection.execute(query)).scalars())
 
-        blocked = await self._database.patiently("look for people who blocked the account", attempt)
+        blocked = await self._database.read("look for people who blocked the account", work)
         known = await self.opted_out(blocked) if blocked else set()
         return await self.opt_out([each for each in blocked if each not in known], source=code)
 
@@ -260,11 +256,10 @@ class PeopleBook:
             .values(state=SendState.SKIPPED, settled_at=sa.bindparam("at"), error_kind=kind.value, error_text=text)
         )
 
-        async def attempt() -> int:
-            async with self._database.writing() as connection:
-                return (await connection.execute(change, {"at": datetime.datetime.now(datetime.UTC)})).rowcount
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(change, {"at": datetime.datetime.now(datetime.UTC)})).rowcount
 
-        return await self._database.patiently("skip rows", attempt)
+        return await self._database.transact("skip rows", work)
 
 
 def skip_if_opted_out(row_id: int, owner: int, at: datetime.datetime) -> sa.Update:

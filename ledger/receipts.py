@@ -70,26 +70,25 @@ class ReceiptBook:
         now = received_at or datetime.datetime.now(datetime.UTC)
         items = [_storable(item) for item in items]
 
-        async def attempt() -> Recorded:
+        async def work(connection: AsyncConnection) -> Recorded:
             recorded = Recorded()
-            async with self._database.writing() as connection:
-                # Statuses first: they tell which addresses are one person's.
-                statuses = [item for item in items if isinstance(item, StatusUpdate) and item.state in STATUSES]
-                await self._take_statuses(connection, provider, statuses, now, recorded)
-                for item in items:
-                    match item:
-                        case Inbound():
-                            reply = await note_inbound(connection, provider, item, now)
-                            recorded.replies += [reply] if reply else []
-                            recorded.opted_out += bool(reply and reply.opted_out)
-                        case Preference():
-                            recorded.opted_out += await note_preference(connection, item)
-                        case SamePerson():
-                            await note_same_person(connection, item)
-                await self._keep_unread(connection, provider, items, now)
+            # Statuses first: they tell which addresses are one person's.
+            statuses = [item for item in items if isinstance(item, StatusUpdate) and item.state in STATUSES]
+            await self._take_statuses(connection, provider, statuses, now, recorded)
+            for item in items:
+                match item:
+                    case Inbound():
+                        reply = await note_inbound(connection, provider, item, now)
+                        recorded.replies += [reply] if reply else []
+                        recorded.opted_out += bool(reply and reply.opted_out)
+                    case Preference():
+                        recorded.opted_out += await note_preference(connection, item)
+                    case SamePerson():
+                        await note_same_person(connection, item)
+            await self._keep_unread(connection, provider, items, now)
             return recorded
 
-        return await self._database.patiently("record receipts", attempt)
+        return await self._database.transact("record receipts", work)
 
     async def match_parked(self, *, newer_than: datetime.datetime | None = None) -> Recorded:
         """Look again for the rows of statuses that came before their send was settled.
@@ -101,7 +100,7 @@ class ReceiptBook:
         while True:
             page = await self._parked_page(newer_than, place)
             if matched := await self._with_rows(page):
-                found = await self._database.patiently("match receipts", partial(self._match, matched))
+                found = await self._database.transact("match receipts", partial(self._match, matched))
                 total.moved |= found.moved
                 total.matched += found.matched
             if len(page) < _IN_A_QUERY:
@@ -119,25 +118,23 @@ class ReceiptBook:
             last = (sa.literal(getattr(after, column.name), column.type) for column in order)
             query = query.where(sa.tuple_(*order) > sa.tuple_(*last), receipts.c.received_at >= after.received_at)
 
-        async def attempt() -> Sequence[sa.Row[Any]]:
-            async with self._database.reading() as connection:
-                found: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
-                return found
+        async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            found: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+            return found
 
-        return await self._database.patiently("read parked receipts", attempt)
+        return await self._database.read("read parked receipts", work)
 
     async def _with_rows(self, page: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
         """Those of which a send is known now; looked up outside any writing, as mostly there are none."""
         query = sa.select(sends.c.bare_id).where(sends.c.bare_id.in_({entry.bare_id for entry in page}), _HAS_BARE_ID)
 
-        async def attempt() -> list[sa.Row[Any]]:
-            async with self._database.reading() as connection:
-                known = set((await connection.execute(query)).scalars())
+        async def work(connection: AsyncConnection) -> list[sa.Row[Any]]:
+            known = set((await connection.execute(query)).scalars())
             return [entry for entry in page if entry.bare_id in known]
 
-        return await self._database.patiently("match receipts", attempt) if page else []
+        return await self._database.read("match receipts", work) if page else []
 
-    async def _match(self, waiting: Sequence[sa.Row[Any]]) -> Recorded:
+    async def _match(self, waiting: Sequence[sa.Row[Any]], connection: AsyncConnection) -> Recorded:
         recorded = Recorded()
         by_provider: defaultdict[str, list[StatusUpdate]] = defaultdict(list)
         for entry in waiting:
@@ -147,9 +144,8 @@ class ReceiptBook:
             by_provider[provider].append(
                 StatusUpdate(account, entry.bare_id, state, entry.at, code=entry.code, text=entry.text, aliases=aliases)
             )
-        async with self._database.writing() as connection:
-            for provider, updates in by_provider.items():
-                await self._take_statuses(connection, provider, updates, None, recorded)
+        for provider, updates in by_provider.items():
+            await self._take_statuses(connection, provider, updates, None, recorded)
         return recorded
 
     async def resolve(self, record: BroadcastRecord, row_id: int, message_id: str, by: str) -> bool:
@@ -190,11 +186,10 @@ class ReceiptBook:
             )
         )
 
-        async def attempt() -> bool:
-            async with self._database.writing() as connection:
-                return (await connection.execute(change)).rowcount > 0
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(change)).rowcount > 0
 
-        return await self._database.patiently("resolve an unknown send", attempt)
+        return await self._database.transact("resolve an unknown send", work)
 
     async def forget_old(self, *, now: datetime.datetime | None = None) -> int:
         """Drop what is older than eight days and needed by nothing: parked statuses, known doubles, unread webhooks."""
@@ -205,21 +200,19 @@ class ReceiptBook:
             sa.delete(unread).where(unread.c.received_at < before),
         ]
 
-        async def attempt() -> int:
-            async with self._database.writing() as connection:
-                return sum([(await connection.execute(change)).rowcount for change in changes])
+        async def work(connection: AsyncConnection) -> int:
+            return sum([(await connection.execute(change)).rowcount for change in changes])
 
-        return await self._database.patiently("drop old receipts", attempt)
+        return await self._database.transact("drop old receipts", work)
 
     async def parked(self) -> int:
         """Count statuses of which no row is known."""
         query = sa.select(sa.func.count()).select_from(receipts).where(sa.text("send IS NULL"))
 
-        async def attempt() -> int:
-            async with self._database.reading() as connection:
-                return int((await connection.execute(query)).scalar_one())
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(query)).scalar_one())
 
-        return await self._database.patiently("count receipts", attempt)
+        return await self._database.read("count receipts", work)
 
     async def receiving(self, accounts: Iterable[str], *, now: datetime.datetime | None = None) -> None:
         """Say that a receiver of these accounts is alive.
@@ -240,25 +233,20 @@ class ReceiptBook:
             },
         )
 
-        async def attempt() -> None:
-            async with self._database.writing() as connection:
-                await connection.execute(upsert, values)
-
-        await self._database.patiently("note a receiver", attempt)
+        await self._database.transact("note a receiver", lambda connection: connection.execute(upsert, values))
 
     async def received_for(self, account: str, *, now: datetime.datetime | None = None) -> datetime.timedelta | None:
         """For how long a receiver of this account has been alive without a gap; None where none is."""
         at = now or datetime.datetime.now(datetime.UTC)
         query = sa.select(receivers.c.alive_since, receivers.c.seen_at).where(receivers.c.account == account)
 
-        async def attempt() -> datetime.timedelta | None:
-            async with self._database.reading() as connection:
-                found = (await connection.execute(query)).one_or_none()
+        async def work(connection: AsyncConnection) -> datetime.timedelta | None:
+            found = (await connection.execute(query)).one_or_none()
             if found is None or (at - found.seen_at).total_seconds() > _GAP_SECONDS:
                 return None
             return at - found.alive_since  # type: ignore[no-any-return]
 
-        return await self._database.patiently("look for a receiver", attempt)
+        return await self._database.read("look for a receiver", work)
 
     # One transaction ------------------------------------------------------------------------------------------------
 
