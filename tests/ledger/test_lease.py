@@ -265,10 +265,10 @@ async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
 ) -> None:
     reserve, calls = lease._reserve, 0
 
-    async def committed_but_unheard(connection: object, owner: int, wanted: int, doubtful: bool) -> object:
+    async def committed_but_unheard(connection: object, *of: object) -> object:
         nonlocal calls
         calls += 1
-        taken = await reserve(connection, owner, wanted, doubtful)  # type: ignore[arg-type]
+        taken = await reserve(connection, *of)  # type: ignore[arg-type]
         if calls == 1:
             await connection.commit()  # type: ignore[attr-defined]
             raise ConnectionResetError("the answer was lost")
