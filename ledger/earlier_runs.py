@@ -11,7 +11,7 @@ from ..models.states import SendState
 from .database import Database
 from .records import BroadcastRecord, Row
 from .rows import as_row
-from .schema import owners, sends
+from .schema import leases, sends
 
 _OPEN = (SendState.QUEUED.value, SendState.SENDING.value)
 # More than a run may be ahead of what Prefect's server has recorded, which is what a kill can leave untold.
@@ -41,7 +41,7 @@ async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> lis
         .order_by(sends.c.settled_at.desc())
         .limit(_UNTOLD_AT_MOST)
     )
-    living = sa.select(owners.c.key).where(owners.c.broadcast == record.number, owners.c.left_at.is_(None))
+    living = sa.select(leases.c.key).where(leases.c.broadcast == record.number, leases.c.left_at.is_(None))
 
     async def work(connection: AsyncConnection) -> list[Row]:
         still_there = set((await connection.execute(living)).scalars())
@@ -50,7 +50,7 @@ async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> lis
         return [
             as_row(entry, record)
             for entry in entries
-            if shared[entry.task_run_id] == 1 and _owner(entry.claim) not in still_there
+            if shared[entry.task_run_id] == 1 and _lease_key(entry.claim) not in still_there
         ]
 
     return await database.read("look for sends of runs that are gone", work)
@@ -59,21 +59,21 @@ async def rows_of_ended_runs(database: Database, record: BroadcastRecord) -> lis
 async def runs(database: Database, record: BroadcastRecord) -> list[RunPart]:
     """Give the runs that sent a broadcast, the first one first, with what each left unknown."""
     joined = (
-        sa.select(owners.c.key, owners.c.joined_at, owners.c.left_at)
-        .where(owners.c.broadcast == record.number)
-        .order_by(owners.c.joined_at, owners.c.id)
+        sa.select(leases.c.key, leases.c.joined_at, leases.c.left_at)
+        .where(leases.c.broadcast == record.number)
+        .order_by(leases.c.joined_at, leases.c.id)
     )
     unknown = sa.select(sends.c.claim).where(
         sends.c.broadcast == record.number, sends.c.state == SendState.UNKNOWN.value
     )
 
     async def work(connection: AsyncConnection) -> list[RunPart]:
-        left = Counter(_owner(claim) for claim in (await connection.execute(unknown)).scalars())
+        left = Counter(_lease_key(claim) for claim in (await connection.execute(unknown)).scalars())
         return [RunPart(entry.joined_at, entry.left_at, left[entry.key]) for entry in await connection.execute(joined)]
 
     return await database.read("list the runs of a broadcast", work)
 
 
-def _owner(claim: str) -> str:
-    """The owner's key in the token of a claim."""
+def _lease_key(claim: str) -> str:
+    """The lease's key in the token of a claim."""
     return claim.rpartition(".")[0]

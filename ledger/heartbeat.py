@@ -16,10 +16,10 @@ from ..models.states import SendState
 from . import departures
 from .database import Database
 from .failures import cause
-from .liveness import Owner, Watch, enter, host_identity, leave, process_identity, tick
+from .liveness import LeaseRecord, Watch, enter, host_identity, leave, process_identity, tick
 from .rate_shares import Share
 from .records import BroadcastRecord
-from .schema import owner_counts, owners, sends
+from .schema import lease_counts, leases, sends
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _ENDED = "its run ended before"
 
 
 class Heartbeat:
-    """An owner of rows, from joining a broadcast to leaving it.
+    """The life of one lease in the ledger, from joining a broadcast to leaving it.
 
     Args:
         database: The ledger's.
@@ -36,7 +36,7 @@ class Heartbeat:
         flow_run_id: Prefect's run.
         sender: Whose pace is shared.
         messages_per_second: What the sender may send; 0 for no limit.
-        lapse_seconds: After how long without a heartbeat an owner on another host is gone.
+        lapse_seconds: After how long without a heartbeat a lease on another host is gone.
         beat_seconds: Between heartbeats.
         remembers_departures: Whether each departure is kept in the ledger: where a sender waits long between two.
         after_beat: Called after each heartbeat, outside its transaction.
@@ -44,7 +44,7 @@ class Heartbeat:
     Attributes:
         lease_id: Its number in the ledger; another one after it was taken for dead and joined anew.
         active_runs: How many runs of this sender or this broadcast live, this one among them.
-        last_departure: When a request last left, by `owners.tick`.
+        last_departure: When a request last left, by `liveness.tick`.
         ended: Whether it has left.
         beating: Held during a heartbeat.
     """
@@ -80,12 +80,12 @@ class Heartbeat:
 
     @property
     def share(self) -> float:
-        """Messages a second that this owner keeps to now."""
+        """Messages a second that this lease keeps to now."""
         return self._share.obeyed
 
     @property
     def healthy(self) -> bool:
-        """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
+        """Whether the ledger heard of this lease lately enough for nobody to take it for dead."""
         return tick() - self._beat_at < self._lapse_seconds / 2
 
     @property
@@ -99,7 +99,7 @@ class Heartbeat:
             self._senders_departure = await departures.note(self._database, self._sender)
 
     async def until_healthy(self) -> None:
-        """Wait until the ledger has heard of this owner lately: only then is it surely not taken for dead."""
+        """Wait until the ledger has heard of this lease lately: only then is it surely not taken for dead."""
         deadline = tick() + self._database.patience_seconds
         while not self.healthy:
             if tick() > deadline:
@@ -110,7 +110,7 @@ class Heartbeat:
             await asyncio.sleep(min(0.05, self._beat_seconds))
 
     async def join(self) -> None:
-        """Be written down, look after the owners that are gone, and begin to beat."""
+        """Write the lease down, look after the leases that are gone, and begin to beat."""
         await self._database.patiently("join the broadcast", self.beat)
         self._heart = asyncio.create_task(self._keep_beating(), name="ledger heartbeat")
 
@@ -131,7 +131,7 @@ class Heartbeat:
             await asyncio.wait([self._heart])
 
     def _goodbye(self) -> dict[str, Any]:
-        """What to write of the share: nothing where this owner sent nothing lately, else the others wait a second."""
+        """What to write of the share: nothing where this lease sent nothing lately, else the others wait a second."""
         return {"left_tick": tick()} if tick() - self.last_departure < 2 else {"left_tick": tick(), "share": 0.0}
 
     async def _keep_beating(self) -> None:
@@ -154,8 +154,8 @@ class Heartbeat:
             began = tick()
             async with self._database.writing() as connection:
                 await self._database.engine.lock_sender(connection, self._sender)
-                listed = await self._listed_owners(connection)
-                mine = next((owner for owner in listed if owner.key == self._key and not owner.left), None)
+                listed = await self._listed_leases(connection)
+                mine = next((lease for lease in listed if lease.key == self._key and not lease.left), None)
                 if mine is None and self.ended:
                     return 0
                 if mine is None:
@@ -166,7 +166,7 @@ class Heartbeat:
                     self._senders_departure = max(self._senders_departure, departed)
                 written = await self._share_out(connection, listed, living, mine)
                 await connection.execute(
-                    sa.update(owners).where(owners.c.id == mine.id).values(beat=owners.c.beat + 1, share=written)
+                    sa.update(leases).where(leases.c.id == mine.id).values(beat=leases.c.beat + 1, share=written)
                 )
             self.lease_id = mine.id
             self._share.obey(written)
@@ -174,14 +174,14 @@ class Heartbeat:
         await self._after_beat()
         return recovered
 
-    async def _listed_owners(self, connection: AsyncConnection) -> list[Owner]:
-        counting = sa.select(owners).where(owner_counts)
+    async def _listed_leases(self, connection: AsyncConnection) -> list[LeaseRecord]:
+        counting = sa.select(leases).where(lease_counts)
         query = sa.union(
-            counting.where(owners.c.sender == self._sender),
-            counting.where(owners.c.broadcast == self._record.number),
+            counting.where(leases.c.sender == self._sender),
+            counting.where(leases.c.broadcast == self._record.number),
         )
         return [
-            Owner(
+            LeaseRecord(
                 id=entry.id,
                 key=entry.key,
                 broadcast=entry.broadcast,
@@ -197,7 +197,7 @@ class Heartbeat:
             for entry in await connection.execute(query)
         ]
 
-    async def _register(self, connection: AsyncConnection) -> Owner:
+    async def _register(self, connection: AsyncConnection) -> LeaseRecord:
         """Join, or join anew after another run took this one for dead: what it had reserved is no longer its own."""
         if self.lease_id:
             logger.warning(
@@ -215,81 +215,81 @@ class Heartbeat:
             "process": process_identity(),
             "rate": self._rate,
         }
-        insert = sa.insert(owners).values(**values, flow_run_id=self._flow_run_id, joined_at=_now())
+        insert = sa.insert(leases).values(**values, flow_run_id=self._flow_run_id, joined_at=_now())
         key = (await connection.execute(insert)).inserted_primary_key
         assert key is not None
         facts = {**values, "rate": self._rate or math.inf}
-        return Owner(id=key.id, beat=0, share=0.0, left=False, left_tick=None, **facts)  # type: ignore[arg-type]
+        return LeaseRecord(id=key.id, beat=0, share=0.0, left=False, left_tick=None, **facts)  # type: ignore[arg-type]
 
     async def _look_after(
-        self, connection: AsyncConnection, listed: list[Owner], mine: Owner
-    ) -> tuple[int, list[Owner]]:
-        """Retire the owners that are gone; how many rows that freed or held, and who lives."""
+        self, connection: AsyncConnection, listed: list[LeaseRecord], mine: LeaseRecord
+    ) -> tuple[int, list[LeaseRecord]]:
+        """Retire the leases that are gone; how many rows that freed or held, and who lives."""
         now, recovered, living = tick(), 0, [mine]
-        for owner in listed:
-            if owner.left or owner.id == mine.id:
+        for lease in listed:
+            if lease.left or lease.id == mine.id:
                 continue
-            if not self._watch.is_gone(owner, now):
-                living.append(owner)
+            if not self._watch.is_gone(lease, now):
+                living.append(lease)
                 continue
-            here = owner.host == host_identity() and bool(owner.host)
+            here = lease.host == host_identity() and bool(lease.host)
             # From another host it stopped by itself long ago, its share with it.
             goodbye = {"left_tick": now} if here else {"share": 0.0}
-            recovered += await retire(connection, owner.id, owner.broadcast, _GONE, goodbye, beat=owner.beat)
-        self._watch.forget({owner.id for owner in listed})
-        # What an owner reserved in the very moment in which it was retired.
+            recovered += await retire(connection, lease.id, lease.broadcast, _GONE, goodbye, beat=lease.beat)
+        self._watch.forget({lease.id for lease in listed})
+        # What a lease reserved in the very moment in which it was retired.
         left = (
             sa.select(sends.c.owner)
-            .join(owners, owners.c.id == sends.c.owner)
-            .where(sends.c.broadcast == self._record.number, owners.c.left_at.is_not(None))
+            .join(leases, leases.c.id == sends.c.owner)
+            .where(sends.c.broadcast == self._record.number, leases.c.left_at.is_not(None))
         )
         for number in (await connection.execute(left.distinct())).scalars().all():
             recovered += await _free_rows(connection, number, self._record.number, _GONE)
         return recovered, living
 
     async def _share_out(
-        self, connection: AsyncConnection, listed: list[Owner], living: list[Owner], mine: Owner
+        self, connection: AsyncConnection, listed: list[LeaseRecord], living: list[LeaseRecord], mine: LeaseRecord
     ) -> float:
-        """The share to write for this owner, after the shares of those that left long enough ago are struck off."""
+        """The share to write for this lease, after the shares of those that left long enough ago are struck off."""
         now, lingering = tick(), 0.0
-        for owner in listed:
-            if owner.sender == self._sender and owner not in living:
-                if owner.left and self._watch.has_settled(owner, now):
-                    await connection.execute(sa.update(owners).where(owners.c.id == owner.id).values(share=0.0))
+        for lease in listed:
+            if lease.sender == self._sender and lease not in living:
+                if lease.left and self._watch.has_settled(lease, now):
+                    await connection.execute(sa.update(leases).where(leases.c.id == lease.id).values(share=0.0))
                 else:
-                    lingering += owner.share
-        ours = [owner for owner in living if owner.sender == self._sender]
+                    lingering += lease.share
+        ours = [lease for lease in living if lease.sender == self._sender]
         return self._share.next_written(
-            {owner.id: owner.rate for owner in ours},
+            {lease.id: lease.rate for lease in ours},
             mine.id,
             written=mine.share,
             lingering=lingering,
-            others=sum(owner.share for owner in ours if owner is not mine),
+            others=sum(lease.share for lease in ours if lease is not mine),
             now=now,
         )
 
 
 async def retire(
     connection: AsyncConnection,
-    owner: int,
+    lease_id: int,
     broadcast: int,
     reason: str,
     goodbye: dict[str, Any],
     *,
     beat: int | None = None,
 ) -> int:
-    """Mark an owner as left and look after its rows; nothing where its beat has moved since it was looked at."""
-    leaving = sa.update(owners).where(owners.c.id == owner, owners.c.left_at.is_(None))
+    """Mark a lease as left and look after its rows; nothing where its beat has moved since it was looked at."""
+    leaving = sa.update(leases).where(leases.c.id == lease_id, leases.c.left_at.is_(None))
     if beat is not None:
-        leaving = leaving.where(owners.c.beat == beat)
+        leaving = leaving.where(leases.c.beat == beat)
     result = await connection.execute(leaving.values(left_at=_now(), **goodbye))
     if beat is not None and not result.rowcount:
         return 0
-    return await _free_rows(connection, owner, broadcast, reason)
+    return await _free_rows(connection, lease_id, broadcast, reason)
 
 
-async def _free_rows(connection: AsyncConnection, owner: int, broadcast: int, reason: str) -> int:
-    theirs = (sends.c.broadcast == broadcast, sends.c.owner == owner)
+async def _free_rows(connection: AsyncConnection, lease_id: int, broadcast: int, reason: str) -> int:
+    theirs = (sends.c.broadcast == broadcast, sends.c.owner == lease_id)
     sending = (*theirs, sends.c.state == SendState.SENDING)
     query = sa.select(sends.c.id, sends.c.claimed_at).where(*sending).with_for_update()
     in_doubt = (await connection.execute(query)).all()

@@ -22,7 +22,7 @@ from .liveness import tick
 from .people import OPTED_OUT_TEXT, skip_if_opted_out
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
-from .schema import owners, sends
+from .schema import leases, sends
 from .writer import GroupWriter
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Lease:
 
     @property
     def share(self) -> float:
-        """Messages a second that this owner may send now: its part of the sender's rate; infinite for no limit.
+        """Messages a second that this lease may send now: its part of the sender's rate; infinite for no limit.
 
         0 while others have it all: then `take` gives nothing, and rows that are reserved are given back by themselves.
         """
@@ -96,18 +96,18 @@ class Lease:
 
     @property
     def healthy(self) -> bool:
-        """Whether the ledger heard of this owner lately enough for nobody to take it for dead."""
+        """Whether the ledger heard of this lease lately enough for nobody to take it for dead."""
         return self._heartbeat.healthy
 
     async def take(self, n: int, *, account_key: str = "") -> list[Row]:
-        """Reserve rows for this owner; they stay `queued`.
+        """Reserve rows for this lease; they stay `queued`.
 
         Args:
             n: How many at most (of which at most 500 are given).
             account_key: Only the row of this recipient (`Recipient.account_key`); empty for any.
 
         Returns:
-            Rows in the order of the list; none where nothing is free, or where this owner's share is 0.
+            Rows in the order of the list; none where nothing is free, or where this lease's share is 0.
 
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
@@ -116,11 +116,11 @@ class Lease:
             return []
         async with self._taking:
             self._forget_lost()
-            owner, wanted = self._reserved_as, min(n, _TAKE_LIMIT)
+            lease_id, wanted = self._reserved_as, min(n, _TAKE_LIMIT)
 
             async def work(connection: AsyncConnection) -> list[Row] | None:
                 doubtful, self._doubtful = self._doubtful, True
-                return await self._reserve(connection, owner, wanted, doubtful, account_key)
+                return await self._reserve(connection, lease_id, wanted, doubtful, account_key)
 
             rows = await self._database.transact("reserve rows", work)
             if rows == [] and self._resend and await self.consent(only_gone=True):
@@ -167,10 +167,10 @@ class Lease:
             self._held.clear()
 
     async def _reserve(
-        self, connection: AsyncConnection, owner: int, wanted: int, doubtful: bool, account_key: str
+        self, connection: AsyncConnection, lease_id: int, wanted: int, doubtful: bool, account_key: str
     ) -> list[Row] | None:
-        """One transaction of `take`; None where this owner was declared gone."""
-        alive = sa.select(owners.c.id).where(owners.c.id == owner, owners.c.left_at.is_(None))
+        """One transaction of `take`; None where this lease was declared gone."""
+        alive = sa.select(leases.c.id).where(leases.c.id == lease_id, leases.c.left_at.is_(None))
         if (await connection.execute(alive.with_for_update(read=True))).scalar_one_or_none() is None:
             return None
         queued = (
@@ -188,7 +188,7 @@ class Lease:
         found: list[Row] = []
         if doubtful:
             # An earlier transaction may have reserved rows without our hearing of it.
-            ours = (await connection.execute(queued.where(sends.c.owner == owner))).all()
+            ours = (await connection.execute(queued.where(sends.c.owner == lease_id))).all()
             found = [as_row(entry, self.record) for entry in ours if entry.id not in self._held]
         free = queued.where(sends.c.owner.is_(None))
         fresh: list[Row] = []
@@ -197,7 +197,7 @@ class Lease:
             if (missing := wanted - len(found) - len(fresh)) > 0:
                 fresh += [as_row(entry, self.record) for entry in await connection.execute(part.limit(missing))]
         if fresh:
-            reserve = sa.update(sends).where(sends.c.id.in_([row.id for row in fresh])).values(owner=owner)
+            reserve = sa.update(sends).where(sends.c.id.in_([row.id for row in fresh])).values(owner=lease_id)
             await connection.execute(reserve)
             self._cursor = max(self._cursor, *(row.id for row in fresh))
         return sorted(found + fresh, key=lambda row: row.id)
@@ -210,7 +210,7 @@ class Lease:
             task_run_id: Prefect's run that sends it.
 
         Raises:
-            ClaimLostError: The row is no longer this owner's; nothing was sent, and the row is to be let go.
+            ClaimLostError: The row is no longer this lease's; nothing was sent, and the row is to be let go.
             OptedOutError: The recipient opted out; nothing was sent, and the row is settled as skipped.
             LedgerError: It could not be recorded, so nothing may be sent.
         """
@@ -219,11 +219,11 @@ class Lease:
         self._forget_lost()
         if row.id not in self._held:
             raise self._lost(row)
-        owner = self._reserved_as
+        lease_id = self._reserved_as
         token = f"{self._heartbeat.key}.{next(self._tokens_made)}"
         self._claiming.add(row.id)
         try:
-            got = await self._writer.submit(Claim(row.id, owner, token, task_run_id, _now(), self._resend))
+            got = await self._writer.submit(Claim(row.id, lease_id, token, task_run_id, _now(), self._resend))
             if got:
                 self._tokens[row.id] = token
         except asyncio.CancelledError:
@@ -236,16 +236,16 @@ class Lease:
             self._claiming.discard(row.id)
         if not got:
             self._held.pop(row.id, None)
-            if await self._skip_if_opted_out(row, owner):
+            if await self._skip_if_opted_out(row, lease_id):
                 raise OptedOutError(f"row {row.id} ({mask(row.recipient)}) is skipped: {OPTED_OUT_TEXT}")
             raise self._lost(row)
         if not self.healthy:
-            await self._confirm(row, owner, token)
+            await self._confirm(row, lease_id, token)
         self.departs()
 
-    async def _skip_if_opted_out(self, row: Row, owner: int) -> bool:
+    async def _skip_if_opted_out(self, row: Row, lease_id: int) -> bool:
         """Whether the claim failed because the recipient opted out: then the row is skipped."""
-        change = skip_if_opted_out(row.id, owner, _now())
+        change = skip_if_opted_out(row.id, lease_id, _now())
 
         async def work(connection: AsyncConnection) -> bool:
             return (await connection.execute(change)).rowcount > 0
@@ -256,15 +256,15 @@ class Lease:
         """Take note that a request leaves: its part of the rate is others' a second later."""
         self._heartbeat.last_departure = tick()
 
-    async def _confirm(self, row: Row, owner: int, token: str) -> None:
-        """The commit took so long that others may have taken this owner for dead: ask before anything is sent."""
+    async def _confirm(self, row: Row, lease_id: int, token: str) -> None:
+        """The commit took so long that others may have taken this lease for dead: ask before anything is sent."""
         try:
             await self._heartbeat.until_healthy()
         except LedgerError:
             self._tokens.pop(row.id, None)
             self._unsent[row.id] = token
             raise
-        if self._heartbeat.lease_id != owner:
+        if self._heartbeat.lease_id != lease_id:
             self._tokens.pop(row.id, None)
             self._unclaim(row.id, token)
             raise self._lost(row)
@@ -272,7 +272,7 @@ class Lease:
     async def settle(self, row: Row, outcome: Outcome) -> None:
         """Make an outcome durable.
 
-        It also corrects a row that was held as `unknown`, or queued again, because this owner was taken for dead. Once
+        It also corrects a row that was held as `unknown`, or queued again, because this lease was taken for dead. Once
         called, it is carried out even if the caller is cancelled.
 
         Args:
@@ -280,7 +280,7 @@ class Lease:
             outcome: What became of it. `queued` means surely not accepted: the row stays reserved for another claim.
 
         Raises:
-            ClaimLostError: Another owner has claimed the row since.
+            ClaimLostError: Another lease has claimed the row since.
             LedgerError: It could not be recorded; the row will be `unknown`.
         """
         token = self._tokens.pop(row.id, None)
@@ -352,7 +352,7 @@ class Lease:
         return await self._database.read("count what is left", work)
 
     async def recover(self) -> int:
-        """Free what owners that are gone had reserved, and hold as `unknown` what they were sending.
+        """Free what leases that are gone had reserved, and hold as `unknown` what they were sending.
 
         Returns:
             How many rows that were.

@@ -1,6 +1,6 @@
-"""Who holds rows, and which of them live.
+"""Which leases live.
 
-An owner is one lease on one broadcast: a flow run at its dispatch. It is gone when it said so, when its process is gone
+A lease is a flow run's hold on one broadcast while it sends. It is gone when it said so, when its process is gone
 (asked of the kernel, on the same host), or when its beat stood still for `lapse_seconds` as watched from another host by
 the watcher's own clock. No two clocks are ever compared, so that setting one back does no harm.
 """
@@ -82,8 +82,8 @@ def leave(key: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """One owner as the ledger has it; the fields are those of `schema.owners`."""
+class LeaseRecord:
+    """One lease as the ledger has it; the fields are those of `schema.leases`."""
 
     id: int
     key: str
@@ -110,38 +110,38 @@ class Watch:
     _beats: dict[int, tuple[int, float, float]] = field(default_factory=dict)
     _left: dict[int, float] = field(default_factory=dict)
 
-    def still_for(self, owner: Owner, now: float) -> float:
+    def still_for(self, lease: LeaseRecord, now: float) -> float:
         """Seconds its beat stood still while this process could see it.
 
         A step in which this process itself saw nothing (it was stopped, or the database was away) counts for at most
         three seconds, as the other may have been kept from beating by the same thing.
         """
-        beat, seen_at, still = self._beats.get(owner.id, (owner.beat, now, 0.0))
-        still = still + min(now - seen_at, _SILENT_STEP, self.lapse_seconds / 4) if beat == owner.beat else 0.0
-        self._beats[owner.id] = (owner.beat, now, still)
+        beat, seen_at, still = self._beats.get(lease.id, (lease.beat, now, 0.0))
+        still = still + min(now - seen_at, _SILENT_STEP, self.lapse_seconds / 4) if beat == lease.beat else 0.0
+        self._beats[lease.id] = (lease.beat, now, still)
         return still
 
-    def is_gone(self, owner: Owner, now: float) -> bool:
-        """Whether an owner that did not say so is gone."""
+    def is_gone(self, lease: LeaseRecord, now: float) -> bool:
+        """Whether a lease that did not say so is gone."""
         host = host_identity()
-        if host and owner.host == host and owner.process:
-            if owner.process == process_identity():
-                return owner.key not in _here
-            exists = process_exists(owner.process)
+        if host and lease.host == host and lease.process:
+            if lease.process == process_identity():
+                return lease.key not in _here
+            exists = process_exists(lease.process)
             if exists is False:
                 return True
             if exists:
                 # A process that goes on after its lease could not say goodbye; a stopped one is waited for.
-                return self.still_for(owner, now) > _DESERTED * self.lapse_seconds
-        return self.still_for(owner, now) > self.lapse_seconds
+                return self.still_for(lease, now) > _DESERTED * self.lapse_seconds
+        return self.still_for(lease, now) > self.lapse_seconds
 
-    def has_settled(self, owner: Owner, now: float) -> bool:
-        """Whether the last second of an owner that left is over, so that its share is free."""
-        if owner.left_tick is not None and owner.host == host_identity() and now - owner.left_tick >= 0:
-            return now - owner.left_tick >= SETTLING_SECONDS
-        return now - self._left.setdefault(owner.id, now) >= SETTLING_SECONDS
+    def has_settled(self, lease: LeaseRecord, now: float) -> bool:
+        """Whether the last second of a lease that left is over, so that its share is free."""
+        if lease.left_tick is not None and lease.host == host_identity() and now - lease.left_tick >= 0:
+            return now - lease.left_tick >= SETTLING_SECONDS
+        return now - self._left.setdefault(lease.id, now) >= SETTLING_SECONDS
 
     def forget(self, keep: set[int]) -> None:
-        """Drop what was seen of owners that are no longer listed."""
-        self._beats = {owner: seen for owner, seen in self._beats.items() if owner in keep}
-        self._left = {owner: seen for owner, seen in self._left.items() if owner in keep}
+        """Drop what was seen of leases that are no longer listed."""
+        self._beats = {lease_id: seen for lease_id, seen in self._beats.items() if lease_id in keep}
+        self._left = {lease_id: seen for lease_id, seen in self._left.items() if lease_id in keep}

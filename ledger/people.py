@@ -262,11 +262,11 @@ class PeopleBook:
         return await self._database.transact("skip rows", work)
 
 
-def skip_if_opted_out(row_id: int, owner: int, at: datetime.datetime) -> sa.Update:
-    """Settle a row that its owner could not claim as skipped, where that is because its recipient opted out."""
+def skip_if_opted_out(row_id: int, lease_id: int, at: datetime.datetime) -> sa.Update:
+    """Settle a row that its lease could not claim as skipped, where that is because its recipient opted out."""
     return (
         sa.update(sends)
-        .where(sends.c.id == row_id, sends.c.owner == owner, sends.c.state == SendState.QUEUED, _OPTED_OUT_ROW)
+        .where(sends.c.id == row_id, sends.c.owner == lease_id, sends.c.state == SendState.QUEUED, _OPTED_OUT_ROW)
         .values(
             state=SendState.SKIPPED,
             owner=None,

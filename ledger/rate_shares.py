@@ -13,12 +13,12 @@ SETTLING_SECONDS = 1.1
 HURRIED_BEAT_SECONDS, HURRY_SECONDS = 0.1, 5.0
 
 
-def split(rate: float, owners: int) -> list[float]:
-    """Divide a rate among owners, the oldest first.
+def split(rate: float, leases: int) -> list[float]:
+    """Divide a rate among leases, the oldest first.
 
     Args:
         rate: Messages a second; infinite for no limit.
-        owners: How many, at least one.
+        leases: How many, at least one.
 
     Returns:
         Their shares: whole numbers but for the oldest's fraction; all of a rate below two each goes to the oldest, as one
@@ -31,20 +31,20 @@ def split(rate: float, owners: int) -> list[float]:
         [0.5, 0.0]
     """
     if math.isinf(rate):
-        return [math.inf] * owners
-    if owners > 1 and rate < 2 * owners:
-        return [rate] + [0.0] * (owners - 1)
-    if owners == 1:
+        return [math.inf] * leases
+    if leases > 1 and rate < 2 * leases:
+        return [rate] + [0.0] * (leases - 1)
+    if leases == 1:
         return [rate]
-    whole, left = divmod(math.floor(rate), owners)
-    shares = [float(whole + (place < left)) for place in range(owners)]
+    whole, left = divmod(math.floor(rate), leases)
+    shares = [float(whole + (place < left)) for place in range(leases)]
     shares[0] += rate - math.floor(rate)
     return shares
 
 
 @dataclass
 class Share:
-    """What one owner may send a second: what it obeys, and what it wrote.
+    """What one lease may send a second: what it obeys, and what it wrote.
 
     Attributes:
         obeyed: What it keeps to now; never above `written`.
@@ -75,11 +75,11 @@ class Share:
         """Shrink at once where one must, and say which number to write now.
 
         Args:
-            rates: Living owners of the sender, this one among them, with the rate each is configured for.
-            mine: This owner's id.
-            written: What the ledger says of this owner; the answer to the last write may have been lost.
-            lingering: Shares of owners that left within the last second.
-            others: Written shares of the other living owners.
+            rates: Living leases of the sender, this one among them, with the rate each is configured for.
+            mine: This lease's id.
+            written: What the ledger says of this lease; the answer to the last write may have been lost.
+            lingering: Shares of leases that left within the last second.
+            others: Written shares of the other living leases.
             now: By this process's clock.
 
         Returns:

@@ -69,7 +69,7 @@ sends = sa.Table(
     sa.Column("name", sa.Text, nullable=False, server_default=""),
     sa.Column("reply_to", sa.Text, nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False, server_default="queued"),
-    sa.Column("owner", _Number),  # who reserved or is sending it; NULL where nobody does
+    sa.Column("owner", _Number),  # the lease that reserved or is sending it; NULL where none does
     sa.Column("claim", sa.Text, nullable=False, server_default=""),  # token of the last claim, never cleared
     # The flow run that may send an unknown row again, and has done so where ` sent` follows.
     sa.Column("resend", sa.Text, nullable=False, server_default=""),
@@ -117,7 +117,7 @@ removed = sa.Table(
     sa.Column("plan", sa.Integer, nullable=False, server_default="0"),  # the list that it is a line of
 )
 
-owners = sa.Table(
+leases = sa.Table(
     "whatsapp_owners",
     metadata,
     sa.Column("id", _Number, primary_key=True),
@@ -134,11 +134,11 @@ owners = sa.Table(
     sa.Column("left_at", UtcDateTime),
     sa.Column("left_tick", sa.Double),  # the same moment by the clock of its host that nobody can set
 )
-# Who lives, or left so lately that its share is not yet free: a few of all the runs that ever were. The literal must
+# Those that live, or left so lately that its share is not yet free: a few of all the runs that ever were. The literal must
 # be the same in the query, or neither database sees that the index serves it.
-owner_counts = sa.text("(left_at IS NULL OR share <> 0)")
-for _name, _column in (("sender", owners.c.sender), ("broadcast", owners.c.broadcast)):
-    sa.Index(f"whatsapp_owners_by_{_name}", _column, sqlite_where=owner_counts, postgresql_where=owner_counts)
+lease_counts = sa.text("(left_at IS NULL OR share <> 0)")
+for _name, _column in (("sender", leases.c.sender), ("broadcast", leases.c.broadcast)):
+    sa.Index(f"whatsapp_owners_by_{_name}", _column, sqlite_where=lease_counts, postgresql_where=lease_counts)
 
 media = sa.Table(
     "whatsapp_media",
@@ -179,7 +179,7 @@ history = sa.Table(  # triggers refuse every change but an insertion
 receipts = sa.Table(
     "whatsapp_receipts",
     metadata,
-    sa.Column("account", sa.Text, primary_key=True),  # `provider:account`, as in `owners.sender`
+    sa.Column("account", sa.Text, primary_key=True),  # `provider:account`, as in `leases.sender`
     sa.Column("bare_id", sa.Text, primary_key=True),
     sa.Column("state", sa.Text, primary_key=True),
     sa.Column("send", _Number),  # NULL while no row is known that it is about

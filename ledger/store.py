@@ -433,8 +433,8 @@ class LedgerStore:
             record: The broadcast.
             flow_run_id: Prefect's run.
             sender: Whose pace is shared among all its broadcasts; empty for the record's `provider:account`.
-            messages_per_second: What the sender may send, all owners together; 0 for no limit.
-            lapse_seconds: After how long without a heartbeat an owner on another host is gone.
+            messages_per_second: What the sender may send, all leases together; 0 for no limit.
+            lapse_seconds: After how long without a heartbeat a lease on another host is gone.
             beat_seconds: Between heartbeats.
             remembers_departures: Keep when the sender last sent, so that the next run goes on from there: for senders that
                 wait for longer than a second between two sends.

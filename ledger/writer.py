@@ -42,7 +42,7 @@ class GroupWriter:
         """Hand in a claim or a settlement.
 
         Returns:
-            A future: True once it is durable, False where its row was no longer to be had by that token or owner; a
+            A future: True once it is durable, False where its row was no longer to be had by that token or lease; a
             LedgerError where the ledger could not be written. What is handed in is carried out in this order, also where
             nobody waits for it any more.
         """

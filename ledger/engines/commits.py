@@ -11,10 +11,10 @@ from ..records import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Row `row_id`, reserved by `owner`, becomes `sending` under `token`; one that is unknown only by the consent `resend`."""
+    """Row `row_id`, reserved by `lease_id`, becomes `sending` under `token`; one that is unknown only by the consent `resend`."""
 
     row_id: int
-    owner: int
+    lease_id: int
     token: str
     task_run_id: str
     at: datetime.datetime
@@ -33,7 +33,7 @@ class Settlement:
 
 # A claim that is repeated finds its own token. A state that came by a delivery status is never taken back, and a
 # row that was held as unknown, or queued again, is corrected while nobody else has claimed it. The coalesce keeps
-# PostgreSQL from going by the index of owners, where all rows in hand are. A row that is unknown is claimed by the run that
+# PostgreSQL from going by the index of `owner`, where all rows in hand are. A row that is unknown is claimed by the run that
 # was told to send it again, which is then written beside it as done; where nothing left, it is unknown again, and not
 # queued: what a run without that consent would send.
 CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
@@ -90,7 +90,7 @@ def claim_values(claim: Claim) -> dict[str, Any]:
     """Give what fills in `CLAIM`, by `CLAIM_FIELDS`."""
     return {
         "id": claim.row_id,
-        "owner": claim.owner,
+        "owner": claim.lease_id,
         "token": claim.token,
         "task_run_id": claim.task_run_id,
         "resend": claim.resend,

@@ -7,7 +7,7 @@ import pytest
 from ledgers import begin, people
 from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
 from prefect_whatsapp.ledger import heartbeat as heartbeat_module
-from prefect_whatsapp.ledger.schema import owners, sends
+from prefect_whatsapp.ledger.schema import leases, sends
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import ClaimLostError, LedgerError
 
@@ -329,10 +329,10 @@ async def test_a_claim_whose_commit_outlasted_its_owner_is_not_sent(
 
 async def test_each_owner_is_written_down_with_its_run(store: LedgerStore, record: BroadcastRecord) -> None:
     async with store.join(record, flow_run_id="run-7", messages_per_second=0), store._database.reading() as connection:
-        (entry,) = (await connection.execute(owners.select())).all()
+        (entry,) = (await connection.execute(leases.select())).all()
         assert (entry.flow_run_id, entry.sender, entry.left_at) == ("run-7", "graph:100200300", None)
     async with store._database.reading() as connection:
-        (entry,) = (await connection.execute(owners.select())).all()
+        (entry,) = (await connection.execute(leases.select())).all()
         assert entry.left_at is not None
 
 
@@ -363,7 +363,7 @@ async def test_a_claim_of_a_restored_ledger_never_has_the_token_of_one_before_it
             tokens.append(lease._tokens[row.id])
             await lease.settle(row, AGAIN)
         async with store._database.writing() as connection:  # as the sequence is after a restore
-            await connection.execute(owners.delete())
+            await connection.execute(leases.delete())
     assert tokens[0] != tokens[1]
 
 

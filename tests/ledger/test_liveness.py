@@ -17,7 +17,7 @@ from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger import heartbeat as heartbeat_module
 from prefect_whatsapp.ledger import liveness as liveness_module
 from prefect_whatsapp.ledger.liveness import (
-    Owner,
+    LeaseRecord,
     Watch,
     enter,
     host_identity,
@@ -28,7 +28,7 @@ from prefect_whatsapp.ledger.liveness import (
 from prefect_whatsapp.ledger.rate_shares import HURRIED_BEAT_SECONDS, HURRY_SECONDS, SETTLING_SECONDS, Share, split
 from prefect_whatsapp.models import SendState
 
-ELSEWHERE = Owner(
+ELSEWHERE = LeaseRecord(
     id=1,
     key="k",
     broadcast=1,
