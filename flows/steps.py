@@ -21,7 +21,7 @@ from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.history import Action, this_process
 from prefect_whatsapp.ledger.people import WINDOW
 from prefect_whatsapp.ledger.row_reference import RowReference, read_reference
-from prefect_whatsapp.models import Recipient, Report, Scale, SendState, outcome_counts
+from prefect_whatsapp.models import AWAITING_RECEIPT_STATES, Recipient, Report, Scale, SendState, outcome_counts
 from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastMismatchError,
@@ -46,7 +46,6 @@ from prefect_whatsapp.sending.stop import StopSignal
 from prefect_whatsapp.sending.task_run_events import TaskRunEvents
 
 _RECEIPTS_SECONDS = 5.0
-_MORE_MAY_COME = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.UNKNOWN)
 
 
 class Broadcast:
@@ -389,7 +388,7 @@ class Broadcast:
         while True:
             await store.receipts.match_parked()
             counts = await store.counts(record)
-            if time.monotonic() >= until or not any(counts[state] for state in _MORE_MAY_COME):
+            if time.monotonic() >= until or not any(counts[state] for state in AWAITING_RECEIPT_STATES):
                 return
             await anyio.sleep(min(_RECEIPTS_SECONDS, until - time.monotonic()))
 

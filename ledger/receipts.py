@@ -11,13 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.states import SendState
+from ..models.states import RECEIPT_STATES, SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
 from .people import Reply, link_aliases, note_inbound, note_preference, note_same_person
 from .records import BroadcastRecord, storable
 from .schema import broadcasts, receipts, receivers, replies, sends, unread
-from .statuses import STATUSES, Standing, advance, best_alias, callback_parts
+from .statuses import Standing, advance, best_alias, callback_parts
 
 # Meta posts again for seven days; what matches nothing after that never will.
 KEPT_DAYS = 8
@@ -73,7 +73,7 @@ class ReceiptBook:
         async def work(connection: AsyncConnection) -> Recorded:
             recorded = Recorded()
             # Statuses first: they tell which addresses are one person's.
-            statuses = [item for item in items if isinstance(item, StatusUpdate) and item.state in STATUSES]
+            statuses = [item for item in items if isinstance(item, StatusUpdate) and item.state in RECEIPT_STATES]
             await self._take_statuses(connection, provider, statuses, now, recorded)
             for item in items:
                 match item:

@@ -1,8 +1,8 @@
 """Which way a row moves when a service tells of its message: forward only, whatever the order of what is told.
 
-The states stand in one order, and a row has the highest that it was told. So the same statuses leave the same state in
-any order, doubled or not: `failed` beats accepted and sent, and is itself beaten by delivered, read and played, as with
-a recipient of several phones one of which could not take the message.
+The states stand in one order (`RECEIPT_STATES`), and a row has the highest that it was told. So the same statuses leave
+the same state in any order, doubled or not: `failed` is beaten by delivered, read and played, as with a recipient of
+several phones one of which could not take the message.
 """
 
 import datetime
@@ -11,29 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..models.errors import ErrorKind
-from ..models.states import SendState
+from ..models.states import ARRIVED_STATES, IN_DOUBT_STATES, RECEIPT_STATES, SendState
 from ..models.updates import StatusUpdate
 from .records import storable
 
 _CALLBACK = re.compile(r"(?P<broadcast>[0-9a-f]{32}):(?P<row>[0-9]{1,18})", re.ASCII)
-_RANKS = {
-    state: rank
-    for rank, state in enumerate(
-        (
-            SendState.ACCEPTED,
-            SendState.SENT,
-            SendState.FAILED,
-            SendState.DELIVERED,
-            SendState.READ,
-            SendState.PLAYED,
-        )
-    )
-}
-STATUSES = frozenset(_RANKS)
-# The phone has it, whatever else was said or is planned.
-ARRIVED = frozenset({SendState.DELIVERED, SendState.READ, SendState.PLAYED})
-# Before any of these, nobody knew; a status is the service's own word that it had the message.
-_IN_DOUBT = frozenset({SendState.SENDING, SendState.UNKNOWN})
+_RANKS = {state: rank for rank, state in enumerate(RECEIPT_STATES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +90,26 @@ def advance(row: Standing, update: StatusUpdate, *, failed_before: bool = False)
             error_code=storable(update.code) if failed else "",
             error_text=storable(update.text) or "The service gave no reason." if failed else "",
             error_kind=ErrorKind.FAILED_LATER.value if failed else "",
-            settled_at=update.at if row.settled_at is None or row.state in _IN_DOUBT else row.settled_at,
+            settled_at=update.at if row.settled_at is None or row.state in IN_DOUBT_STATES else row.settled_at,
             resolved_by=_means(update) if row.state is SendState.UNKNOWN else row.resolved_by,
         )
     return after
 
 
-_TIMES = frozenset({"sent_at", "failed_at", "delivered_at", "read_at", "played_at"})
+_TIMES = frozenset(f"{state.value}_at" for state in RECEIPT_STATES if state is not SendState.ACCEPTED)
 
 
 def _concerns(row: Standing, update: StatusUpdate, failed_before: bool) -> bool:
-    if row.bare_id not in ("", update.message_id) and update.state not in ARRIVED:
+    if row.bare_id not in ("", update.message_id) and update.state not in ARRIVED_STATES:
         return False  # the row stands for a later message, of which this says nothing
     match row.state:
         case SendState.QUEUED:
             # Queued again after it was held as unknown: the status comes in time to save a second message. Of one that
             # failed it says only what made somebody queue it again.
-            alive = update.state in ARRIVED or (update.state is not SendState.FAILED and not failed_before)
+            alive = update.state in ARRIVED_STATES or (update.state is not SendState.FAILED and not failed_before)
             return row.attempts > 0 and alive
         case SendState.SKIPPED:
-            return update.state in ARRIVED
+            return update.state in ARRIVED_STATES
         case _:
             return True
 

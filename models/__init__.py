@@ -10,8 +10,13 @@ from .recipient import ReadAddress, Recipient, RecipientKind, canonical_address,
 from .report import Report, outcome_counts
 from .states import (
     ACCEPTED_STATES,
+    ARRIVED_STATES,
     ATTENTION_STATES,
+    AWAITING_RECEIPT_STATES,
+    IN_DOUBT_STATES,
     OPEN_STATES,
+    PROGRESS_STATES,
+    RECEIPT_STATES,
     SETTLED_STATES,
     SendState,
     StopReason,
@@ -19,8 +24,13 @@ from .states import (
 
 __all__ = [
     "ACCEPTED_STATES",
+    "ARRIVED_STATES",
     "ATTENTION_STATES",
+    "AWAITING_RECEIPT_STATES",
+    "IN_DOUBT_STATES",
     "OPEN_STATES",
+    "PROGRESS_STATES",
+    "RECEIPT_STATES",
     "SETTLED_STATES",
     "Audio",
     "Contact",

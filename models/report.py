@@ -5,9 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .states import SendState, StopReason
-
-_BEFORE_ACCEPTED = (SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED)
+from .states import ATTENTION_STATES, OPEN_STATES, PROGRESS_STATES, SendState, StopReason
 
 
 class Report(BaseModel):
@@ -76,13 +74,12 @@ def outcome_counts(counts: Mapping[SendState, int]) -> dict[str, int]:
         2
     """
     reached, so_far = {}, 0
-    for state in reversed(_BEFORE_ACCEPTED):
+    for state in reversed(PROGRESS_STATES):
         so_far += counts.get(state, 0)
         reached[state.value] = so_far
-    others = (SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN)
     return {
         "planned": sum(counts.values()),
-        **{state.value: reached[state.value] for state in _BEFORE_ACCEPTED},
-        **{state.value: counts.get(state, 0) for state in others},
-        "pending": counts.get(SendState.QUEUED, 0) + counts.get(SendState.SENDING, 0),
+        **{state.value: reached[state.value] for state in PROGRESS_STATES},
+        **{state.value: counts.get(state, 0) for state in SendState if state in ATTENTION_STATES},
+        "pending": sum(counts.get(state, 0) for state in OPEN_STATES),
     }

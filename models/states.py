@@ -18,8 +18,23 @@ class SendState(StrEnum):
     UNKNOWN = "unknown"  # a request may have left and its answer was lost: held, and named
 
 
-# The service took the message, whatever became of it since.
-ACCEPTED_STATES = frozenset({SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.READ, SendState.PLAYED})
+# What a service tells of a message, and how far that brings its row: a later one here beats an earlier one. `failed` beats
+# accepted and sent, and is itself beaten by what the phone tells.
+RECEIPT_STATES = (
+    SendState.ACCEPTED,
+    SendState.SENT,
+    SendState.FAILED,
+    SendState.DELIVERED,
+    SendState.READ,
+    SendState.PLAYED,
+)
+# What becomes of a message that the service took, in its order; each one had those before it.
+PROGRESS_STATES = tuple(state for state in RECEIPT_STATES if state is not SendState.FAILED)
+ACCEPTED_STATES = frozenset(PROGRESS_STATES)  # the service took the message, whatever became of it since
+ARRIVED_STATES = frozenset({SendState.DELIVERED, SendState.READ, SendState.PLAYED})  # the phone has it
+IN_DOUBT_STATES = frozenset({SendState.SENDING, SendState.UNKNOWN})  # a request may have left, its answer isn't known
+# A receipt is still to come. Not so after `read`: that a voice note was played may never be told.
+AWAITING_RECEIPT_STATES = frozenset({SendState.ACCEPTED, SendState.SENT, SendState.DELIVERED, SendState.UNKNOWN})
 OPEN_STATES = frozenset({SendState.QUEUED, SendState.SENDING})  # not settled yet
 # What a run settles a send with; every other state comes before, or later by a receipt.
 SETTLED_STATES = frozenset({SendState.ACCEPTED, SendState.FAILED, SendState.SKIPPED, SendState.UNKNOWN})

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..ledger import Outcome, Row
-from ..models import ACCEPTED_STATES, Receipt, Recipient, SendState, StopReason
+from ..models import ACCEPTED_STATES, OPEN_STATES, Receipt, Recipient, SendState, StopReason
 from ..models.errors import (
     AccountError,
     ErrorKind,
@@ -67,7 +67,7 @@ async def send_once(
         )
         await store.plan(record, [to])
         row = await store.find_row(record, to)
-        if row.state not in (SendState.QUEUED, SendState.SENDING):
+        if row.state not in OPEN_STATES:
             return _receipt(row, to)
         async with (
             store.join(record, sender=dialect.sender, messages_per_second=sender.messages_per_second) as lease,
@@ -83,7 +83,7 @@ async def send_once(
                 if outcome.state is SendState.QUEUED:
                     raise _not_sent(outcome, stop, dialect.name)
         row = await store.find_row(record, to)
-        if row.state in (SendState.QUEUED, SendState.SENDING):
+        if row.state in OPEN_STATES:
             raise RetryLaterError(
                 f"another run is sending {key!r} to {to.masked} at this moment",
                 provider=dialect.name,

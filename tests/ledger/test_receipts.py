@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_whatsapp.ledger import BroadcastRecord, Lease, LedgerStore, Outcome, Row
-from prefect_whatsapp.ledger.statuses import ARRIVED, Standing, advance
-from prefect_whatsapp.models import Recipient, SendState
+from prefect_whatsapp.ledger.statuses import Standing, advance
+from prefect_whatsapp.models import ARRIVED_STATES, Recipient, SendState
 from prefect_whatsapp.models.errors import OptedOutError
 from prefect_whatsapp.models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 
@@ -97,7 +97,7 @@ async def test_a_status_moves_its_row_and_keeps_the_services_time(store: LedgerS
     await record(store, status(state, code="131026", text="undeliverable"))
     row = await only(store, broadcast)
     assert row.state is state
-    if state in ARRIVED or state is SendState.SENT:
+    if state in ARRIVED_STATES or state is SendState.SENT:
         assert getattr(row, f"{state.value}_at") == LATER[state]
     assert row.failed_late is (state is SendState.FAILED)
     assert (row.error_code, row.error_text) == (("131026", "undeliverable") if row.failed_late else ("", ""))
