@@ -1,6 +1,5 @@
 """What the four providers' blocks have in common: pace, time limits and the two clients."""
 
-import ipaddress
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
@@ -12,6 +11,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_v
 
 from ..media import VoiceSettings
 from ..models.errors import InputError
+from ..models.hosts import is_private
 from ..providers.dialect import AccountStatus, Dialect
 from ..providers.webhooks import WebhookDialect
 from .reference import Referable
@@ -24,8 +24,6 @@ DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/pre
 LOGO_URL = TypeAdapter(HttpUrl).validate_python(
     "https://upload.wikimedia.org/wikipedia/commons/thumb/5/5e/WhatsApp_icon.png/480px-WhatsApp_icon.png"
 )
-# RFC 6761, RFC 6762, RFC 8375, and what ICANN and Kubernetes set aside for inside.
-_PRIVATE_ENDINGS = (".localhost", ".internal", ".local", ".lan", ".home.arpa", ".intranet", ".test", ".svc")
 
 
 class Sender(Referable, CredentialsBlock):
@@ -79,7 +77,7 @@ class Sender(Referable, CredentialsBlock):
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:
         url = httpx.URL(self.base_url)
-        if url.scheme == "http" and not self.allow_http and not _is_private(url.host):
+        if url.scheme == "http" and not self.allow_http and not is_private(url.host):
             raise ValueError("base_url must begin with https://: over http the credential would be sent unencrypted")
         return self
 
@@ -192,14 +190,6 @@ class Sender(Referable, CredentialsBlock):
 
     def learn(self, status: AccountStatus) -> None:
         """Remember, for this block's later clients, what a check found out."""
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host is this machine or one of a private network: by its address, or by a name that no public one has."""
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." not in host or host.endswith(_PRIVATE_ENDINGS)
 
 
 def required(sender: Sender, *fields: str, doing: str = "sending") -> None:

@@ -25,6 +25,7 @@ from ..blocks.sender import Sender
 from ..ledger.address import read_address
 from ..models import mask_numbers
 from ..models.errors import WhatsAppError
+from ..models.hosts import is_loopback
 
 BROADCAST_FLOWS = ("broadcast-audio", "broadcast-contacts")
 SENDERS: tuple[type[Sender], ...] = (GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials)
@@ -36,7 +37,6 @@ AUTOMATIONS = (
     "Run a broadcast again after an outage",
     "Ask for attention after three crashes",
 )
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # Graph refuses nothing for a clock, but S3 does beyond 15 minutes, and receipts are dated by the service.
 CLOCK_SECONDS = 30.0
 HEARTBEAT_SECONDS = 60
@@ -226,7 +226,7 @@ async def _server_settings(client: PrefectClient) -> list[Finding]:
         said = Finding("recorder", "ok", f"task runs are recorded up to {batch} at a time")
     host = urlsplit(str(client.api_url)).hostname or ""
     guarded = bool(settings["server"]["api"].get("auth_string"))
-    if guarded or host in LOOPBACK:
+    if guarded or is_loopback(host):
         return [
             said,
             Finding("server auth", "ok", "required" if guarded else "none, but only this machine can reach it"),

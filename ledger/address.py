@@ -1,6 +1,5 @@
 """Where a ledger is: the setting of a `Ledger` block, read."""
 
-import ipaddress
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..models.errors import LedgerError
+from ..models.hosts import is_private
 
 # The ledger of whoever names none: set where a machine or a container forgets its own files, and by the test plugin.
 LEDGER_VARIABLE = "PREFECT_WHATSAPP_LEDGER"
@@ -106,17 +106,6 @@ def _postgres(parsed: URL) -> Address:
     port = f":{parsed.port}" if parsed.port else ""
     url = parsed.set(drivername="postgresql+asyncpg", query=query)
     name = host if isinstance(host, str) else host[0]
-    verified = "ssl" not in query and not _is_private(name)
+    socket = not name or name.startswith("/")
+    verified = "ssl" not in query and not socket and not is_private(name)
     return Address(url, None, f"postgresql://{name}{port}/{parsed.database}", verified)
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host is one's own by its name alone: this machine, a private address, a name within a network."""
-    if not host or host.startswith("/"):
-        return True  # a socket
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        name = host.rstrip(".").lower()
-        return "." not in name or name.endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc"))
-    return address.is_private or address.is_loopback or address.is_link_local

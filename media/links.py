@@ -4,7 +4,6 @@ Redirects are followed by hand: each step must be https again, and what httpx lo
 hold a query string, because that is where a signed link keeps its signature.
 """
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from ..models.errors import SourceError
+from ..models.hosts import is_loopback
 from .allowed_sources import AllowedSources
 from .stream import CHUNK_BYTES
 
@@ -116,7 +116,7 @@ def _follow(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources
 
 
 def _get(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -> httpx.Response:
-    loopback = _is_loopback(url.host)
+    loopback = is_loopback(url.host)
     if url.scheme != "https" and not (url.scheme == "http" and loopback):
         raise SourceError(f"{name} is not https: pass an https link, a path or an s3:// address.")
     proxy = None if loopback or proxy_bypass(url.host) else getproxies().get(url.scheme)
@@ -143,15 +143,6 @@ def _chunks(response: httpx.Response, name: str) -> Iterator[bytes]:
                 )
             first = False
             yield chunk
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _refusal(name: str, status: int) -> str:

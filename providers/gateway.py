@@ -4,13 +4,13 @@ None keeps media, none takes an idempotency key, and none publishes error codes.
 """
 
 import datetime
-import ipaddress
 import re
 from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
 from urllib.parse import urlsplit
 
+from ..models.hosts import is_loopback
 from ..models.masking import mask_numbers
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
@@ -66,7 +66,9 @@ class Gateway(Dialect, ABC):
             UnsupportedError: No https link.
         """
         parts = urlsplit(link)
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _local(parts.hostname))):
+        if not parts.hostname or not (
+            parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+        ):
             self.raise_unsupported("link", "the service loads audio from a public https address only")
 
     # Reading
@@ -177,10 +179,3 @@ def bare_type(mime_type: str) -> str:
 
 def _may_be_opus(mime_type: str) -> bool:
     return bare_type(mime_type) == "audio/ogg" and ("codecs" not in mime_type or "opus" in mime_type)
-
-
-def _local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

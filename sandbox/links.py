@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ..models.hosts import is_loopback
 from .voice import MAX_BYTES, NotVoice, container, read_voice
 
 
@@ -35,7 +36,7 @@ class Links:
             return "not an address"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return "not a public http(s) address"
-        if parts.scheme == "http" and not plain_http and not _is_loopback(parts.hostname):
+        if parts.scheme == "http" and not plain_http and not is_loopback(parts.hostname):
             return "not an https address"
         if not self._fetch:
             return ""
@@ -74,10 +75,3 @@ def _is_internal(host: str) -> bool:
         if not found.is_loopback and not found.is_global:
             return True
     return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
