@@ -129,7 +129,7 @@ async def _broadcast(
         "provider": provider,
         "kind": kind,
         "report": report.model_dump(),
-        "task_runs_completed": await _completed_task_runs(state.state_details.flow_run_id, count),
+        "task_runs_completed": await _completed_task_runs(state.state_details.flow_run_id),
     }
 
 
@@ -145,21 +145,13 @@ async def _follow(show: Any) -> None:
                 show(sum(n for state, n in counts.items() if state not in OPEN_STATES))
 
 
-async def _completed_task_runs(flow_run_id: Any, expected: int) -> int:
-    """Sends that Prefect's API shows as COMPLETED: the send task's runs, not those of fetching and uploading."""
+async def _completed_task_runs(flow_run_id: Any) -> int:
+    """Sends that Prefect's API shows as COMPLETED."""
     from prefect.client.orchestration import get_client
+    from prefect_whatsapp.sending.backpressure import count_sends
 
     async with get_client() as client:
-        answer = await client.request(
-            "POST",
-            "/task_runs/count",
-            json={
-                "flow_runs": {"id": {"any_": [str(flow_run_id)]}},
-                "task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}},
-            },
-        )
-        answer.raise_for_status()
-        return int(answer.json())
+        return await count_sends(client, flow_run_id, ["COMPLETED"])
 
 
 def _truth(truth: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from prefect_whatsapp.receipts.resolve import resolve_unknown
 from prefect_whatsapp.recipients.source import RecipientList
 from prefect_whatsapp.reporting.artifacts import ArtifactPublisher
 from prefect_whatsapp.sending.backpressure import Backpressure
-from prefect_whatsapp.sending.content import Content, Message
+from prefect_whatsapp.sending.content import Content, Message, check_build
 from prefect_whatsapp.sending.dispatcher import Dispatcher
 from prefect_whatsapp.sending.event_runs import ended_run_of, events_of_this_flow_run
 from prefect_whatsapp.sending.pace import Pace
@@ -308,9 +308,7 @@ class Broadcast:
         if counts[SendState.QUEUED] or counts[SendState.SENDING] or (resend and counts[SendState.UNKNOWN]):
             self._check_link_life(counts)
             message = await Message.bring(self._message, store, self._dialect)
-            trial = message.build(Recipient(to="+16505550100"), callback="")
-            next(trial)  # what the service can't carry at all is refused here, once
-            trial.close()
+            check_build(message.build)
             async with AsyncExitStack() as stack:
                 max_messages = await self._start_shards(stack, store, record, stop)
                 client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))

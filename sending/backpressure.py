@@ -9,6 +9,7 @@ Source: PrefectHQ/prefect#19136; prefect.server.utilities.messaging.memory, `max
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -32,12 +33,35 @@ LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing 
 STILL_SECONDS = 15.0
 # Runs that the server hasn't shown for this long, with nothing else coming in, were lost (a restart empties its queue).
 GIVE_UP_SECONDS = 60.0
-_ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+_ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _STOPPING = {
     StateType.CANCELLING: StopReason.CANCELLED,
     StateType.CANCELLED: StopReason.CANCELLED,
     StateType.PAUSED: StopReason.PAUSED,
 }
+
+
+async def count_sends(client: PrefectClient, flow_run_id: UUID, states: Sequence[str] = _ENDED) -> int:
+    """Count the task runs of sends that the server shows for a flow run: not those of fetching and uploading.
+
+    Args:
+        client: A client of the server.
+        flow_run_id: The flow run.
+        states: Only runs whose state is of one of these types; those that ended by default.
+
+    Raises:
+        httpx.HTTPError: The server does not answer, or refuses.
+    """
+    answer = await client.request(
+        "POST",
+        "/task_runs/count",
+        json={
+            "flow_runs": {"id": {"any_": [str(flow_run_id)]}},
+            "task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": list(states)}}},
+        },
+    )
+    answer.raise_for_status()
+    return int(answer.json())
 
 
 class Backpressure:
@@ -90,7 +114,7 @@ class Backpressure:
     async def __aenter__(self) -> "Backpressure":
         # A resumed or retried flow run already has task runs: they are not ours to wait for.
         async with get_client() as client:
-            self._base = await self._count(client)
+            self._base = await count_sends(client, self._flow_run_id)
         self._polling = asyncio.create_task(self._poll())
         return self
 
@@ -127,7 +151,7 @@ class Backpressure:
             while True:
                 await self._pause()
                 try:
-                    self._take(await self._count(client) - self._base)
+                    self._take(await count_sends(client, self._flow_run_id) - self._base)
                     await self._look_for_a_stop(client)
                     await self._look_for_the_lost()
                 except (
@@ -157,18 +181,6 @@ class Backpressure:
             )
             self.lost, self._progressed_at = self.lost + self.ahead, now
         self._news.set()
-
-    async def _count(self, client: PrefectClient) -> int:
-        answer = await client.request(
-            "POST",
-            "/task_runs/count",
-            json={
-                "flow_runs": {"id": {"any_": [str(self._flow_run_id)]}},
-                "task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": _ENDED}}},
-            },
-        )
-        answer.raise_for_status()
-        return int(answer.json())
 
     async def _look_for_a_stop(self, client: PrefectClient) -> None:
         if self._stop.is_set() and self._events is None:

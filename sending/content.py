@@ -20,6 +20,17 @@ class Build(Protocol):
         ...
 
 
+def check_build(build: Build) -> None:
+    """Build one message and send nothing: what the service can't carry at all is refused here, before the first send.
+
+    Raises:
+        UnsupportedError: The service can't carry it to anybody.
+    """
+    exchange = build(Recipient(to="+16505550100"), callback="")
+    next(exchange)
+    exchange.close()
+
+
 class Content(ABC):
     """What is sent to everyone on the list.
 

@@ -15,7 +15,7 @@ from ..models import Audio, Contact, Receipt, Recipient
 from ..models.errors import InputError
 from ..providers.dialect import Dialect
 from ..providers.http_types import Exchange
-from ..sending.content import Build, Content
+from ..sending.content import Build, Content, check_build
 from . import afetch_audio, aprepare_voice, aupload_media
 from .attachments import attachment
 
@@ -163,14 +163,13 @@ class ContactsContent(Content):
         self.digest = hashlib.sha256(cards.encode()).hexdigest()
         self.label = f"{len(self.contacts)} contact card{'s' * (len(self.contacts) > 1)} ({self.digest[:12]})"
         self.warnings = tuple(f"Left out: {loss}" for loss in dialect.contact_losses(self.contacts))
-        trial = dialect.send_contacts(self.contacts, Recipient(to="+16505550100"))
-        next(trial)
-        trial.close()
+        check_build(self._build(dialect))
 
     async def bring(self, store: LedgerStore) -> Build:
         """Nothing to bring: the cards are in each message."""
-        dialect = self._sender.dialect()
+        return self._build(self._sender.dialect())
 
+    def _build(self, dialect: Dialect) -> Build:
         def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
             return dialect.send_contacts(self.contacts, to, callback=callback)
 
