@@ -1,6 +1,7 @@
 """Group commit: few transactions, durable, safe to repeat, and clear when the ledger can't be written."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -110,16 +111,22 @@ async def test_an_unforeseen_failure_reaches_who_waits(store: LedgerStore, monke
                 await asyncio.wait_for(lease.claim(row), 5)
 
 
+def _pages_with_room_for_claims(path: Path) -> int:
+    """So many pages that 40 claims fit, and 40 outcomes of 2,000 characters do not."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return int(pages) + 8
+
+
 async def test_a_full_disk_holds_sends_up_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with LedgerStore.open(str(tmp_path / "ledger.db"), patience_seconds=20) as store:
         record = await begin(store, 40)
-        connect, full = sqlite3.connect, True
+        connect, full, room = sqlite3.connect, True, _pages_with_room_for_claims(tmp_path / "ledger.db")
 
         def small_disk(*args: object, **kwargs: object) -> sqlite3.Connection:
             connection: sqlite3.Connection = connect(*args, **kwargs)  # type: ignore[call-overload]
             if full:
-                (pages,) = connection.execute("PRAGMA page_count").fetchone()
-                connection.execute(f"PRAGMA max_page_count={pages}")
+                connection.execute(f"PRAGMA max_page_count={room}")
             return connection
 
         monkeypatch.setattr(sqlite_engine.sqlite3, "connect", small_disk)
@@ -141,12 +148,11 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_lost(
     path = str(tmp_path / "ledger.db")
     async with LedgerStore.open(path, patience_seconds=0.5) as store:
         record = await begin(store, 40)
-        connect = sqlite3.connect
+        connect, room = sqlite3.connect, _pages_with_room_for_claims(tmp_path / "ledger.db")
 
         def small_disk(*args: object, **kwargs: object) -> sqlite3.Connection:
             connection: sqlite3.Connection = connect(*args, **kwargs)  # type: ignore[call-overload]
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count={pages}")
+            connection.execute(f"PRAGMA max_page_count={room}")
             return connection
 
         with monkeypatch.context() as disk:
