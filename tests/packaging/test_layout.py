@@ -103,10 +103,8 @@ def test_imports_point_down_only(root: Path) -> None:
     below["ledger"] -= {"providers", "media"}
     below["sandbox"] = {"models", "providers", "media"}
     below["testing"] = {"blocks", "sandbox"}  # for other people's tests; nothing here is built on it
-    blocks_for_users = (
-        "sandbox/sender.py",
-        "blocks",
-    )  # makes a block that points at the sandbox, which itself needs none
+    # It makes a block that points at the sandbox, which itself needs none.
+    blocks_for_users = ("sandbox/sender.py", "blocks")
     assert set(below) == {path.name for path in root.iterdir() if (path / "__init__.py").exists()}, (
         "a room without a place"
     )
