@@ -99,7 +99,7 @@ def broadcast(
     ledger: LedgerUrl = "",
     as_json: AsJson = False,
 ) -> int:
-    """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats.
+    """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats a send.
 
     The exit status is 0 if no send is pending or unknown, otherwise 1.
 

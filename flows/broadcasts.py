@@ -24,7 +24,7 @@ async def broadcast_audio(form: BroadcastAudioForm) -> Report:
         InputError: The audio, list or a parameter can't be used; nothing was sent.
         AccountError: The account can't send; nothing was sent.
         BroadcastMismatchError: The name stands for other content, kind or sender.
-        BroadcastStoppedError: It stopped before its end; its `report` says where it stands.
+        BroadcastStoppedError: It stopped early; its `report` says where it stands.
 
     Example:
         ```python

@@ -87,7 +87,7 @@ class Row:
         state: Where its message stands.
         attempts: Claims so far.
         message_id: The service's id of the message.
-        status_text: The service's own words.
+        status_text: The service's own text.
         error_code: The service's code of its refusal.
         error_text: Why it failed, was skipped or is unknown, in a sentence.
         error_kind: The refusal's kind, such as `throttle`, `window` or `media`.
@@ -148,7 +148,7 @@ class Outcome:
     Attributes:
         state: `accepted`, `failed`, `skipped`, `unknown`, or `queued`: surely not accepted, to be tried again.
         message_id: The service's id of the message.
-        status_text: The service's own words.
+        status_text: The service's own text.
         error_code: Its code, where it refused.
         error_text: Why, in a sentence.
         error_kind: The refusal's kind.

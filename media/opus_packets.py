@@ -23,8 +23,8 @@ def merge_frames(packets: Iterable[bytes], frames: int = 3) -> Iterator[bytes]:
         frames: Frames in a packet; three of 20 ms is what phones record.
 
     Example:
-        >>> [packet.hex() for packet in merge_frames([b"\\x48ab", b"\\x48c", b"\\x48", b"\\x48def"])]
-        ['4b8302016162' + '63', '4b81646566']
+        >>> [packet.hex(" ") for packet in merge_frames([b"\\x48ab", b"\\x48c", b"\\x48", b"\\x48def"])]
+        ['4b 83 02 01 61 62 63', '4b 81 64 65 66']
     """
     group: list[bytes] = []
     for packet in packets:

@@ -1,4 +1,4 @@
-"""What the rooms pass to one another: small frozen pydantic models."""
+"""The data that the package passes around: small frozen pydantic models."""
 
 from .audio import Audio
 from .contact import Contact, ContactAddress, ContactEmail, ContactPhone, ContactUrl

@@ -9,21 +9,21 @@ MAX_AUDIO_MESSAGE_BYTES = 16_000_000
 
 
 class Audio(BaseModel):
-    """One audio file that was fetched and looked into.
+    """One audio file that was fetched and inspected.
 
     Attributes:
         source: Where it came from, without query string: `s3://bucket/key`, `https://host/path` or a path.
         path: The local file that holds its bytes.
-        container: What its first bytes say: `ogg`, `mp3`, `mp4`, `aac`, `amr`, `wav`, `flac`, `webm`, ….
+        container: The format that its first bytes show: `ogg`, `mp3`, `mp4`, `aac`, `amr`, `wav`, `flac`, `webm`, ….
         codec: `opus`, `vorbis`, `mp3`, `aac`, `amr_nb`, ….
         channels: 1 is mono.
         sample_rate: Hz; for Opus the rate of the input as its header states it.
         duration: Seconds.
         size: Bytes.
         sha256: Hex digest of the bytes.
-        mime_type: What a service is told, such as `audio/ogg` or `audio/mpeg`.
-        filename: What a service is told, its ending in agreement with the content.
-        voice_ready: Whether it is a good voice note as it is: one mono Opus stream in OGG.
+        mime_type: MIME type for the service, such as `audio/ogg` or `audio/mpeg`.
+        filename: File name for the service; its ending agrees with the content.
+        voice_ready: Whether it can be sent as a voice note unchanged: one mono Opus stream in OGG.
         transcoded: Whether ffmpeg made these bytes in this call (a cached result counts as not).
         warnings: Sentences for a person: cut off, too large for a play button, ….
         etag: The object store's own digest, where it gave one.

@@ -26,7 +26,7 @@ class ContactPhone(BaseModel):
 
     Attributes:
         phone: As it is to be shown, any spelling.
-        type: `CELL`, `MAIN`, `IPHONE`, `HOME`, `WORK` or a word of one's own.
+        type: `CELL`, `MAIN`, `IPHONE`, `HOME`, `WORK` or a word of your own.
         wa_id: The WhatsApp id, digits without `+`; with it the card offers *Message*. Empty: derived where `phone` has
             `+` and a country code.
     """
@@ -55,7 +55,7 @@ class ContactPhone(BaseModel):
 
 
 class ContactEmail(BaseModel):
-    """An e-mail address on a card; `type` is `HOME`, `WORK` or a word of one's own."""
+    """An e-mail address on a card; `type` is `HOME`, `WORK` or a word of your own."""
 
     model_config = _FROZEN
 
@@ -64,7 +64,7 @@ class ContactEmail(BaseModel):
 
 
 class ContactUrl(BaseModel):
-    """A web address on a card; `type` is `HOME`, `WORK` or a word of one's own."""
+    """A web address on a card; `type` is `HOME`, `WORK` or a word of your own."""
 
     model_config = _FROZEN
 
@@ -87,7 +87,7 @@ class ContactAddress(BaseModel):
 
 
 class Contact(BaseModel):
-    """One contact card, in the words of no service.
+    """One contact card, independent of the service.
 
     Attributes:
         name: The whole name as it is shown; may be empty only for a Chat-API contact, whose name the phone book gives.
@@ -100,7 +100,7 @@ class Contact(BaseModel):
         birthday: `YYYY-MM-DD`, empty for none.
 
     Raises:
-        pydantic.ValidationError: No name and no number, or a birthday that is no date.
+        pydantic.ValidationError: No name and no number, or a birthday that is not a date.
 
     Example:
         >>> Contact(name="Ada Byron", phone="+442079460000").whatsapp_id
@@ -176,7 +176,7 @@ class Contact(BaseModel):
 
     @property
     def chat_id(self) -> str:
-        """Chat-API's whole idea of a contact: `<digits>@c.us`; empty without a WhatsApp id."""
+        """All that Chat-API knows of a contact: `<digits>@c.us`; empty without a WhatsApp id."""
         return f"{self.whatsapp_id}@c.us" if self.whatsapp_id else ""
 
     @property
@@ -214,7 +214,7 @@ class Contact(BaseModel):
         return (*more, *(("phones",) if len(self.all_phones) > 1 else ()))
 
     def gateway_object(self) -> dict[str, str]:
-        """Build the contact object of Wawp and WAHA: a name, an organisation and the first number, its type unsaid.
+        """Build the contact object of Wawp and WAHA: a name, an organisation and the first number, without its type.
 
         Source: https://waha.devlike.pro/docs/how-to/send-messages/ (send contact).
         """

@@ -1,25 +1,25 @@
-"""Everything that can go wrong, in one tree, split by who must act.
+"""All errors in one tree, split by who must act.
 
     WhatsAppError
     ├── InputError                  you: what was passed in can't be used; nothing was sent
     │   ├── AudioError              … the audio: not audio, empty, too large, ffmpeg refused it
-    │   ├── SourceError             … where it should come from: no such key or bucket, refused, gone
+    │   ├── SourceError             … its source: no such key or bucket, refused, deleted
     │   ├── AddressError            … one address: not a number or chat id, no country code, two readings
     │   ├── RecipientListError      … the list: empty, without a usable column, an unknown region
     │   └── UnsupportedError        … the provider has no such feature; names provider, parameter and reason
     ├── ProviderError               the service answered, and its answer is one of four verdicts
-    │   ├── RetryLaterError         nobody: surely not accepted; send again after `retry_after`
+    │   ├── RetryLaterError         nobody: certainly not accepted; send again after `retry_after`
     │   ├── RecipientRefusedError   nobody: this recipient can't get it; the others can
     │   ├── RequestRefusedError     you: nobody can get it; the media or the request is at fault
     │   └── AccountError            the account's owner: token, payment, session, restriction
     ├── TransportError              the network
-    │   ├── NotSentError            … before the request was written: surely not accepted
+    │   ├── NotSentError            … before the request was written: certainly not accepted
     │   └── OutcomeUnknownError     … after: the service may have accepted it
     └── LedgerError                 you: the broadcast's name stands for something else, or the ledger can't be written
         ├── BroadcastMismatchError
         ├── ClaimLostError          this run was considered dead and another took over its rows: nothing was sent
         ├── OptedOutError           nobody: the recipient asked for no more messages; the row is skipped
-        └── BroadcastStoppedError   the broadcast stopped before its end; its `report` says where it stands
+        └── BroadcastStoppedError   the broadcast stopped early; its `report` says where it stands
 
 Every error survives pickling, and none holds a token or a whole phone number.
 """
@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 
 
 class ErrorKind(StrEnum):
-    """What kind of trouble an error or an outcome stands for; the ledger keeps the value beside each row."""
+    """The kind of problem that an error or an outcome stands for. The ledger stores the value with each row."""
 
     UNSPECIFIED = ""
     # The account can't send.
@@ -80,13 +80,13 @@ class ErrorKind(StrEnum):
 
 
 class WhatsAppError(Exception):
-    """Whatever this package raises on purpose.
+    """Base class of all errors that this package raises on purpose.
 
     Args:
         message: One sentence: what was wrong, with which object, and what to do.
 
     Attributes:
-        kind: What kind of trouble it stands for.
+        kind: The kind of problem.
     """
 
     kind: ErrorKind = ErrorKind.UNSPECIFIED
@@ -115,7 +115,7 @@ class AudioError(InputError):
 
 
 class SourceError(InputError):
-    """The audio or list isn't where it was said to be, or may not be read."""
+    """The audio or list was not found, or may not be read."""
 
 
 class AddressError(InputError):
@@ -123,7 +123,7 @@ class AddressError(InputError):
 
     Args:
         reason: Why, without what was given: it may stand in a report.
-        shown: What was given, shortened and without whole numbers; for whoever typed it in.
+        shown: What was given, shortened and without whole numbers; for the person who entered it.
     """
 
     def __init__(self, reason: str, shown: str = "") -> None:
@@ -155,13 +155,13 @@ class ProviderError(WhatsAppError):
     """A service answered with a refusal.
 
     Args:
-        message: The service's words, or ours where it had none.
+        message: The service's text, or ours if it had none.
         provider: `graph`, `chat-api`, `wawp` or `waha`.
         code: The service's own error code, or the HTTP status as text.
         http_status: Status of the answer.
         retry_after: Seconds until another try makes sense; None where the service didn't say.
         scope: Whom a retry concerns: the whole `sender`, or this `recipient` alone.
-        kind: What kind of refusal.
+        kind: The kind of refusal.
         trace_id: The service's own id of the request, for its support.
     """
 
@@ -185,7 +185,7 @@ class ProviderError(WhatsAppError):
 
 
 class RetryLaterError(ProviderError):
-    """Surely not accepted; the same message again after `retry_after` seconds."""
+    """Certainly not accepted; send the same message again after `retry_after` seconds."""
 
     verdict = Verdict.RETRY
 
@@ -242,7 +242,7 @@ class BroadcastMismatchError(LedgerError):
 
 
 class ClaimLostError(LedgerError):
-    """The row is no longer this run's to send; nothing was sent."""
+    """The row no longer belongs to this run; nothing was sent."""
 
 
 class OptedOutError(LedgerError):
@@ -252,7 +252,7 @@ class OptedOutError(LedgerError):
 
 
 class BroadcastStoppedError(LedgerError):
-    """The broadcast stopped before its end; what is pending goes on with the next run of the same name.
+    """The broadcast stopped early; the next run of the same name sends what is pending.
 
     Args:
         message: Why it stopped.

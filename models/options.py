@@ -43,7 +43,9 @@ class AudioOptions(Options):
 class BroadcastOptions(NumberOptions):
     """What a run of a broadcast does. The order is that of the form."""
 
-    dry_run: bool = Field(default=False, title="Dry run", description="Check and plan; send nothing.")
+    dry_run: bool = Field(
+        default=False, title="Dry run", description="Check the account and the list. Nothing is sent."
+    )
     approve: bool = Field(
         default=False,
         title="Wait for approval",
@@ -91,7 +93,11 @@ class Scale(Options):
         "run per batch of sends.",
     )
     batch_size: int = Field(
-        default=500, ge=1, le=5_000, title="Maximum sends per batch", description="Applies when Task runs is batch."
+        default=500,
+        ge=1,
+        le=5_000,
+        title="Maximum sends per batch",
+        description="Applies if there is one task run per batch.",
     )
     in_flight: int = Field(
         default=0,

@@ -8,7 +8,7 @@ from .masking import mask, mask_numbers
 
 
 class Receipt(BaseModel):
-    """The service's word that it accepted (or queued) one message. Accepted is not delivered.
+    """The service's confirmation that it accepted (or queued) one message. Accepted is not delivered.
 
     In memory it is whole. Serialised or pickled, as when a task's result is stored, it holds no whole phone number:
     `recipient` and numbers within `message_id` are masked and `raw` is left out; the ledger keeps them.
@@ -19,7 +19,7 @@ class Receipt(BaseModel):
         recipient: The canonical address the message went to.
         message_id: The service's id; empty where it gave none (a queued message).
         status: `accepted`, or `queued` where the service says that it holds the message for later.
-        status_text: The service's own words.
+        status_text: The service's own text.
         raw: The parsed answer.
     """
 

@@ -85,7 +85,7 @@ class Recipient(BaseModel):
 
     @classmethod
     def parse(cls, to: str, *, default_region: str = "", name: str = "", reply_to: str = "") -> Self:
-        """Make a recipient of what people write.
+        """Make a recipient from a number or chat id as people write it.
 
         Args:
             to: A number in any spelling (`+1 (650) 555-0123`, or `650 555 0123` with a default region), or a chat id.
@@ -100,9 +100,9 @@ class Recipient(BaseModel):
 
     @classmethod
     def stored(cls, to: str, *, name: str = "", reply_to: str = "") -> "Recipient":
-        """Make a recipient of an address that was checked when it was stored, without checking it anew.
+        """Make a recipient from an address that was checked when it was stored, without checking it again.
 
-        What is a possible number changes with each release of phonenumbers; a row that was planned is still to be sent.
+        Each release of phonenumbers may change which numbers are valid; a row that was planned must still be sent.
 
         Args:
             to: The canonical address, as the ledger has it.
@@ -173,7 +173,7 @@ def account_key(address: str) -> str:
 
 
 class ReadAddress(NamedTuple):
-    """An address that was read: its canonical spelling, and whether a country code had to be put in front."""
+    """An address that was read: its canonical spelling, and whether a country code was added."""
 
     to: str
     completed: bool = False

@@ -17,7 +17,7 @@ class Report(BaseModel):
         broadcast: The broadcast's name.
         planned: Recipients it is to reach.
         accepted: Messages the service took, whatever became of them since. Accepted is not delivered.
-        sent: Of the accepted, those that left the service, as far as its receipts tell; each of these four counts those
+        sent: Of the accepted, those that left the service, according to its receipts; each of these four counts those
             that got at least so far.
         delivered: Of them, those that reached the phone.
         read: Of them, those that were seen.
@@ -30,7 +30,7 @@ class Report(BaseModel):
         uploads: Media uploads this run made (0 or 1).
         transcodes: Transcodes this run made (0 or 1).
         seconds: How long this run took.
-        stopped: One sentence where the broadcast stopped before its end; else empty.
+        stopped: One sentence if the broadcast stopped early; otherwise empty.
         stop_reason: What kind of reason that is; None where it didn't stop.
     """
 

@@ -42,7 +42,7 @@ ATTENTION_STATES = frozenset({SendState.UNKNOWN, SendState.FAILED, SendState.SKI
 
 
 class StopReason(StrEnum):
-    """Why a broadcast stopped before its end; what is pending goes on with the next run of the same name."""
+    """Why a broadcast stopped early; the next run of the same name sends what is pending."""
 
     CANCELLED = "cancelled"  # a person cancelled the flow run, or its process was told to end
     PAUSED = "paused"  # a person paused the flow run
@@ -55,5 +55,5 @@ class StopReason(StrEnum):
 
     @property
     def by_person(self) -> bool:
-        """Whether somebody wanted it: then what is pending is no failure."""
+        """Whether a person stopped it: then pending sends are not a failure."""
         return self in (StopReason.CANCELLED, StopReason.PAUSED)

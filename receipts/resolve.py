@@ -38,7 +38,7 @@ class Resolved:
 
 
 async def resolve_unknown(store: LedgerStore, record: BroadcastRecord, sender: Sender) -> Resolved:
-    """Resolve what can be resolved of a broadcast's unknown sends.
+    """Resolve the unknown sends of a broadcast as far as possible.
 
     Args:
         store: The ledger.

@@ -1,4 +1,4 @@
-"""What you compose: thin Prefect tasks over blocks, media and providers. `a…` is the async form of each."""
+"""What you compose: Prefect tasks for audio, sends and outcomes. The names that begin with `a` are the async versions."""
 
 from .audio import (
     afetch_audio,

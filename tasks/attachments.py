@@ -18,7 +18,7 @@ def attachment(audio: Audio | str, dialect: Dialect, *, voice: bool = True, conv
         audio: Fetched audio (uploaded first where the provider keeps media), a media id, or a public https link.
         dialect: The provider's dialect for the sending account.
         voice: Whether it is to arrive as a voice note.
-        convert: Whether the service is to transcode it (Wawp, WAHA).
+        convert: Whether the service transcodes it (Wawp, WAHA).
 
     Returns:
         The attachment; its inline form holds the whole file as base64.

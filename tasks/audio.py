@@ -59,7 +59,7 @@ def _fetch(source: str, storage: S3Bucket | None, directory: str | Path, max_byt
 def fetch_audio(
     source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_AUDIO_BYTES
 ) -> Audio:
-    """Fetch an audio file and look into it.
+    """Fetch an audio file and inspect it.
 
     Args:
         source: `s3://bucket/key`, a key in `storage`, an https link, or a path.
@@ -68,11 +68,11 @@ def fetch_audio(
         max_bytes: Larger files are refused.
 
     Returns:
-        What is in the file, by its content, never by its suffix.
+        The file and its properties, read from its content, never from its suffix.
 
     Raises:
         SourceError: The file isn't there or may not be read.
-        AudioError: It is no audio, empty, or too large.
+        AudioError: It is not audio, empty, or too large.
 
     Example:
         ```python
@@ -86,7 +86,7 @@ def fetch_audio(
 async def afetch_audio(
     source: str, storage: S3Bucket | None = None, *, directory: str | Path = "", max_bytes: int = MAX_AUDIO_BYTES
 ) -> Audio:
-    """Fetch an audio file and look into it; as `fetch_audio`, without blocking the loop."""
+    """Fetch an audio file and inspect it; as `fetch_audio`, without blocking the loop."""
     return await asyncio.to_thread(_fetch, source, storage, directory, max_bytes)
 
 
@@ -103,17 +103,17 @@ def prepare_voice(
     sender: Sender | None = None,
     directory: str | Path = "",
 ) -> Audio:
-    """Make a WhatsApp voice note: one mono Opus stream in OGG, no picture, no tags, the same bytes for the same input.
+    """Make a WhatsApp voice note: one mono Opus stream in OGG, without a picture or tags. The same input gives the same bytes.
 
     Args:
-        audio: From `fetch_audio`; a good voice note is returned as it is.
-        settings: Bitrate, sample rate, frames, loudness and time limit; None for what suits `sender`.
+        audio: From `fetch_audio`; a suitable voice note is returned unchanged.
+        settings: Bitrate, sample rate, frames, loudness and time limit; None for the ones that suit `sender`.
         sender: The account it is for: a gateway hands the note to phones as it is, so for one it is made like the notes
             that phones record. Without it, the note is the one for Graph.
-        directory: Where the note is kept and found again; empty for the cache under `PREFECT_HOME`.
+        directory: Where the note is stored and found again; empty for the cache under `PREFECT_HOME`.
 
     Returns:
-        The note, `transcoded` where ffmpeg made it now.
+        The note; `transcoded` is true if ffmpeg made it in this call.
 
     Raises:
         AudioError: ffmpeg can't read it, took too long, or the note is over 16 MB.
@@ -140,7 +140,7 @@ async def aprepare_voice(
 
 @task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
 def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
-    """Bring audio to where the service takes it from, once for all recipients.
+    """Bring audio to where the service loads it from, once for all recipients.
 
     Graph gets an upload, and the audio its media id (good for 30 days). For Wawp the file goes to `storage` and the
     audio gets a presigned link. Chat-API and WAHA take the bytes with each message: the audio is returned as it is.
@@ -175,7 +175,7 @@ def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = Non
 
 @task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
 async def aupload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
-    """Bring audio to where the service takes it from; as `upload_media`, without blocking the loop."""
+    """Bring audio to where the service loads it from; as `upload_media`, without blocking the loop."""
     dialect = sender.dialect()
     if dialect.carries_audio == "link":
         return await asyncio.to_thread(publish, audio, storage, account=dialect.sender, seconds=sender.link_life())
@@ -240,7 +240,7 @@ def send_audio(
         to: A phone number with `+` and country code, a chat id, or a `Recipient`.
         sender: The sending account's block.
         voice: False sends basic audio.
-        convert: Whether the service is to transcode it (Wawp, WAHA).
+        convert: Whether the service transcodes it (Wawp, WAHA).
         reply_to: Id of the message to quote.
         once: A key under which each recipient gets one message, whatever is retried, rerun or crashes: it is recorded in
             the ledger as a broadcast of that name. Empty sends at each call.

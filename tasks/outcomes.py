@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def aoutcomes(
     broadcast: str, *, states: Collection[str] | None = None, ledger: Ledger | None = None
 ) -> list[dict[str, Any]]:
-    """Give what became of each recipient of a broadcast.
+    """Return the outcome of each recipient of a broadcast.
 
     Args:
         broadcast: The broadcast's name, with its date written out, as in the report.
@@ -28,9 +28,9 @@ async def aoutcomes(
         ledger: The broadcast's ledger; None for the default one.
 
     Returns:
-        A dict a row with the columns of `prefect-whatsapp export`: `recipient` (the whole number), `name`, `state`,
+        One dict per row with the columns of `prefect-whatsapp export`: `recipient` (the whole number), `name`, `state`,
         `provider`, `account`, `message_id`, `status`, `error_code`, `error_text`, `attempts`, `task_run_id`,
-        `claimed_at` and `settled_at` (aware datetimes, UTC, or None), `row`. All of them are held in memory.
+        `claimed_at` and `settled_at` (aware datetimes, UTC, or None), `row`. All rows are held in memory.
 
     Raises:
         InputError: The ledger has no such broadcast, or there is no such state.
@@ -55,20 +55,20 @@ async def aoutcomes(
 def outcomes(
     broadcast: str, *, states: Collection[str] | None = None, ledger: Ledger | None = None
 ) -> list[dict[str, Any]]:
-    """Give what became of each recipient of a broadcast; as `aoutcomes`, for flows that are not async."""
+    """Return the outcome of each recipient of a broadcast; as `aoutcomes`, for flows that are not async."""
     from ..sending.once import wait_for
 
     return wait_for(aoutcomes.fn(broadcast, states=states, ledger=ledger))
 
 
 def as_arrow(rows: list[dict[str, Any]]) -> pa.Table:
-    """Make an Arrow table of what `outcomes` gives, with the same types whatever the rows hold.
+    """Make an Arrow table from the result of `outcomes`, with the same types whatever the rows contain.
 
     Args:
         rows: From `outcomes` or `aoutcomes`.
 
     Returns:
-        A `pyarrow.Table`; `polars.from_arrow` and `.to_pandas()` take it on.
+        A `pyarrow.Table`, for `polars.from_arrow` or `.to_pandas()`.
     """
     import pyarrow as pa
 

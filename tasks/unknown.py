@@ -23,7 +23,7 @@ async def _resolved(broadcast: str, sender: Sender, ledger: Ledger | None) -> di
 
 @task(name="resolve-unknown", cache_policy=NO_CACHE)
 def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
-    """Resolve what can be resolved of a broadcast's unknown sends.
+    """Resolve the unknown sends of a broadcast as far as possible.
 
     By receipts that came before their send was settled, and, on WAHA, Wawp and Chat-API, by the chat's history: accepted
     only where exactly one message of ours of that kind lies within the row's time and is no other row's.
@@ -44,5 +44,5 @@ def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None
 
 @task(name="resolve-unknown", cache_policy=NO_CACHE)
 async def aresolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
-    """Resolve what can be resolved of a broadcast's unknown sends; arguments, result and errors as `resolve_unknown`."""
+    """Resolve the unknown sends of a broadcast as far as possible; arguments, result and errors as `resolve_unknown`."""
     return await _resolved(broadcast, sender, ledger)
