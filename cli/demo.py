@@ -174,7 +174,7 @@ def _print(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
         return
-    table = Table(title="What each side saw")
+    table = Table(title="Comparison")
     for column in ("", "report", "sandbox", "Prefect API"):
         table.add_column(column, justify="right")
     report, truth = result["report"], result["truth"]

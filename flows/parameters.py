@@ -109,7 +109,7 @@ def _loaded(name: str, value: Any) -> Any:
         return load(value["$ref"], _sync=True)
     except (ValueError, RuntimeError, TypeError):
         pass
-    raise InputError(f"{name}: the saved block that it names is not there; choose another, or save it again")
+    raise InputError(f"{name}: the saved block that it names does not exist; choose another, or save it again")
 
 
 def _reasons(refused: ValidationError) -> str:

@@ -23,7 +23,7 @@ from .schema import lease_counts, leases, sends
 
 logger = logging.getLogger(__name__)
 
-_GONE = "its run is gone, before"
+_GONE = "its run was lost before"
 _ENDED = "its run ended before"
 
 
@@ -104,8 +104,8 @@ class Heartbeat:
         while not self.healthy:
             if tick() > deadline:
                 raise LedgerError(
-                    f"the ledger at {self._database.address.shown} did not hear of this run for"
-                    f" {self._lapse_seconds / 2 + self._database.patience_seconds:.0f} s, so nothing more is sent"
+                    f"the ledger at {self._database.address.shown} received no heartbeat of this run"
+                    f" for {self._lapse_seconds / 2 + self._database.patience_seconds:.0f} s, so nothing more is sent"
                 )
             await asyncio.sleep(min(0.05, self._beat_seconds))
 

@@ -88,7 +88,7 @@ class AllowedSources:
         resolved = path.resolve()
         if not any(resolved.is_relative_to(folder) for folder in self.folders):
             raise SourceError(
-                f"{path} is in no folder that deployed runs may read: ask the operator to list it in {VARIABLE}."
+                f"{path} is not in a folder that deployed runs may read: ask the operator to list it in {VARIABLE}."
             )
         return resolved
 
@@ -100,7 +100,8 @@ class AllowedSources:
         """
         if self.listed and not any(f"{bucket}/{key}".startswith(allowed) for allowed in self.buckets):
             raise SourceError(
-                f"s3://{bucket}/{key} is in no bucket that deployed runs may read: ask the operator to list it in {VARIABLE}."
+                f"s3://{bucket}/{key} is not in a bucket that deployed runs may read: ask the operator to list it in "
+                f"{VARIABLE}."
             )
 
     def check_file_system(self, name: str) -> None:
@@ -111,7 +112,7 @@ class AllowedSources:
         """
         if self.listed:
             raise SourceError(
-                f"Deployed runs here read no {name} block: use an S3Bucket, a folder or a host of {VARIABLE}."
+                f"Deployed runs can't read a {name} block here: use an S3Bucket block, or a folder or host listed in {VARIABLE}."
             )
 
     def check_host(self, name: str, host: str, port: int | None, *, resolve: bool = True) -> str:
@@ -136,7 +137,7 @@ class AllowedSources:
             return ""
         if self.listed:
             raise SourceError(
-                f"{name} is at no host that deployed runs may read: ask the operator to list it in {VARIABLE}."
+                f"{name} is not at a host that deployed runs may read: ask the operator to list it in {VARIABLE}."
             )
         return _public_address(name, host) if resolve else ""
 
@@ -149,7 +150,7 @@ def _public_address(name: str, host: str) -> str:
     addresses = list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
     if not addresses or not all(_is_public(each) for each in addresses):
         raise SourceError(
-            f"{name} is at a private address, which deployed runs do not read: ask the operator to list the host in {VARIABLE}."
+            f"{name} is at a private address, which deployed runs may not read: ask the operator to list the host in {VARIABLE}."
         )
     return addresses[0]
 

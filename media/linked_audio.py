@@ -42,8 +42,8 @@ def check_linked_audio(link: str, *, seconds: float = 0.0, own: bool = False) ->
         left = ends - time.time()
         if left < max(seconds, 1.0):
             raise SourceError(
-                f"{name} lives {max(left, 0):,.0f} s more, and has to live {max(seconds, 1.0):,.0f} s: sign a link that "
-                "lives longer."
+                f"{name} is valid for {max(left, 0):,.0f} s more, but must be valid for {max(seconds, 1.0):,.0f} s: sign a "
+                "link that is valid longer."
             )
     now = time.monotonic()
     with _lock:
@@ -61,8 +61,8 @@ def check_linked_audio(link: str, *, seconds: float = 0.0, own: bool = False) ->
                 break
     if not found.mime_type.startswith("audio/") and found.mime_type not in _NOT_TOLD:
         raise SourceError(
-            f"{name} is served as {found.mime_type[:60]}, not as audio: a service would send it all the same; set the "
-            "type where it lies, such as audio/ogg."
+            f"{name} is served as {found.mime_type[:60]}, not as audio: a service would send it nevertheless; set the "
+            "type of the stored file, such as audio/ogg."
         )
     if not container_of(head):
         raise SourceError(

@@ -36,8 +36,8 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (
         frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem"}),
-        "S3 refused that {name} is {verb} ({code}): the credentials need the permission for it; without the permission "
-        "to list, S3 says the same of a missing key.",
+        "S3 refused access, so {name} can't be {verb} ({code}): the credentials need permission for it; without "
+        "permission to list, S3 gives the same answer for a missing key.",
     ),
     (
         frozenset(
@@ -190,7 +190,7 @@ def presign(storage: "S3Bucket | None", key: str, seconds: int) -> str:
         SourceError: There are no credentials to sign with, or the life is out of range.
     """
     if not 1 <= seconds <= LONGEST_LINK_SECONDS:
-        raise SourceError(f"A signed link can live 1 to {LONGEST_LINK_SECONDS:,} seconds, not {seconds:,}.")
+        raise SourceError(f"A signed link can be valid for 1 to {LONGEST_LINK_SECONDS:,} seconds, not {seconds:,}.")
     bucket, whole = locate(key, storage)
     with _client(storage, f"s3://{bucket}/{whole}") as client, _explained(bucket, whole):
         params = {"Bucket": bucket, "Key": whole}

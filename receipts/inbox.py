@@ -66,7 +66,7 @@ class Inbox:
                 logger.error("A webhook of %s could not be stored: %s.", provider, type(failure).__name__)
             for _, _, done in group:
                 if not done.done():
-                    done.set_exception(LedgerError(f"the ledger did not take it: {type(failure).__name__}"))
+                    done.set_exception(LedgerError(f"the ledger could not store it: {type(failure).__name__}"))
                     done.exception()
             return
         for _, _, done in group:

@@ -141,7 +141,7 @@ class Delivery:
         if streak.stop is StopReason.THROTTLED:
             return f"; nothing was accepted for {LONGEST_WAIT_SECONDS / 60:.0f} minutes"
         if streak.stop is StopReason.OUTAGE:
-            return f"; nothing was accepted for {now - streak.since:.0f} s, in {streak.probes} tries one after another"
+            return f"; nothing was accepted for {now - streak.since:.0f} s, in {streak.probes} consecutive tries"
         return ""
 
     async def _renew(self, used: Build) -> None:

@@ -89,7 +89,7 @@ class Shards:
         shown = f"{flow.name}/{deployment.name}"
         if context.flow is not None and flow.name != context.flow.name:
             raise InputError(
-                f"shard_deployment {shown} can't drain this broadcast: it must be a deployment of {context.flow.name}"
+                f"shard_deployment {shown} can't send this broadcast: it must be a deployment of {context.flow.name}"
             )
         own = deployment.id == context.flow_run.deployment_id
         limit = deployment.global_concurrency_limit

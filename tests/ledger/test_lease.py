@@ -36,7 +36,7 @@ async def be_declared_gone(store: LedgerStore, lease: Lease) -> None:
     """What another host's run does with one that it has not heard of for too long."""
     async with store._database.writing() as connection:
         await heartbeat_module.retire(
-            connection, lease._heartbeat.lease_id, lease.record.number, "its run is gone, before", {"share": 0.0}
+            connection, lease._heartbeat.lease_id, lease.record.number, "its run was lost before", {"share": 0.0}
         )
 
 

@@ -75,7 +75,7 @@ async def test_a_killed_owners_rows_come_back_and_its_claims_are_unknown(url: st
                 claimed = {row for word, row in said if word == "claimed"}
                 unknown = [row async for row in store.rows(record, [SendState.UNKNOWN])]
                 assert {row.id for row in unknown} == claimed
-                assert all("its run is gone, before an answer was recorded" in row.error_text for row in unknown)
+                assert all("its run was lost before an answer was recorded" in row.error_text for row in unknown)
                 taken = {row.id for row in await lease.take(100)}
                 assert len(taken) == 4
                 assert not taken & claimed

@@ -75,7 +75,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(web: "Web", monkeypatch
     monkeypatch.setenv(VARIABLE, host)
     web.answers["/a.mp3"] = (302, {"Location": "http://127.0.0.2:9/secret"}, b"")
     with (
-        pytest.raises(SourceError, match="at no host that deployed runs may read"),
+        pytest.raises(SourceError, match="not at a host that deployed runs may read"),
         open_source(f"{web.address}/a.mp3"),
     ):
         pass
@@ -105,7 +105,7 @@ def test_only_listed_folders_are_read_wherever_links_and_dots_lead(
         assert opened.stream.read() == b"to\n"
     for path in ("secret", "lists/link.csv", "lists/../secret", "listsbutnot/a.csv"):
         with (
-            pytest.raises(SourceError, match="in no folder that deployed runs may read"),
+            pytest.raises(SourceError, match="not in a folder that deployed runs may read"),
             open_source(f"{tmp_path}/{path}"),
         ):
             pass
@@ -115,12 +115,12 @@ def test_only_listed_folders_are_read_wherever_links_and_dots_lead(
 def test_only_listed_buckets_hosts_and_file_systems_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "s3://lists/weekly *.example.com")
     for source in ("s3://other/weekly/a.csv", "s3://lists/a.csv", "s3://lists/weekly-secret/a.csv"):
-        with pytest.raises(SourceError, match="in no bucket"), open_source(source):
+        with pytest.raises(SourceError, match="not in a bucket"), open_source(source):
             pass
-    with pytest.raises(SourceError, match="at no host"), open_source("https://files.example.org/a.csv"):
+    with pytest.raises(SourceError, match="not at a host"), open_source("https://files.example.org/a.csv"):
         pass
     with (
-        pytest.raises(SourceError, match="read no LocalFileSystem block"),
+        pytest.raises(SourceError, match="read a LocalFileSystem block"),
         open_source("a", LocalFileSystem(basepath=str(tmp_path))),
     ):
         pass

@@ -48,7 +48,7 @@ def test_a_link_that_dies_before_the_broadcast_ends_is_refused(web: "Web", sampl
     web.answers["/a.ogg"] = (200, OGG, (samples / "speech_voice.ogg").read_bytes())
     link = f"{web.address}/a.ogg?Expires={int(time.time()) + 600}"
     check_linked_audio(link, seconds=60)
-    with pytest.raises(SourceError, match=r"s more, and has to live 3,600 s: sign a link that lives longer"):
+    with pytest.raises(SourceError, match=r"s more, but must be valid for 3,600 s: sign a link that is valid longer"):
         check_linked_audio(link, seconds=3_600)
 
 

@@ -109,7 +109,7 @@ def test_a_signed_link_serves_the_object_with_its_type_for_its_life(s3: S3Bucket
 
 @pytest.mark.parametrize("seconds", [0, -1, 7 * 24 * 3600 + 1])
 def test_a_life_that_no_link_can_have_is_refused(block: Block, seconds: int) -> None:
-    with pytest.raises(SourceError, match="can live 1 to 604,800 seconds"):
+    with pytest.raises(SourceError, match="can be valid for 1 to 604,800 seconds"):
         presign(block("http://127.0.0.1:1"), "a.ogg", seconds)
 
 
@@ -133,7 +133,7 @@ def test_a_missing_key_or_bucket_is_named(s3: S3Bucket, samples: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (403, "AccessDenied", "S3 refused that s3://broadcasts/a.mp3 is read (AccessDenied)"),
+        (403, "AccessDenied", "S3 refused access, so s3://broadcasts/a.mp3 can't be read (AccessDenied)"),
         (403, "InvalidAccessKeyId", "S3 refused the credentials for s3://broadcasts/a.mp3 (InvalidAccessKeyId)"),
         (400, "ExpiredToken", "S3 refused the credentials for s3://broadcasts/a.mp3 (ExpiredToken)"),
         (403, "SignatureDoesNotMatch", "S3 refused the credentials for s3://broadcasts/a.mp3 (SignatureDoesNotMatch)"),
