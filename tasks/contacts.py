@@ -20,6 +20,17 @@ from ..sending.pair_pace import pair_wait
 from .audio import recipient_of, send_run_name, surely_not_sent
 
 
+def contacts_digest(contacts: Sequence[Contact]) -> str:
+    """Give what a broadcast of these cards is bound to: 64 hexadecimal digits, others for any other content."""
+    cards = json.dumps([card.model_dump() for card in contacts], sort_keys=True)
+    return hashlib.sha256(cards.encode()).hexdigest()
+
+
+def contacts_label(contacts: Sequence[Contact]) -> str:
+    """Give what a person calls these cards by: how many, and the first characters of their digest."""
+    return f"{len(contacts)} contact card{'s' * (len(contacts) != 1)} ({contacts_digest(contacts)[:12]})"
+
+
 async def _send_once(
     contacts: Sequence[Contact], to: Recipient, sender: Sender, key: str, ledger: Ledger | None
 ) -> Receipt:
@@ -28,7 +39,6 @@ async def _send_once(
     from ..sending.once import send_once
 
     dialect = sender.dialect()
-    digest = hashlib.sha256(json.dumps([card.model_dump() for card in contacts], sort_keys=True).encode()).hexdigest()
 
     def build(to: Recipient, *, callback: str) -> Exchange[Receipt]:
         return dialect.send_contacts(contacts, to, callback=callback)
@@ -38,8 +48,8 @@ async def _send_once(
         Message(build, kind="contacts"),
         to,
         sender,
-        digest=digest,
-        label=f"{len(contacts)} contact card{'s' * (len(contacts) != 1)} ({digest[:12]})",
+        digest=contacts_digest(contacts),
+        label=contacts_label(contacts),
         ledger=ledger,
         task_run_id=str(task_run.id or ""),
     )

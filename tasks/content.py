@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from ..providers.http_types import Exchange
 from ..sending.content import Build, Content, check_build
 from . import afetch_audio, aprepare_voice, aupload_media
 from .attachments import attachment
+from .contacts import contacts_digest, contacts_label
 
 if TYPE_CHECKING:  # two thirds of a second to import, which a run without S3 saves
     from prefect_aws import S3Bucket
@@ -159,9 +159,7 @@ class ContactsContent(Content):
         """Check that there is a card and that this service can carry it, by building one message of it."""
         if not self.contacts:
             raise InputError("contacts is empty: give at least one contact card")
-        cards = json.dumps([card.model_dump() for card in self.contacts], sort_keys=True)
-        self.digest = hashlib.sha256(cards.encode()).hexdigest()
-        self.label = f"{len(self.contacts)} contact card{'s' * (len(self.contacts) > 1)} ({self.digest[:12]})"
+        self.digest, self.label = contacts_digest(self.contacts), contacts_label(self.contacts)
         self.warnings = tuple(f"Left out: {loss}" for loss in dialect.contact_losses(self.contacts))
         check_build(self._build(dialect))
 
