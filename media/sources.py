@@ -24,14 +24,13 @@ from urllib.parse import unquote, urlsplit
 
 from ..models.errors import SourceError
 from .allowed_sources import AllowedSources
-from .limits import MAX_AUDIO_BYTES
+from .limits import MAX_AUDIO_BYTES, SPOOL_BYTES
 from .stream import CHUNK_BYTES, ChunkReader, Source, check_size
 
 if TYPE_CHECKING:
     from prefect.filesystems import ReadableFileSystem
     from prefect_aws import S3Bucket
 
-_SPOOL_BYTES = 8_000_000
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -126,7 +125,7 @@ def open_stream(
         if not seekable or opened.stream.seekable():
             yield opened.stream
             return
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spooled:
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spooled:
             while chunk := opened.stream.read(CHUNK_BYTES):
                 spooled.write(chunk)
             spooled.seek(0)

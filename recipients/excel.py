@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import Any, BinaryIO
 
+from ..media.limits import SPOOL_BYTES
 from ..models.errors import RecipientListError
 from .columns import Columns, RawRow, cut, no_column
 
@@ -46,7 +47,7 @@ def excel_rows(head: bytes, stream: BinaryIO, filename: str, *, is_address: Call
         EOFError,
     )
     with ExitStack() as stack:
-        source: Any = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=8_000_000))
+        source: Any = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))
         source.writelines(chain((head,), iter(lambda: stream.read(1 << 20), b"")))
         source.seek(0)
         line = 0

@@ -28,7 +28,6 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     unknown: int = 0
-    throttles: int = 0
 
     @property
     def settled(self) -> int:
@@ -125,7 +124,6 @@ class Delivery:
             self._accepted += 1
             self._admission.accepted(now - left_at)
         elif outcome.error_kind == ErrorKind.THROTTLE and outcome.state is SendState.QUEUED:
-            self.tally.throttles += 1
             self._admission.pace.throttled(decision.retry_in or None, left_at)
         elif decision.scope is Scope.SENDER and decision.retry_in:
             self._admission.pace.pause(decision.retry_in)
