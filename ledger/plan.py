@@ -8,17 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.recipient import Recipient
 from .database import Database
-from .records import BroadcastRecord, RemovedRow, storable
+from .records import NAME_CHARACTERS, BroadcastRecord, RemovedRow, storable
 from .schema import broadcasts, removed
 
-_NAME_CHARACTERS = 500
 _VALUE_CHARACTERS = 200
 
 
 async def queue(database: Database, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
     """Queue one chunk of recipients; see `LedgerStore.plan`."""
     cells = [
-        (row.to, row.account_key, storable(row.name, _NAME_CHARACTERS), storable(row.reply_to, _NAME_CHARACTERS))
+        (row.to, row.account_key, storable(row.name, NAME_CHARACTERS), storable(row.reply_to, NAME_CHARACTERS))
         for row in rows
     ]
 
@@ -36,7 +35,7 @@ async def keep_removed(database: Database, record: BroadcastRecord, rows: Sequen
             "broadcast": record.number,
             "line": row.line,
             "value": storable(row.value, _VALUE_CHARACTERS),
-            "reason": storable(row.reason, _NAME_CHARACTERS),
+            "reason": storable(row.reason, NAME_CHARACTERS),
             "plan": record.plan,
         }
         for row in rows

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import RECEIPT_STATES, SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
@@ -177,8 +178,8 @@ class ReceiptBook:
             .values(
                 state=SendState.ACCEPTED,
                 owner=None,
-                message_id=storable(message_id, 512),
-                bare_id=storable(message_id, 512),
+                message_id=storable(message_id, MAX_MESSAGE_ID),
+                bare_id=storable(message_id, MAX_MESSAGE_ID),
                 resolved_by=by,
                 error_code="",
                 error_text="",
@@ -348,7 +349,7 @@ class ReceiptBook:
         values = [
             {
                 "account": storable(f"{provider}:{update.account}", 200),
-                "bare_id": storable(update.message_id, 512),
+                "bare_id": storable(update.message_id, MAX_MESSAGE_ID),
                 "state": update.state.value,
                 "send": row,
                 "at": update.at,
@@ -399,7 +400,7 @@ _MARK_MATCHED = (
 def _storable(item: Item) -> Item:
     """An id of the world's making, as both databases can hold it."""
     if isinstance(item, StatusUpdate | Inbound) and not (item.message_id.isascii() and item.message_id.isprintable()):
-        return replace(item, message_id=storable(item.message_id, 512))
+        return replace(item, message_id=storable(item.message_id, MAX_MESSAGE_ID))
     return item
 
 

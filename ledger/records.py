@@ -8,6 +8,8 @@ from ..models.errors import ErrorKind
 from ..models.masking import mask
 from ..models.states import SendState
 
+NAME_CHARACTERS = 500  # that are kept of a name, a label or a sentence
+
 
 @dataclass(frozen=True, slots=True)
 class BroadcastRecord:

@@ -22,12 +22,10 @@ from .lease import Lease, finish
 from .migrations import migrate
 from .people import PeopleBook
 from .receipts import ReceiptBook
-from .records import BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
+from .records import NAME_CHARACTERS, BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
 from .rows import as_broadcast, as_row
 from .schema import broadcasts, removed, sends
 from .writer import GroupWriter
-
-_NAME_CHARACTERS = 500
 
 
 class LedgerStore:
@@ -122,12 +120,12 @@ class LedgerStore:
         """
         asked = BroadcastRecord(
             id=uuid.uuid4().hex,
-            name=storable(name, _NAME_CHARACTERS),
+            name=storable(name, NAME_CHARACTERS),
             kind=kind,
             provider=provider,
             account=account,
             content=content,
-            content_label=storable(content_label, _NAME_CHARACTERS),
+            content_label=storable(content_label, NAME_CHARACTERS),
             created_at=_now(),
             scheduled_at=scheduled_at,
             sender=sender,

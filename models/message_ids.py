@@ -5,7 +5,7 @@ import re
 # `true_<chat>_<bare>`, in groups with `_<participant>` behind it. The chat is `…@c.us` in one event and `…@lid` in the
 # next about the same message (devlikeapro/waha#1892); the bare part is the constant.
 _SERIALIZED = re.compile(r"(?:true|false)_[^_\s]+_(?P<bare>[^_\s]+)(?:_\S*)?")
-_LONGEST = 512
+MAX_MESSAGE_ID = 512  # characters that are kept
 
 
 def bare_message_id(message_id: str) -> str:
@@ -26,4 +26,4 @@ def bare_message_id(message_id: str) -> str:
         'wamid.HBgL_x'
     """
     found = _SERIALIZED.fullmatch(message_id)
-    return (found["bare"] if found else message_id)[:_LONGEST]
+    return (found["bare"] if found else message_id)[:MAX_MESSAGE_ID]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..models.message_ids import bare_message_id
+from ..models.message_ids import MAX_MESSAGE_ID, bare_message_id
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
 from ..models.updates import Inbound, InboundKind, Item, StatusUpdate, Unread
@@ -51,7 +51,7 @@ class ChatApiWebhooks(WebhookDialect):
             yield Unread(self.account, "other", sorted(text_of(key, 40) for key in body)[:20])
 
     def _ack(self, ack: dict[str, Any], received_at: datetime.datetime) -> Iterator[Item]:
-        state, whole = _STATES.get(text_of(ack.get("status"))), text_of(ack.get("id"), 512)
+        state, whole = _STATES.get(text_of(ack.get("status"))), text_of(ack.get("id"), MAX_MESSAGE_ID)
         if state is None or not whole:
             yield Unread(self.account, "ack", {"status": text_of(ack.get("status"), 40)})
             return
@@ -62,7 +62,7 @@ class ChatApiWebhooks(WebhookDialect):
         yield StatusUpdate(self.account, bare_message_id(whole), state, received_at, aliases=aliases)
 
     def _message(self, message: dict[str, Any], received_at: datetime.datetime) -> Iterator[Item]:
-        whole, chat = text_of(message.get("id"), 512), text_of(message.get("chatId"), 160)
+        whole, chat = text_of(message.get("id"), MAX_MESSAGE_ID), text_of(message.get("chatId"), 160)
         at = moment(message.get("time"), received_at)
         if not whole:
             yield Unread(self.account, "messages", {"type": text_of(message.get("type"), 40)})
@@ -79,6 +79,6 @@ class ChatApiWebhooks(WebhookDialect):
                 at=at,
                 kind=_KINDS.get(text_of(message.get("type")), "other"),
                 addresses=addresses,
-                answers=bare_message_id(text_of(message.get("quotedMsgId"), 512)),
+                answers=bare_message_id(text_of(message.get("quotedMsgId"), MAX_MESSAGE_ID)),
                 text=text_of(message.get("body"), 200) if message.get("type") == "chat" else "",
             )

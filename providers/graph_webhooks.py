@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..models.masking import mask_numbers
+from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
 from ..models.updates import Inbound, InboundKind, Item, Preference, SamePerson, StatusUpdate, Unread
@@ -112,7 +113,7 @@ def _user_ids(value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _status(status: dict[str, Any], account: str, received_at: datetime.datetime) -> Iterator[Item]:
-    state, message_id = _STATES.get(text_of(status.get("status"))), text_of(status.get("id"), 512)
+    state, message_id = _STATES.get(text_of(status.get("status"))), text_of(status.get("id"), MAX_MESSAGE_ID)
     if state is None or not message_id:
         yield Unread(account, "statuses", {"status": text_of(status.get("status"), 40)})
         return
@@ -154,7 +155,7 @@ def _inbound(
     if "group_id" in message:
         return  # a group's talk is no answer of a person to a broadcast
     addresses = distinct((*first, *(other for address in first for other in ids.get(address, ()))))
-    message_id = text_of(message.get("id"), 512)
+    message_id = text_of(message.get("id"), MAX_MESSAGE_ID)
     if not addresses or not message_id:
         yield Unread(account, "messages", {"type": kind})
         return
@@ -164,7 +165,9 @@ def _inbound(
         at=at,
         kind=_KINDS.get(kind, "other"),
         addresses=addresses,
-        answers=text_of(child(message, "context").get("id") or child(message, "reaction").get("message_id"), 512),
+        answers=text_of(
+            child(message, "context").get("id") or child(message, "reaction").get("message_id"), MAX_MESSAGE_ID
+        ),
         text=_text(message),
     )
 
@@ -179,7 +182,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 def _call(call: dict[str, Any], account: str, received_at: datetime.datetime) -> Iterator[Item]:
     who = distinct(address_in_webhook(call.get(name)) for name in ("from", "from_user_id"))
-    call_id = text_of(call.get("id"), 512)
+    call_id = text_of(call.get("id"), MAX_MESSAGE_ID)
     if who and call_id and call.get("direction") != "BUSINESS_INITIATED":
         yield Inbound(account, call_id, moment(call.get("timestamp"), received_at), "call", who)
 

@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from ..models.message_ids import bare_message_id
+from ..models.message_ids import MAX_MESSAGE_ID, bare_message_id
 from .dialect import SentMessage
 from .webhooks import child, moment, objects, text_of
 
@@ -46,7 +46,7 @@ def read_history(answer: Any, since: datetime.datetime, until: datetime.datetime
 
 def _message(entry: Mapping[str, Any]) -> SentMessage | None:
     raw = entry.get("id")
-    whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, 512)
+    whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, MAX_MESSAGE_ID)
     told = entry.get("timestamp", entry.get("time"))
     at = moment(told, _NEVER)
     return SentMessage(bare_message_id(whole), _kind(entry), at) if whole and at != _NEVER else None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ..models.message_ids import bare_message_id
+from ..models.message_ids import MAX_MESSAGE_ID, bare_message_id
 from ..models.spellings import address_in_webhook
 from ..models.states import SendState
 from ..models.updates import Inbound, InboundKind, Item, StatusUpdate, Unread
@@ -94,7 +94,7 @@ class WawpWebhooks(WahaWebhooks):
 
 
 def _ack(payload: Mapping[str, Any], account: str, at: datetime.datetime) -> Iterator[Item]:
-    whole, ack = text_of(payload.get("id"), 512), payload.get("ack")
+    whole, ack = text_of(payload.get("id"), MAX_MESSAGE_ID), payload.get("ack")
     # GOWS also tells what we read of others, elsewhere.
     if payload.get("fromMe") is not True and not whole.startswith("true_"):
         return
@@ -122,12 +122,12 @@ def _inbound(event: str, payload: Mapping[str, Any], account: str, at: datetime.
     data = child(payload, "_data")
     other = (child(data, "key").get("remoteJidAlt"), child(data, "Info").get("SenderAlt"))
     addresses = distinct(address_in_webhook(each) for each in (chat, *other))
-    whole = text_of(payload.get("id"), 512)
+    whole = text_of(payload.get("id"), MAX_MESSAGE_ID)
     if not addresses or not whole:
         yield Unread(account, event, None)
         return
     reaction = child(payload, "reaction")
-    answers = text_of(child(payload, "replyTo").get("id") or reaction.get("messageId"), 512)
+    answers = text_of(child(payload, "replyTo").get("id") or reaction.get("messageId"), MAX_MESSAGE_ID)
     yield Inbound(
         account=account,
         message_id=bare_message_id(whole),
