@@ -85,7 +85,7 @@ async def test_a_link_that_would_die_before_the_broadcast_ends_is_refused(
 ) -> None:
     storage, audio = await stored(audio_samples / "speech_voice.ogg", s3_url, "links")
     sender = sender_of("wawp", sandbox.url, link_seconds=100, min_seconds_between=30, max_seconds_between=60)
-    with pytest.raises(InputError, match=r"live 100 s.*about 450 s.*link_seconds"):
+    with pytest.raises(InputError, match=r"expire after 100 s.*about 450 s.*link_seconds"):
         await broadcast_audio(
             broadcast="links",
             sender=sender,
