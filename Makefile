@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check demo test test-ui lint types wheel server up down docs docs-images kill-test walk-away bench newest clean
+.PHONY: help install check demo test test-ci test-ui lint types wheel server up down docs docs-images kill-test walk-away bench newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ check: $(STAMP) ## Check style and the quick tests, in under a minute: what to r
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -n 2 $(QUICK) -m "not server and not slow and not ui and not wheel"
 
-test: $(STAMP) ## Run the tests
+test: $(STAMP) ## Run the tests; the ones that take minutes each are in test-ci and test-ui
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-ci: $(STAMP) ## Run the tests that take minutes: kills, canaries in every log, workers, each block of the documents
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "ci and not ui and not wheel"
 
 test-ui: $(STAMP) ## Run the tests of the UI in Chromium, of deployments, automations and server replicas; about four minutes
 	$(BIN)/python -m pytest tests/ui tests/deployments/test_replicas.py -m ui

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.ci, pytest.mark.slow, pytest.mark.server]
 RECIPIENTS = 20
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -26,7 +26,7 @@ from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from senders import sender_of
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]
 Deploy = Callable[..., Awaitable[str]]
 SHARDS, RECIPIENTS, START_SECONDS = 3, 240, 120
 

@@ -49,7 +49,7 @@ note = prepare_voice(fetch_audio("weekly.mp3"))
 """
 
 # All snippets run before the first test: some 40 processes that import Prefect.
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 from senders import PROVIDERS
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What a URL has to spell otherwise, between two words that it doesn't.
 TOKEN = "CANARYhead+/=&%41'~CANARYtail"

@@ -14,7 +14,7 @@ from prefect_whatsapp.models import SendState
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow]
 Arguments = Callable[..., dict[str, Any]]
 After = Callable[[dict[str, Any]], Aftermath]
 Accepted = Callable[[], int]

@@ -8,7 +8,7 @@ from kill_rounds import KINDS, Rig, doubts
 from postgres import Postgres, find_binaries
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kill_processes import Runner, wait_until
 from kill_rounds import doubts
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow]
 Arguments = Callable[..., dict[str, Any]]
 After = Callable[[dict[str, Any]], Aftermath]
 _OWN = ("seconds", "uploads", "transcodes")

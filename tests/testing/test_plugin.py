@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect_whatsapp.sandbox.faults import FaultKind
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/testing.md").read_text(encoding="utf-8")
 # The page's own; on a busy machine Prefect's server takes longer to start than the harness waits by default.
