@@ -21,7 +21,7 @@ async def _resolved(broadcast: str, sender: Sender, ledger: Ledger | None) -> di
     return {"by_receipts": found.by_receipts, "by_history": found.by_history, "unknown": found.unknown}
 
 
-@task(name="resolve-unknown", cache_policy=NO_CACHE)
+@task(name="resolve-unknown", cache_policy=NO_CACHE, persist_result=False)
 def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
     """Resolve the unknown sends of a broadcast as far as possible.
 
@@ -42,7 +42,7 @@ def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None
     return asyncio.run(_resolved(broadcast, sender, ledger))
 
 
-@task(name="resolve-unknown", cache_policy=NO_CACHE)
+@task(name="resolve-unknown", cache_policy=NO_CACHE, persist_result=False)
 async def aresolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None) -> dict[str, int]:
     """Resolve the unknown sends of a broadcast as far as possible; arguments, result and errors as `resolve_unknown`."""
     return await _resolved(broadcast, sender, ledger)

@@ -10,6 +10,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_whatsapp.models import Audio
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
+from prefect_whatsapp.sending import pair_pace
 from prefect_whatsapp.tasks import upload_media
 from senders import PROVIDERS, sender_of
 from tap import Tap
@@ -62,6 +63,12 @@ def prefect_home(tmp_path: Path) -> Iterator[Path]:
     """A home of the test's own, so that nothing is cached from before."""
     with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}):
         yield tmp_path / "prefect"
+
+
+@pytest.fixture(autouse=True)
+def _no_pair_limit_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them send to one number: beyond Graph's burst each would wait for its turn."""
+    monkeypatch.setattr(pair_pace, "_paces", {})
 
 
 Outcomes = Callable[..., Any]
