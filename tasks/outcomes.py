@@ -37,7 +37,8 @@ async def aoutcomes(
 
     Example:
         ```python
-        left_over = outcomes("demo", states=["failed", "unknown"])
+        def left_over(broadcast: str) -> list[str]:
+            return [row["recipient"] for row in outcomes(broadcast, states=["failed", "unknown"])]
         ```
     """
     # The columns of an export, which imports a little of Arrow's world: only where it is asked for.
