@@ -49,8 +49,16 @@ def arguments(sandbox: RunningSandbox, audio_samples: Path) -> Callable[..., dic
     """Arguments of a broadcast for `Runner.start`: to so many, at thirty milliseconds an answer."""
     sandbox.faults(kind="latency", seconds=0.03)
 
-    def make(ledger_url: str, count: int = 80, *, patience_seconds: float = 30, **scale: Any) -> dict[str, Any]:
+    def make(
+        ledger_url: str,
+        count: int = 80,
+        *,
+        patience_seconds: float = 30,
+        fields: dict[str, Any] | None = None,
+        **scale: Any,
+    ) -> dict[str, Any]:
         return {
+            **({"fields": fields} if fields else {}),
             "broadcast": f"drill-{next(_names)}",
             "url": sandbox.url,
             "audio": str(audio_samples / "speech_voice.ogg"),
