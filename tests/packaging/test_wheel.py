@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.wheel, pytest.mark.slow]
 FLOWS = {
     "broadcast_audio": "broadcasts",
     "broadcast_contacts": "broadcasts",
-    "send_audio_message": "messages",
-    "send_contact_message": "messages",
+    "send_audio_message": "single_messages",
+    "send_contact_message": "single_messages",
 }
 BLOCKS = {"GraphCredentials", "ChatApiCredentials", "WawpCredentials", "WahaCredentials", "Ledger"}
 
