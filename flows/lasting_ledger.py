@@ -68,7 +68,7 @@ def is_forgotten(path: Path, mounts: str) -> bool:
 
     Example:
         >>> mounts = "overlay / overlay rw 0 0\\n/dev/sdb /data ext4 rw 0 0"
-        >>> is_forgotten(Path("/root/.prefect/ledger.db"), mounts), is_forgotten(Path("/data/ledger.db"), mounts)
+        >>> is_forgotten(Path("/opt/prefect/ledger.db"), mounts), is_forgotten(Path("/data/ledger.db"), mounts)
         (True, False)
     """
     kind, longest = "", -1

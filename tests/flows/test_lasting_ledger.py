@@ -20,7 +20,7 @@ CONTAINER = "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n/dev/sdb /data ex
 @pytest.mark.parametrize(
     ("path", "mounts", "forgotten"),
     [
-        ("/root/.prefect/ledger.db", CONTAINER, True),
+        ("/opt/prefect/ledger.db", CONTAINER, True),
         ("/run/user/0/ledger.db", CONTAINER, True),
         ("/data/ledger.db", CONTAINER, False),
         ("/data/ledger.db", CONTAINER + "tmpfs /data tmpfs rw 0 0\n", True),
