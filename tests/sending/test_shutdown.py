@@ -81,10 +81,11 @@ def test_what_was_there_before_is_not_looked_at_by_the_garbage_collector() -> No
 def test_what_somebody_else_froze_stays_frozen() -> None:
     gc.freeze()
     try:
+        # Frozen objects that are released meanwhile lower the count; a thaw makes it 0.
         before = gc.get_freeze_count()
         with imports_uncollected():
-            assert gc.get_freeze_count() == before
-        assert gc.get_freeze_count() == before
+            assert 0 < gc.get_freeze_count() <= before
+        assert 0 < gc.get_freeze_count() <= before
     finally:
         gc.unfreeze()
 
