@@ -1,8 +1,7 @@
-"""People: by which addresses WhatsApp names them, when they last wrote, and whether they want no more messages.
+"""Opt-outs and 24-hour windows: who wants no more messages, and who may be written to freely now.
 
-One person has many addresses: the phone as the list has it, WhatsApp's own form of it, a business-scoped user id, an
-`@lid`. Each address belongs to one person; whatever tells that two addresses are one person's joins the two. An opt-out
-concerns the person, so it holds for every account and broadcast of the ledger, and the claim of a row looks at it.
+An opt-out concerns the person, so it holds for every account and broadcast of the ledger, and the claim of a row looks at
+it. Which addresses are one person's is told in `identities`.
 """
 
 import datetime
@@ -14,53 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ErrorKind
 from ..models.masking import mask
-from ..models.spellings import spellings
 from ..models.states import SendState
-from ..models.updates import Inbound, Preference, SamePerson
 from .database import Database
-from .records import BroadcastRecord, storable
-from .schema import addresses, broadcasts, conversations, people, replies, sends
+from .identities import ensure_person, record_wish
+from .records import BroadcastRecord
+from .schema import addresses, conversations, people, sends
 
 WINDOW = datetime.timedelta(hours=24)
 OPTED_OUT_TEXT = "The recipient asked for no more messages."
 CLOSED_WINDOW_TEXT = "The 24-hour window is closed: the recipient did not write within the last 24 hours."
-_LONGEST_ADDRESS = 200
 _PAGE = 1000
-# One writer of people at a time on PostgreSQL: two that learn of one person at once would make two of them.
-_PEOPLE_LOCK = sa.text("SELECT pg_advisory_xact_lock(7203, 1)")
 _OPTED_OUT_ROW = (
     sa.select(sa.literal_column("1"))
     .select_from(addresses.join(people, people.c.id == addresses.c.person))
     .where(addresses.c.address == sends.c.recipient, people.c.opted_out.is_(True))
     .exists()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply that was not known before.
-
-    Attributes:
-        provider: The service.
-        account: The account it came to.
-        message_id: Its bare id.
-        kind: `text`, `button`, `reaction`, ….
-        at: The service's time.
-        broadcast: Name of the broadcast it answers; empty where it answers none of ours.
-        row: The row it answers; 0 for none.
-        opted_out: Whether it was a STOP.
-        opted_in: Whether it was a START.
-    """
-
-    provider: str
-    account: str
-    message_id: str
-    kind: str
-    at: datetime.datetime
-    broadcast: str = ""
-    row: int = 0
-    opted_out: bool = False
-    opted_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +99,10 @@ class PeopleBook:
             async def work(connection: AsyncConnection, page: list[str] = page) -> int:
                 count = 0
                 for address in page:
-                    person = await _person(connection, (address,))
-                    count += await _say(connection, person, opted_out, moment, source)
+                    person = await ensure_person(connection, (address,))
+                    count += await record_wish(connection, person, opted_out, moment, source)
                     if not opted_out:
-                        count += await _say(connection, person, opted_out, moment, source, native=True)
+                        count += await record_wish(connection, person, opted_out, moment, source, native=True)
                 return count
 
             changed += await self._database.transact("record opt-outs", work)
@@ -289,214 +257,4 @@ def _open_window(record: BroadcastRecord, now: datetime.datetime | None) -> sa.E
             conversations.c.last_inbound_at > since,
         )
         .exists()
-    )
-
-
-# Within one transaction ----------------------------------------------------------------------------------------------
-
-
-async def note_inbound(
-    connection: AsyncConnection, provider: str, item: Inbound, received_at: datetime.datetime
-) -> Reply | None:
-    """Keep an inbound message: who wrote, when, and what they want; None for one that is known already."""
-    account = storable(f"{provider}:{item.account}", _LONGEST_ADDRESS)
-    await _alone(connection)
-    known = sa.select(replies.c.bare_id).where(replies.c.account == account, replies.c.bare_id == item.message_id)
-    if (await connection.execute(known)).first() is not None:
-        return None
-    answered = await _answered(connection, provider, item)
-    of_row = (answered.recipient,) if answered and _is_person(answered.recipient) else ()
-    person = await _person(connection, (*item.addresses, *of_row))
-    if item.opens_window:
-        await _wrote(connection, person, account, item.at)
-    changed = False
-    if item.opted_out is not None:
-        changed = bool(await _say(connection, person, item.opted_out, item.at, storable(item.word, 40)))
-    await connection.execute(
-        sa.insert(replies).values(
-            account=account,
-            bare_id=item.message_id,
-            person=person,
-            kind=item.kind,
-            word=storable(item.word, 40),
-            send=answered.id if answered else None,
-            at=item.at,
-            received_at=received_at,
-        )
-    )
-    return Reply(
-        provider,
-        item.account,
-        item.message_id,
-        item.kind,
-        item.at,
-        broadcast=answered.name if answered else "",
-        row=answered.id if answered else 0,
-        opted_out=changed and item.opted_out is True,
-        opted_in=changed and item.opted_out is False,
-    )
-
-
-async def _answered(connection: AsyncConnection, provider: str, item: Inbound) -> sa.Row[tuple[int, str, str]] | None:
-    if not item.answers:
-        return None
-    query = (
-        sa.select(sends.c.id, sends.c.recipient, broadcasts.c.name)
-        .join(broadcasts, broadcasts.c.number == sends.c.broadcast)
-        .where(
-            sends.c.bare_id == item.answers,
-            sa.text("whatsapp_sends.bare_id <> ''"),
-            broadcasts.c.provider == provider,
-            broadcasts.c.account == item.account,
-        )
-        .limit(1)
-    )
-    return (await connection.execute(query)).one_or_none()
-
-
-async def note_preference(connection: AsyncConnection, item: Preference) -> int:
-    """Keep a choice that was made in WhatsApp itself; whether somebody opted out by it."""
-    await _alone(connection)
-    person = await _person(connection, item.addresses)
-    # What blocked us will write before it wants more; a preference is taken back where it was set.
-    native = item.source == "user_preferences"
-    changed = await _say(connection, person, item.opted_out, item.at, storable(item.source, 40), native=native)
-    return int(bool(changed) and item.opted_out)
-
-
-async def note_same_person(connection: AsyncConnection, item: SamePerson) -> None:
-    """Join what is known of these addresses; of people nobody knows, nothing is kept."""
-    if len(item.addresses) > 1:
-        await _alone(connection)
-        if await _known(connection, _all_forms(item.addresses)):
-            await _person(connection, item.addresses)
-
-
-async def link_aliases(connection: AsyncConnection, pairs: Sequence[tuple[str, str]]) -> None:
-    """Join an address that a status told with its row's recipient, where one of them is of a person who is known."""
-    pairs = [(alias, recipient) for alias, recipient in pairs if _is_person(recipient)]
-    if not pairs:
-        return
-    known = await _known(connection, [address for pair in pairs for address in pair])
-    for alias, recipient in pairs:
-        if alias in known or recipient in known:
-            await _alone(connection)
-            await _person(connection, (alias, recipient))
-
-
-def _is_person(address: str) -> bool:
-    return bool(address) and not address.endswith(("@g.us", "@newsletter")) and not address.startswith("Y2FwaV9ncm91c")
-
-
-def _all_forms(told: Iterable[str]) -> list[str]:
-    forms = (form for address in told for form in spellings(storable(address, _LONGEST_ADDRESS)))
-    return list(dict.fromkeys(filter(None, forms)))
-
-
-async def _alone(connection: AsyncConnection) -> None:
-    if connection.dialect.name == "postgresql":
-        await connection.execute(_PEOPLE_LOCK)
-
-
-async def _known(connection: AsyncConnection, told: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for start in range(0, len(told), _PAGE):
-        query = sa.select(addresses.c.address, addresses.c.person).where(
-            addresses.c.address.in_(told[start : start + _PAGE])
-        )
-        found |= {entry.address: entry.person for entry in await connection.execute(query)}
-    return found
-
-
-async def _person(connection: AsyncConnection, told: Iterable[str]) -> int:
-    """The one person of these addresses, joined of several or made anew; their addresses are kept."""
-    await _alone(connection)
-    forms = _all_forms(told)
-    known = await _known(connection, forms)
-    if len(known) < len(forms):
-        # A status may have told whose id or lid this is.
-        query = sa.select(sends.c.recipient).where(
-            sends.c.alias.in_([form for form in forms if form not in known]), sa.text("whatsapp_sends.alias <> ''")
-        )
-        recipients = set((await connection.execute(query.limit(20))).scalars())
-        if more := [form for form in _all_forms(filter(_is_person, recipients)) if form not in forms]:
-            forms += more
-            known |= await _known(connection, more)
-    found = sorted(set(known.values()))
-    if found:
-        person = found[0]
-        for other in found[1:]:
-            await _join(connection, person, other)
-    else:
-        person = int(
-            (await connection.execute(sa.insert(people).returning(people.c.id).values(source=""))).scalar_one()
-        )
-    if missing := [form for form in forms if form not in known]:
-        await connection.execute(sa.insert(addresses), [{"address": form, "person": person} for form in missing])
-    return person
-
-
-async def _join(connection: AsyncConnection, person: int, other: int) -> None:
-    """Make two people one: every address, the latest word of each kind, the latest message to each account."""
-    pair = {
-        entry.id: entry for entry in await connection.execute(sa.select(people).where(people.c.id.in_((person, other))))
-    }
-    keep, gone = pair[person], pair[other]
-    times = {name: _latest(getattr(keep, name), getattr(gone, name)) for name in _TIMES}
-    source = gone.source if gone.opted_out and not keep.opted_out else keep.source or gone.source
-    await connection.execute(
-        sa.update(people).where(people.c.id == person).values(**times, opted_out=_wants_none(times), source=source)
-    )
-    wrote = sa.select(conversations).where(conversations.c.person == other)
-    for entry in (await connection.execute(wrote)).all():
-        await _wrote(connection, person, entry.account, entry.last_inbound_at)
-    await connection.execute(sa.delete(conversations).where(conversations.c.person == other))
-    for table in (addresses, replies):
-        await connection.execute(sa.update(table).where(table.c.person == other).values(person=person))
-    await connection.execute(sa.delete(people).where(people.c.id == other))
-
-
-async def _wrote(connection: AsyncConnection, person: int, account: str, at: datetime.datetime) -> None:
-    here = (conversations.c.person == person, conversations.c.account == account)
-    last = (await connection.execute(sa.select(conversations.c.last_inbound_at).where(*here))).scalar_one_or_none()
-    if last is None:
-        values = {"person": person, "account": account, "last_inbound_at": at}
-        await connection.execute(sa.insert(conversations).values(values))
-    elif last < at:
-        await connection.execute(sa.update(conversations).where(*here).values(last_inbound_at=at))
-
-
-_TIMES = ("said_stop_at", "said_start_at", "native_stop_at", "native_start_at")
-
-
-async def _say(
-    connection: AsyncConnection,
-    person: int,
-    opted_out: bool,
-    at: datetime.datetime,
-    source: str,
-    *,
-    native: bool = False,
-) -> int:
-    """Take a person's word; 1 where it changed what they want."""
-    entry = (await connection.execute(sa.select(people).where(people.c.id == person))).one()
-    times = {name: getattr(entry, name) for name in _TIMES}
-    name = f"{'native' if native else 'said'}_{'stop' if opted_out else 'start'}_at"
-    times[name] = _latest(times[name], at)
-    wants_none = _wants_none(times)
-    changed = wants_none is not bool(entry.opted_out)
-    values = {**times, "opted_out": wants_none, "source": source if changed else entry.source}
-    await connection.execute(sa.update(people).where(people.c.id == person).values(**values))
-    return int(changed)
-
-
-def _latest(one: datetime.datetime | None, other: datetime.datetime | None) -> datetime.datetime | None:
-    return max(one, other) if one and other else one or other
-
-
-def _wants_none(times: dict[str, datetime.datetime | None]) -> bool:
-    """Whether either kind of STOP is newer than its START; at the same second no is no."""
-    return any(
-        stop is not None and (start is None or stop >= start)
-        for stop, start in ((times[f"{by}_stop_at"], times[f"{by}_start_at"]) for by in ("said", "native"))
     )

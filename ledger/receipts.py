@@ -15,8 +15,9 @@ from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import RECEIPT_STATES, SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
-from .people import Reply, link_aliases, note_inbound, note_preference, note_same_person
+from .identities import link_aliases, note_same_person
 from .records import BroadcastRecord, storable
+from .replies import Reply, note_inbound, note_preference
 from .schema import broadcasts, receipts, receivers, replies, sends, unread
 from .statuses import Standing, advance, best_alias, callback_parts
 

@@ -1,9 +1,100 @@
-"""Reading rows and broadcasts out of their tables."""
+"""A broadcast's rows: counted, read a page at a time, looked up and queued again."""
 
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from ..models.states import SendState
-from .records import BroadcastRecord, Row
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..models.errors import LedgerError
+from ..models.recipient import Recipient
+from ..models.states import ATTENTION_STATES, SendState
+from .database import Database
+from .records import BroadcastRecord, RemovedRow, Row
+from .schema import removed, sends
+
+
+async def count(database: Database, record: BroadcastRecord) -> dict[SendState, int]:
+    """Count rows by state; every state is there."""
+    query = sa.select(sends.c.state, sa.func.count()).where(sends.c.broadcast == record.number).group_by(sends.c.state)
+
+    async def work(connection: AsyncConnection) -> dict[SendState, int]:
+        found = {SendState(state): number for state, number in await connection.execute(query)}
+        return {state: found.get(state, 0) for state in SendState}
+
+    return await database.read("count rows", work)
+
+
+async def read(
+    database: Database, record: BroadcastRecord, states: Collection[SendState] | None, batch: int
+) -> AsyncIterator[Row]:
+    """Go through rows in the order of the list; see `LedgerStore.rows`."""
+    query = sa.select(sends).where(sends.c.broadcast == record.number).order_by(sends.c.id).limit(batch)
+    if states is not None:
+        query = query.where(sends.c.state.in_([state.value for state in states]))
+    last = 0
+    while True:
+        page = await _page(database, query.where(sends.c.id > last))
+        for entry in page:
+            yield as_row(entry, record)
+        if len(page) < batch:
+            return
+        last = page[-1].id
+
+
+async def read_removed(database: Database, record: BroadcastRecord, batch: int) -> AsyncIterator[RemovedRow]:
+    """Go through the lines that were not planned, by line number."""
+    query = sa.select(removed).where(removed.c.broadcast == record.number).order_by(removed.c.line).limit(batch)
+    last: int | None = None
+    while True:
+        page = await _page(database, query if last is None else query.where(removed.c.line > last))
+        for entry in page:
+            yield RemovedRow(entry.line, entry.value, entry.reason)
+        if len(page) < batch:
+            return
+        last = page[-1].line
+
+
+async def find(database: Database, record: BroadcastRecord, to: Recipient) -> Row:
+    """Look up a planned recipient's row, by whichever of their number's spellings it was planned.
+
+    Raises:
+        LedgerError: They are not on this broadcast's list.
+    """
+    query = sa.select(sends).where(sends.c.broadcast == record.number, sends.c.account_key == to.account_key)
+    page = await _page(database, query)
+    if not page:
+        raise LedgerError(f"{to.masked} is not on the list of broadcast {record.name!r}")
+    return as_row(page[0], record)
+
+
+async def requeue(database: Database, record: BroadcastRecord, state: SendState) -> int:
+    """Queue rows again; see `LedgerStore.requeue`."""
+    if state not in ATTENTION_STATES:
+        raise LedgerError(f"rows that are {state} can't be queued again")
+    change = (
+        sa.update(sends)
+        .where(sends.c.broadcast == record.number, sends.c.state == state)
+        .values(
+            state=SendState.QUEUED,
+            owner=None,
+            message_id="",
+            bare_id="",
+            resolved_by="",
+            sent_at=None,
+            failed_at=None,
+            status_text="",
+            error_code="",
+            error_text="",
+            error_kind="",
+            settled_at=None,
+        )
+    )
+
+    async def work(connection: AsyncConnection) -> int:
+        return (await connection.execute(change)).rowcount
+
+    return await database.transact("queue rows again", work)
 
 
 def as_row(entry: Any, record: BroadcastRecord) -> Row:
@@ -35,21 +126,9 @@ def as_row(entry: Any, record: BroadcastRecord) -> Row:
     )
 
 
-def as_broadcast(entry: Any) -> BroadcastRecord:
-    """Make a record of what `select(broadcasts)` gave."""
-    return BroadcastRecord(
-        id=entry.id,
-        name=entry.name,
-        kind=entry.kind,
-        provider=entry.provider,
-        account=entry.account,
-        content=entry.content,
-        content_label=entry.content_label,
-        created_at=entry.created_at,
-        planned_at=entry.planned_at,
-        removed=entry.removed,
-        scheduled_at=entry.scheduled_at,
-        plan=entry.plan,
-        sender=entry.sender,
-        number=entry.number,
-    )
+async def _page(database: Database, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+        page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+        return page
+
+    return await database.read("read rows", work)

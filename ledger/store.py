@@ -5,16 +5,11 @@ import datetime
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from ..models.errors import BroadcastMismatchError, LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
-from ..models.states import ATTENTION_STATES, SendState
-from . import approvals, earlier_runs, history, media_ids, plan
+from ..models.states import SendState
+from . import approvals, broadcasts, earlier_runs, history, media_ids, plan, rows
 from .address import read_address
 from .database import Database
 from .earlier_runs import RunPart
@@ -23,8 +18,6 @@ from .migrations import migrate
 from .people import PeopleBook
 from .receipts import ReceiptBook
 from .records import NAME_CHARACTERS, BroadcastRecord, BroadcastSummary, RemovedRow, Row, storable
-from .rows import as_broadcast, as_row
-from .schema import broadcasts, removed, sends
 from .writer import GroupWriter
 
 
@@ -130,67 +123,15 @@ class LedgerStore:
             scheduled_at=scheduled_at,
             sender=sender,
         )
-        fields = (
-            "sender",
-            "id",
-            "name",
-            "kind",
-            "provider",
-            "account",
-            "content",
-            "content_label",
-            "created_at",
-            "scheduled_at",
-        )
-        values = {field: getattr(asked, field) for field in fields}
-        insert = self._database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
-
-        async def work(connection: AsyncConnection) -> BroadcastRecord:
-            found = await _find(connection, asked.name)
-            if found is None:
-                await connection.execute(insert)
-                found = await _find(connection, asked.name)
-            assert found is not None
-            learned: dict[str, Any] = {}
-            if found.scheduled_at is None and scheduled_at is not None:
-                learned["scheduled_at"] = scheduled_at
-            if not found.sender and sender:
-                learned["sender"] = sender
-            if learned and _promise(found) == _promise(asked):
-                await connection.execute(
-                    sa.update(broadcasts).where(broadcasts.c.number == found.number).values(**learned)
-                )
-                found = dataclasses.replace(found, **learned)
-            return found
-
-        found = await self._database.transact("begin a broadcast", work)
-        other_server = sender and found.sender not in ("", sender)
-        if other_server or _promise(found) != _promise(asked):
-            raise BroadcastMismatchError(
-                f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
-                " give this one another name"
-            )
-        return found
+        return await broadcasts.begin(self._database, asked)
 
     async def find_broadcast(self, name: str) -> BroadcastRecord | None:
         """Look a broadcast up by its name."""
-        return await self._database.read("look up a broadcast", lambda connection: _find(connection, name))
+        return await broadcasts.find(self._database, name)
 
     async def broadcasts(self) -> list[BroadcastSummary]:
         """List all broadcasts with their counts, the newest first."""
-        listing = sa.select(broadcasts).order_by(broadcasts.c.number.desc())
-        counting = sa.select(sends.c.broadcast, sends.c.state, sa.func.count()).group_by(
-            sends.c.broadcast, sends.c.state
-        )
-
-        async def work(connection: AsyncConnection) -> list[BroadcastSummary]:
-            records = [as_broadcast(entry) for entry in await connection.execute(listing)]
-            counts: dict[int, dict[SendState, int]] = {record.number: {} for record in records}
-            for number, state, count in await connection.execute(counting):
-                counts.setdefault(number, {})[SendState(state)] = count
-            return [BroadcastSummary(record, counts[record.number]) for record in records]
-
-        return await self._database.read("list the broadcasts", work)
+        return await broadcasts.list_all(self._database)
 
     async def plan(self, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
         """Queue one chunk of recipients; those that the broadcast has already stay as they are.
@@ -226,31 +167,15 @@ class LedgerStore:
         assert found is not None
         return found
 
-    async def removed_rows(self, record: BroadcastRecord, *, batch: int = 1000) -> AsyncIterator[RemovedRow]:
+    def removed_rows(self, record: BroadcastRecord, *, batch: int = 1000) -> AsyncIterator[RemovedRow]:
         """Go through the lines that were not planned, by line number."""
-        query = sa.select(removed).where(removed.c.broadcast == record.number).order_by(removed.c.line).limit(batch)
-        last: int | None = None
-        while True:
-            page = await self._page(query if last is None else query.where(removed.c.line > last))
-            for entry in page:
-                yield RemovedRow(entry.line, entry.value, entry.reason)
-            if len(page) < batch:
-                return
-            last = page[-1].line
+        return rows.read_removed(self._database, record, batch)
 
     async def counts(self, record: BroadcastRecord) -> dict[SendState, int]:
         """Count a broadcast's rows by state; every state is there."""
-        query = (
-            sa.select(sends.c.state, sa.func.count()).where(sends.c.broadcast == record.number).group_by(sends.c.state)
-        )
+        return await rows.count(self._database, record)
 
-        async def work(connection: AsyncConnection) -> dict[SendState, int]:
-            found = {SendState(state): count for state, count in await connection.execute(query)}
-            return {state: found.get(state, 0) for state in SendState}
-
-        return await self._database.read("count rows", work)
-
-    async def rows(
+    def rows(
         self, record: BroadcastRecord, states: Collection[SendState] | None = None, *, batch: int = 1000
     ) -> AsyncIterator[Row]:
         """Go through a broadcast's rows in the order of its list, a page in memory at a time.
@@ -260,17 +185,7 @@ class LedgerStore:
             states: Only rows in these; None for all.
             batch: Rows a page.
         """
-        query = sa.select(sends).where(sends.c.broadcast == record.number).order_by(sends.c.id).limit(batch)
-        if states is not None:
-            query = query.where(sends.c.state.in_([state.value for state in states]))
-        last = 0
-        while True:
-            page = await self._page(query.where(sends.c.id > last))
-            for entry in page:
-                yield as_row(entry, record)
-            if len(page) < batch:
-                return
-            last = page[-1].id
+        return rows.read(self._database, record, states, batch)
 
     async def rows_of_ended_runs(self, record: BroadcastRecord) -> list[Row]:
         """Give the rows that were settled last by runs that are no more, each with the id of a task run of its own.
@@ -289,18 +204,7 @@ class LedgerStore:
         Raises:
             LedgerError: They are not on this broadcast's list.
         """
-        query = sa.select(sends).where(sends.c.broadcast == record.number, sends.c.account_key == to.account_key)
-        page = await self._page(query)
-        if not page:
-            raise LedgerError(f"{to.masked} is not on the list of broadcast {record.name!r}")
-        return as_row(page[0], record)
-
-    async def _page(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
-            page: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
-            return page
-
-        return await self._database.read("read rows", work)
+        return await rows.find(self._database, record, to)
 
     async def requeue(self, record: BroadcastRecord, state: SendState) -> int:
         """Queue rows again: `unknown` for `on_unknown="resend"`, `failed` or `skipped` for another try.
@@ -310,31 +214,7 @@ class LedgerStore:
         Returns:
             How many.
         """
-        if state not in ATTENTION_STATES:
-            raise LedgerError(f"rows that are {state} can't be queued again")
-        change = (
-            sa.update(sends)
-            .where(sends.c.broadcast == record.number, sends.c.state == state)
-            .values(
-                state=SendState.QUEUED,
-                owner=None,
-                message_id="",
-                bare_id="",
-                resolved_by="",
-                sent_at=None,
-                failed_at=None,
-                status_text="",
-                error_code="",
-                error_text="",
-                error_kind="",
-                settled_at=None,
-            )
-        )
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(change)).rowcount
-
-        return await self._database.transact("queue rows again", work)
+        return await rows.requeue(self._database, record, state)
 
     async def plan_digest(self, record: BroadcastRecord) -> str:
         """Give the digest of the plan as it is now: what is sent, from which account, up to which row."""
@@ -460,20 +340,6 @@ class LedgerStore:
             yield lease
         finally:
             await finish(lease._leave)
-
-
-async def _find(connection: AsyncConnection, name: str) -> BroadcastRecord | None:
-    entry = (await connection.execute(sa.select(broadcasts).where(broadcasts.c.name == name))).one_or_none()
-    return None if entry is None else as_broadcast(entry)
-
-
-def _promise(record: BroadcastRecord) -> tuple[str, str, str, str]:
-    return record.kind, record.provider, record.account, record.content
-
-
-def _told(record: BroadcastRecord) -> str:
-    label = f" {record.content_label}" if record.content_label else ""
-    return f"{record.kind}{label} (content {record.content[:6]}) from {record.sender or f'{record.provider}:{record.account}'}"
 
 
 def _now() -> datetime.datetime:

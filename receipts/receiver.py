@@ -14,8 +14,8 @@ from prefect.events import emit_event
 
 from ..blocks import Ledger
 from ..ledger import LedgerStore
-from ..ledger.people import Reply
 from ..ledger.receipts import Recorded
+from ..ledger.replies import Reply
 from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
 from ..models.updates import Inbound, Item

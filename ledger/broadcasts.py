@@ -1,0 +1,115 @@
+"""Broadcasts: begun under a name that stands for one content and one account, looked up, and listed."""
+
+import dataclasses
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..models.errors import BroadcastMismatchError
+from ..models.states import SendState
+from .database import Database
+from .records import BroadcastRecord, BroadcastSummary
+from .schema import broadcasts, sends
+
+_FIELDS = (
+    "sender",
+    "id",
+    "name",
+    "kind",
+    "provider",
+    "account",
+    "content",
+    "content_label",
+    "created_at",
+    "scheduled_at",
+)
+
+
+async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
+    """Begin a broadcast, or go on with the one of that name; see `LedgerStore.start_broadcast`.
+
+    Raises:
+        BroadcastMismatchError: The name stands for something else.
+    """
+    values = {field: getattr(asked, field) for field in _FIELDS}
+    insert = database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
+
+    async def work(connection: AsyncConnection) -> BroadcastRecord:
+        found = await _find(connection, asked.name)
+        if found is None:
+            await connection.execute(insert)
+            found = await _find(connection, asked.name)
+        assert found is not None
+        learned: dict[str, Any] = {}
+        if found.scheduled_at is None and asked.scheduled_at is not None:
+            learned["scheduled_at"] = asked.scheduled_at
+        if not found.sender and asked.sender:
+            learned["sender"] = asked.sender
+        if learned and _promise(found) == _promise(asked):
+            await connection.execute(sa.update(broadcasts).where(broadcasts.c.number == found.number).values(**learned))
+            found = dataclasses.replace(found, **learned)
+        return found
+
+    found = await database.transact("begin a broadcast", work)
+    other_server = asked.sender and found.sender not in ("", asked.sender)
+    if other_server or _promise(found) != _promise(asked):
+        raise BroadcastMismatchError(
+            f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
+            " give this one another name"
+        )
+    return found
+
+
+async def find(database: Database, name: str) -> BroadcastRecord | None:
+    """Look a broadcast up by its name."""
+    return await database.read("look up a broadcast", lambda connection: _find(connection, name))
+
+
+async def list_all(database: Database) -> list[BroadcastSummary]:
+    """List all broadcasts with their counts, the newest first."""
+    listing = sa.select(broadcasts).order_by(broadcasts.c.number.desc())
+    counting = sa.select(sends.c.broadcast, sends.c.state, sa.func.count()).group_by(sends.c.broadcast, sends.c.state)
+
+    async def work(connection: AsyncConnection) -> list[BroadcastSummary]:
+        records = [as_broadcast(entry) for entry in await connection.execute(listing)]
+        counts: dict[int, dict[SendState, int]] = {record.number: {} for record in records}
+        for number, state, count in await connection.execute(counting):
+            counts.setdefault(number, {})[SendState(state)] = count
+        return [BroadcastSummary(record, counts[record.number]) for record in records]
+
+    return await database.read("list the broadcasts", work)
+
+
+def as_broadcast(entry: Any) -> BroadcastRecord:
+    """Make a record of what `select(broadcasts)` gave."""
+    return BroadcastRecord(
+        id=entry.id,
+        name=entry.name,
+        kind=entry.kind,
+        provider=entry.provider,
+        account=entry.account,
+        content=entry.content,
+        content_label=entry.content_label,
+        created_at=entry.created_at,
+        planned_at=entry.planned_at,
+        removed=entry.removed,
+        scheduled_at=entry.scheduled_at,
+        plan=entry.plan,
+        sender=entry.sender,
+        number=entry.number,
+    )
+
+
+async def _find(connection: AsyncConnection, name: str) -> BroadcastRecord | None:
+    entry = (await connection.execute(sa.select(broadcasts).where(broadcasts.c.name == name))).one_or_none()
+    return None if entry is None else as_broadcast(entry)
+
+
+def _promise(record: BroadcastRecord) -> tuple[str, str, str, str]:
+    return record.kind, record.provider, record.account, record.content
+
+
+def _told(record: BroadcastRecord) -> str:
+    label = f" {record.content_label}" if record.content_label else ""
+    return f"{record.kind}{label} (content {record.content[:6]}) from {record.sender or f'{record.provider}:{record.account}'}"
