@@ -117,7 +117,7 @@ async def test_a_run_waits_for_receipts_and_ends_when_all_are_in(
     graph: GraphCredentials,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("prefect_whatsapp.flows.steps._RECEIPTS_SECONDS", 0.2)
+    monkeypatch.setattr("prefect_whatsapp.flows.receipts._POLL_SECONDS", 0.2)
     arguments = broadcast_arguments(3)
     running = asyncio.create_task(broadcast_audio(**arguments, wait_for_receipts=5))
     rows: list[Row] = []

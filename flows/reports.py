@@ -1,0 +1,57 @@
+"""The report of one run: what the ledger holds at its end, or what a dry run would send."""
+
+import time
+
+from prefect_whatsapp.flows.broadcast_run import BroadcastRun
+from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
+from prefect_whatsapp.models import Report, SendState, outcome_counts
+from prefect_whatsapp.models.errors import BroadcastStoppedError
+from prefect_whatsapp.providers.dialect import AccountStatus
+from prefect_whatsapp.recipients.source import Planned
+from prefect_whatsapp.sending.stop import StopSignal
+
+
+async def report_outcome(
+    run: BroadcastRun, planned: Planned, store: LedgerStore, record: BroadcastRecord, stop: StopSignal
+) -> Report:
+    """Publish the report of a run that has ended.
+
+    Raises:
+        BroadcastStoppedError: It stopped before its end, and nobody asked it to; the report is in `report`.
+    """
+    counts = await store.counts(record)
+    removed = planned.removed or record.removed
+    report = _made(run, counts, removed, stop)
+    if not run.part_of:  # one report, the parent's
+        await run.artifacts.report(report, store, record)
+    if report.unknown:
+        run.log.warning(
+            "%d sends have an unknown outcome: they are held and named in the report; on_unknown='resend' sends them "
+            "again.",
+            report.unknown,
+        )
+    left = report.pending or (report.unknown and run.settings.on_unknown == "resend")
+    if stop.reason and left and not stop.reason.by_person:
+        raise BroadcastStoppedError(f"broadcast {run.name} stopped: {stop.sentence}", report=report)
+    return report
+
+
+async def report_dry_run(run: BroadcastRun, planned: Planned, account: AccountStatus) -> Report:
+    """Publish the plan of a dry run, and give what would be sent."""
+    counts = {SendState.QUEUED: planned.usable}
+    await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts))
+    run.log.info("Dry run: %d would be sent, %d rows removed.", planned.usable, planned.removed)
+    return _made(run, counts, planned.removed)
+
+
+def _made(run: BroadcastRun, counts: dict[SendState, int], removed: int, stop: StopSignal | None = None) -> Report:
+    return Report(
+        broadcast=run.name,
+        **outcome_counts(counts),
+        removed=removed,
+        uploads=run.message.uploads,
+        transcodes=run.message.transcodes,
+        seconds=round(time.monotonic() - run.started, 3),
+        stopped=stop.sentence if stop else "",
+        stop_reason=stop.reason if stop else None,
+    )
