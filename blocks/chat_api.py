@@ -1,13 +1,13 @@
 """The block for services that speak the Chat-API dialect."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from ..providers.chat_api import ChatApi
+from ..providers.chat_api import AddressBy, ChatApi, ContactForm, ContactMethod, VoiceMethod
 from ..providers.chat_api_webhooks import ChatApiWebhooks
 from .gateway import GatewaySender
-from .sender import required, secrets_of
+from .sender import make_dialect, required, secrets_of
 
 
 class ChatApiCredentials(GatewaySender):
@@ -44,26 +44,28 @@ class ChatApiCredentials(GatewaySender):
         default=SecretStr(""), title="Token", description="Token of the instance, from the service's account page."
     )
     path_template: str = Field(
-        default="/instance{instance_id}/{method}",
+        default=ChatApi.path_template,
         title="Path template",
         description="Path of each method on this host. For 1msg.io: /{instance_id}/{method}.",
     )
-    voice_method: Literal["sendPTT", "sendFile"] = Field(
-        default="sendPTT", title="Voice method", description="Method that sends voice notes. For 1msg.io: sendFile."
+    voice_method: VoiceMethod = Field(
+        default=ChatApi.voice_method,
+        title="Voice method",
+        description="Method that sends voice notes. For 1msg.io: sendFile.",
     )
-    contact_form: Literal["contactId", "contacts"] = Field(
-        default="contactId",
+    contact_form: ContactForm = Field(
+        default=ChatApi.contact_form,
         title="Contact form",
         description="What sendContact takes: chat ids (contactId), or contact objects (contacts) as on 1msg.io.",
     )
-    contact_method: Literal["auto", "sendContact", "sendVCard"] = Field(
-        default="auto",
+    contact_method: ContactMethod = Field(
+        default=ChatApi.contact_method,
         title="Contact method",
         description="auto chooses the method that keeps the most details: one card with a name is sent by sendVCard, which "
         "shows the name; several cards are sent by sendContact, which shows the names in the recipient's phone book.",
     )
-    address_by: Literal["phone", "chatId"] = Field(
-        default="phone", title="Address people by", description="Parameter that holds a person's number."
+    address_by: AddressBy = Field(
+        default=ChatApi.address_by, title="Address people by", description="Parameter that holds a person's number."
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(""),
@@ -74,17 +76,7 @@ class ChatApiCredentials(GatewaySender):
 
     def dialect(self) -> ChatApi:
         """The Chat-API dialect for this instance."""
-        required(self, "base_url", "instance_id", "token")
-        return ChatApi.with_token(
-            self.instance_id,
-            self.token.get_secret_value(),
-            base_url=self.base_url,
-            path_template=self.path_template,
-            voice_method=self.voice_method,
-            contact_form=self.contact_form,
-            contact_method=self.contact_method,
-            address_by=self.address_by,
-        )
+        return make_dialect(self, ChatApi)
 
     def webhooks(self) -> ChatApiWebhooks:
         """The dialect's webhooks, with the secret in the path."""

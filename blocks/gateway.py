@@ -1,6 +1,7 @@
 """What the blocks of the three gateways have in common: they lend a person's WhatsApp, and must send like one."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -9,7 +10,13 @@ from .sender import Sender
 
 
 class GatewaySender(Sender):
-    """A WhatsApp session behind a gateway. Use one of the three concrete blocks."""
+    """A WhatsApp session behind a gateway. Use the concrete block of a provider."""
+
+    UNPACED: ClassVar[Mapping[str, float]] = {
+        **Sender.UNPACED,
+        "min_seconds_between": 0.0,
+        "max_seconds_between": 0.0,
+    }
 
     min_seconds_between: float = Field(
         default=30.0,

@@ -1,13 +1,12 @@
 """The block for Meta's WhatsApp Cloud API (Graph)."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from ..providers.graph import Graph
-from ..providers.graph_versions import DEFAULT_VERSION
+from ..providers.graph import Graph, VoiceMimeType
 from ..providers.graph_webhooks import GraphWebhooks
-from .sender import Sender, required, secrets_of
+from .sender import Sender, make_dialect, required, secrets_of
 
 
 class GraphCredentials(Sender):
@@ -45,13 +44,13 @@ class GraphCredentials(Sender):
         pattern=r"^\d*$",
     )
     api_version: str = Field(
-        default=DEFAULT_VERSION,
+        default=Graph.api_version,
         title="API version",
         description="Version of the Graph API. Meta supports each version for at least two years.",
         pattern=r"^v\d+\.\d+$",
     )
     base_url: str = Field(
-        default="https://graph.facebook.com",
+        default=Graph.base_url,
         title="Base URL",
         description="Address of the service. Change it to use the sandbox or a compatible service.",
     )
@@ -62,8 +61,8 @@ class GraphCredentials(Sender):
         description="Maximum messages that this number sends in any second, across all runs and machines: 80, or 1,000 "
         "after Meta has upgraded the number; 0 for no limit.",
     )
-    voice_mime_type: Literal["audio/ogg", "audio/ogg; codecs=opus"] = Field(
-        default="audio/ogg",
+    voice_mime_type: VoiceMimeType = Field(
+        default=Graph.voice_mime_type,
         title="Voice MIME type",
         description="MIME type of an uploaded voice note. Change it only if Meta answers with error 131053.",
     )
@@ -81,14 +80,7 @@ class GraphCredentials(Sender):
 
     def dialect(self) -> Graph:
         """Graph's dialect for this number."""
-        required(self, "access_token", "phone_number_id", "base_url")
-        return Graph.with_token(
-            self.phone_number_id,
-            self.access_token.get_secret_value(),
-            base_url=self.base_url,
-            api_version=self.api_version,
-            voice_mime_type=self.voice_mime_type,
-        )
+        return make_dialect(self, Graph)
 
     def webhooks(self) -> GraphWebhooks:
         """Graph's webhooks, signed with the app secret."""

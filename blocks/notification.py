@@ -8,11 +8,8 @@ from pydantic import Field, HttpUrl, field_validator
 from ..models import Recipient
 from ..models.errors import InputError, WhatsAppError
 from ..providers.dialect import MAX_TEXT
-from .chat_api import ChatApiCredentials
-from .graph import GraphCredentials
 from .sender import DOCUMENTATION_URL, LOGO_URL
-from .waha import WahaCredentials
-from .wawp import WawpCredentials
+from .senders import AnySender
 
 
 class WhatsAppNotification(NotificationBlock):
@@ -41,7 +38,7 @@ class WhatsAppNotification(NotificationBlock):
     _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
 
-    sender: GraphCredentials | ChatApiCredentials | WawpCredentials | WahaCredentials = Field(
+    sender: AnySender = Field(
         title="Sender", description="Account that sends the notification. Choose the service, then a saved block."
     )
     to: str = Field(

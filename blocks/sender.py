@@ -1,16 +1,17 @@
-"""What the four providers' blocks have in common: pace, time limits and the two clients."""
+"""What the providers' blocks have in common: pace, time limits and the two clients."""
 
+import dataclasses
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
 
 from ..media import VoiceSettings
-from ..models.errors import InputError
+from ..models.errors import InputError, UnsupportedError
 from ..models.hosts import is_private
 from ..providers.dialect import AccountStatus, Dialect
 from ..providers.webhooks import WebhookDialect
@@ -27,7 +28,13 @@ LOGO_URL = TypeAdapter(HttpUrl).validate_python(
 
 
 class Sender(Referable, CredentialsBlock):
-    """A sending account of one provider. Use one of the four concrete blocks."""
+    """A sending account of one provider. Use the concrete block of a provider.
+
+    Attributes:
+        UNPACED: The fields by which it sends as fast as it can, as to a simulator.
+    """
+
+    UNPACED: ClassVar[Mapping[str, float]] = {"messages_per_second": 0.0}
 
     # An address with a token in it is refused; the refusal must not repeat it.
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -98,13 +105,14 @@ class Sender(Referable, CredentialsBlock):
             InputError: A field that sending needs is empty.
         """
 
-    @abstractmethod
     def webhooks(self) -> WebhookDialect:
         """Read and verify the webhooks that the service posts about this account.
 
         Raises:
             InputError: A field that receiving needs is empty.
+            UnsupportedError: The service posts none.
         """
+        raise UnsupportedError(type(self).__name__, "webhooks", "the service posts none that can be read")
 
     @property
     def sender(self) -> str:
@@ -190,6 +198,30 @@ class Sender(Referable, CredentialsBlock):
 
     def learn(self, status: AccountStatus) -> None:
         """Remember, for this block's later clients, what a check found out."""
+
+
+D = TypeVar("D", bound=Dialect)
+
+
+def make_dialect(sender: Sender, kind: type[D], **fields: Any) -> D:
+    """Make a provider's dialect of the block's fields: of those that both have, by their names.
+
+    Args:
+        sender: The block.
+        kind: The dialect's class.
+        fields: What is to stand in place of a block's field.
+
+    Raises:
+        InputError: A field is empty that has no default in the dialect, or another one than empty.
+    """
+    given: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.init and field.name in type(sender).model_fields:
+            value = getattr(sender, field.name)
+            given[field.name] = value.get_secret_value() if isinstance(value, SecretStr) else value
+            if field.default != "":
+                required(sender, field.name)
+    return kind(**given | fields)
 
 
 def required(sender: Sender, *fields: str, doing: str = "sending") -> None:

@@ -1,13 +1,13 @@
 """The block for WAHA."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from ..providers.waha import Waha
+from ..providers.waha import ContactForm, Waha
 from ..providers.waha_webhooks import WahaWebhooks
 from .gateway import GatewaySender
-from .sender import required, secrets_of
+from .sender import make_dialect, required, secrets_of
 
 
 class WahaCredentials(GatewaySender):
@@ -35,15 +35,15 @@ class WahaCredentials(GatewaySender):
     base_url: str = Field(
         default="", title="Base URL", description="Address of your WAHA server, such as http://waha.internal:3000."
     )
-    session: str = Field(default="default", title="Session", description="Name of the session in WAHA's dashboard.")
+    session: str = Field(default=Waha.session, title="Session", description="Name of the session in WAHA's dashboard.")
     api_key: SecretStr = Field(
         default=SecretStr(""),
         title="API key",
         description="WAHA_API_KEY in the server's environment or .env. If none is set, WAHA generates a key and prints it "
         "when it starts. Versions 2026.1.4 to 2026.2 that run without a key accept any value here, but not an empty one.",
     )
-    contact_form: Literal["auto", "object", "vcard"] = Field(
-        default="vcard",
+    contact_form: ContactForm = Field(
+        default=Waha.contact_form,
         title="Contact form",
         description="How contact cards are sent. vcard: as vCards, which show everything. object: as WAHA's objects, which "
         "lose the parts of a name. auto: as objects if they hold the whole card, otherwise as vCards.",
@@ -57,13 +57,7 @@ class WahaCredentials(GatewaySender):
 
     def dialect(self) -> Waha:
         """WAHA's dialect for this session."""
-        required(self, "base_url", "session")
-        return Waha.with_key(
-            self.api_key.get_secret_value(),
-            base_url=self.base_url,
-            session=self.session,
-            contact_form=self.contact_form,
-        )
+        return make_dialect(self, Waha)
 
     def webhooks(self) -> WahaWebhooks:
         """WAHA's webhooks, signed with the session's HMAC key."""

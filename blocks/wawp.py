@@ -6,9 +6,9 @@ from pydantic import Field, PrivateAttr, SecretStr
 
 from ..providers.dialect import AccountStatus
 from ..providers.waha_webhooks import WawpWebhooks
-from ..providers.wawp import Place, Wawp
+from ..providers.wawp import ConvertForm, CredentialPlace, Place, Wawp
 from .gateway import GatewaySender
-from .sender import required, secrets_of
+from .sender import make_dialect, required, secrets_of
 
 
 class WawpCredentials(GatewaySender):
@@ -39,18 +39,18 @@ class WawpCredentials(GatewaySender):
         default=SecretStr(""), title="Access token", description="API token, from Wawp's dashboard."
     )
     base_url: str = Field(
-        default="https://api.wawp.net",
+        default=Wawp.base_url,
         title="Base URL",
         description="Address of the service. Change it to use the sandbox or a compatible service.",
     )
-    credential_in: Literal["auto", "body", "query", "header"] = Field(
-        default="auto",
+    credential_in: CredentialPlace = Field(
+        default=Wawp.credential_in,
         title="Credential placement",
         description="Where the instance id and the token are sent: in the JSON body, the query or a header. auto tries these "
         "in this order when the account is checked.",
     )
-    convert_as: Literal["boolean", "string"] = Field(
-        default="boolean",
+    convert_as: ConvertForm = Field(
+        default=Wawp.convert_as,
         title="Form of convert",
         description="Whether convert is sent as a JSON boolean, as Wawp's table says, or as text, as its sample does.",
     )
@@ -89,14 +89,7 @@ class WawpCredentials(GatewaySender):
 
     def dialect(self) -> Wawp:
         """Wawp's dialect for this session."""
-        required(self, "instance_id", "access_token", "base_url")
-        return Wawp.with_token(
-            self.instance_id,
-            self.access_token.get_secret_value(),
-            base_url=self.base_url,
-            credential_in=self._found or self.credential_in,
-            convert_as=self.convert_as,
-        )
+        return make_dialect(self, Wawp, credential_in=self._found or self.credential_in)
 
     def learn(self, status: AccountStatus) -> None:
         """Remember where the check found that the credential is taken."""

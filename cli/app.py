@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from ..models.errors import InputError, WhatsAppError
 from ..models.escaping import printable
 from ..models.options import AudioOptions, BroadcastOptions, Runs, Scale
+from ..providers.registry import providers
 
 app = App(
     name="prefect-whatsapp",
@@ -24,6 +25,10 @@ _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _OPTIONS, _MESSAGE, _SCALE = BroadcastOptions(), AudioOptions(), Scale()
 _SANDBOX_NEEDS = {"uvicorn", "starlette", "python_multipart", "moto"}
 
+if TYPE_CHECKING:
+    ProviderName = str
+else:
+    ProviderName = Literal[tuple(providers())]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
 LedgerUrl = Annotated[
     str,
@@ -38,7 +43,7 @@ LedgerUrl = Annotated[
 @app.command
 def demo(
     *,
-    provider: Literal["graph", "chat-api", "wawp", "waha"] = "graph",
+    provider: ProviderName = "graph",
     kind: Literal["audio", "contacts"] = "audio",
     recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_100))] = 200,
     runs: Runs = "send",

@@ -5,7 +5,7 @@ import contextlib
 import datetime
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,21 +121,14 @@ async def load_sender(named: str) -> Any:
     """Load a saved account.
 
     Args:
-        named: `graph/weekly`: `graph`, `chat-api`, `wawp` or `waha`, and the block's name.
+        named: The provider's name and the block's, such as `graph/weekly`.
 
     Raises:
         InputError: There is no such kind or no such block.
     """
-    from prefect.blocks.core import Block
+    from ..blocks.senders import sender_blocks
 
-    from ..blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
-
-    kinds: Mapping[str, type[Block]] = {
-        "graph": GraphCredentials,
-        "chat-api": ChatApiCredentials,
-        "wawp": WawpCredentials,
-        "waha": WahaCredentials,
-    }
+    kinds = sender_blocks()
     kind, _, block = named.partition("/")
     if kind not in kinds or not block:
         raise InputError(f"{named!r} does not name a sender: give the service and a saved block, such as graph/weekly")

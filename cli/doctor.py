@@ -20,15 +20,15 @@ from prefect.settings import get_current_settings
 from rich.console import Console
 from rich.table import Table
 
-from ..blocks import ChatApiCredentials, GraphCredentials, Ledger, WahaCredentials, WawpCredentials
+from ..blocks import Ledger
 from ..blocks.sender import Sender
+from ..blocks.senders import sender_blocks
 from ..ledger.address import read_address
 from ..models import mask_numbers
 from ..models.errors import WhatsAppError
 from ..models.hosts import is_loopback
 
 BROADCAST_FLOWS = ("broadcast-audio", "broadcast-contacts")
-SENDERS: tuple[type[Sender], ...] = (GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials)
 # The names in deployments/automations/*.yaml, which are no part of the installed package.
 AUTOMATIONS = (
     "Crash a broadcast that went silent",
@@ -284,7 +284,7 @@ async def _blocks(client: PrefectClient) -> list[Finding]:
 
 
 async def _senders(client: PrefectClient) -> AsyncIterator[Finding]:
-    for kind in SENDERS:
+    for kind in sender_blocks().values():
         for name, block in await _saved(client, kind):
             if isinstance(block, Finding):
                 yield block

@@ -22,6 +22,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS, start_prefect_server
+from prefect_whatsapp.providers.registry import providers
 from prefect_whatsapp.sandbox.processes import QUIET, Process, ServiceError, free_port, start_process
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
 from prefect_whatsapp.sandbox.samples import write_recipients, write_sample_mp3
@@ -156,7 +157,7 @@ async def _fill(state: Path, recipients: int, s3: str, sandbox: str) -> None:
     for name in ("sandbox", "weekly"):
         await bucket.asave(name, overwrite=True)
         await graph.asave(name, overwrite=True)
-    for provider in ("chat-api", "wawp", "waha"):
+    for provider in providers().keys() - {"graph"}:
         await sandbox_sender(provider, sandbox).asave("sandbox", overwrite=True)
     await Ledger().asave("embedded", overwrite=True)
 

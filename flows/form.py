@@ -13,13 +13,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
-from prefect_whatsapp.blocks import (
-    ChatApiCredentials,
-    GraphCredentials,
-    Ledger,
-    WahaCredentials,
-    WawpCredentials,
-)
+from prefect_whatsapp.blocks import Ledger
+from prefect_whatsapp.blocks.senders import TitledSender, sender_blocks
 from prefect_whatsapp.models import Contact, Recipient, Scale
 from prefect_whatsapp.models.options import AudioOptions, BroadcastOptions, NumberOptions, Options
 from prefect_whatsapp.recipients.reader import is_rows
@@ -80,13 +75,7 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in _BETWEEN.split(text) if part.strip()]
 
 
-AnySender = Annotated[
-    Annotated[GraphCredentials, Field(title="Meta Graph")]
-    | Annotated[ChatApiCredentials, Field(title="Chat-API")]
-    | Annotated[WawpCredentials, Field(title="Wawp")]
-    | Annotated[WahaCredentials, Field(title="WAHA")],
-    _block(GraphCredentials, ChatApiCredentials, WawpCredentials, WahaCredentials),
-]
+AnySender = Annotated[TitledSender, _block(*sender_blocks().values())]
 
 
 def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

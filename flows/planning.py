@@ -13,7 +13,6 @@ from prefect_whatsapp.ledger.people import WINDOW
 from prefect_whatsapp.ledger.row_reference import RowReference
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import BroadcastMismatchError, InputError, RecipientListError
-from prefect_whatsapp.providers.graph_webhooks import BLOCKED_BY_USER
 from prefect_whatsapp.recipients.source import Planned, RecipientList
 
 
@@ -116,10 +115,11 @@ class Planning:
         """Skip, before anything is sent, who wants no more messages (each claim looks again) or can't get one now."""
         await store.receipts.match_parked()
         await resolve_unknown_sends(self._run, store, record)
-        await store.people.learn_refusals(record, BLOCKED_BY_USER)
-        await store.people.skip_opted_out(record)
         dialect = self._run.dialect
-        alive = await store.receipts.received_for(dialect.sender) if dialect.name == "graph" else None
+        if dialect.opt_out_code:
+            await store.people.learn_refusals(record, dialect.opt_out_code)
+        await store.people.skip_opted_out(record)
+        alive = await store.receipts.received_for(dialect.sender) if dialect.has_windows else None
         if alive and alive >= WINDOW:  # else nobody knows who wrote lately, and the service has the last word
             windows = await store.people.windows(record)
             await store.people.skip_closed_windows(record)

@@ -76,6 +76,7 @@ class ChatApi(Gateway):
 
     Attributes:
         instance_id: The instance; also the account.
+        token: The instance's token.
         path_template: Path of a method, with `{instance_id}` and `{method}`.
         voice_method: What carries a voice note: `sendPTT`, or 1msg's `sendFile` with `voice: true`.
         contact_form: What `sendContact` takes: chat ids, or 1msg's contact objects of the Cloud API.
@@ -97,7 +98,9 @@ class ChatApi(Gateway):
     reaches: ClassVar[frozenset[RecipientKind]] = frozenset({RecipientKind.PHONE, RecipientKind.GROUP})
 
     account: str = field(init=False, default="")
+    credential: Credential = field(init=False, repr=False, default_factory=Credential)
     instance_id: str
+    token: str = field(repr=False)
     path_template: str = "/instance{instance_id}/{method}"
     voice_method: VoiceMethod = "sendPTT"
     contact_form: ContactForm = "contactId"
@@ -105,35 +108,16 @@ class ChatApi(Gateway):
     address_by: AddressBy = "phone"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account", self.instance_id)
+        super().__post_init__()
+        self._derive(account=self.instance_id, credential=Credential(query={"token": self.token}))
         plain = self.path_template.replace("{instance_id}", "").replace("{method}", "")
         if not re.fullmatch(r"/[\w./-]*", plain) or "{method}" not in self.path_template:
             self.raise_unsupported("path_template", "it must be a path such as /instance{instance_id}/{method}")
 
     @classmethod
-    def with_token(
-        cls,
-        instance_id: str,
-        token: str,
-        *,
-        base_url: str,
-        path_template: str = "/instance{instance_id}/{method}",
-        voice_method: VoiceMethod = "sendPTT",
-        contact_form: ContactForm = "contactId",
-        contact_method: ContactMethod = "auto",
-        address_by: AddressBy = "phone",
-    ) -> Self:
-        """Speak for an instance with its token; other arguments as for the class."""
-        return cls(
-            base_url=base_url.rstrip("/"),
-            instance_id=instance_id,
-            path_template=path_template,
-            voice_method=voice_method,
-            contact_form=contact_form,
-            contact_method=contact_method,
-            address_by=address_by,
-            credential=Credential(query={"token": token}),
-        )
+    def with_token(cls, instance_id: str, token: str, **fields: Any) -> Self:
+        """Speak for an instance with its token; more fields by name."""
+        return cls(instance_id=instance_id, token=token, **fields)
 
     # Building
 

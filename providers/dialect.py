@@ -104,6 +104,8 @@ class Dialect(ABC):
             where the service sets no such limit.
         base_url: Where the service answers, without trailing slash.
         accounts_by_server: Whether an account's id is another account's on another server.
+        has_windows: Whether it delivers to a person only within 24 hours after they wrote.
+        opt_out_code: The error code by which it tells that a person has blocked the account; empty for none.
         account: The account's public id, part of receipts and of the ledger's keys.
         credential: What the driver puts on each request.
     """
@@ -115,10 +117,20 @@ class Dialect(ABC):
     has_history: ClassVar[bool] = False
     pair_limit: ClassVar[tuple[int, float] | None] = None
     accounts_by_server: ClassVar[bool] = False
+    has_windows: ClassVar[bool] = False
+    opt_out_code: ClassVar[str] = ""
 
     base_url: str
     account: str
     credential: Credential = field(repr=False, default_factory=Credential)
+
+    def __post_init__(self) -> None:
+        self._derive(base_url=self.base_url.rstrip("/"))
+
+    def _derive(self, **fields: object) -> None:
+        """Set what follows from the other fields; for `__post_init__`."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
     @property
     def sender(self) -> str:

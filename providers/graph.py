@@ -24,7 +24,10 @@ from .dialect import AccountStatus, Attachment, AudioForm, Dialect
 from .graph_account import ACCOUNT_FIELDS, HEALTH_FIELDS, read_account, withholds_a_field
 from .graph_errors import read_refusal
 from .graph_versions import DEFAULT_VERSION
+from .graph_webhooks import BLOCKED_BY_USER
 from .http_types import Credential, Exchange, FilePart, Request, Response
+
+VoiceMimeType = Literal["audio/ogg", "audio/ogg; codecs=opus"]
 
 MEDIA_ID_DAYS = 30
 MAX_CARDS = 257
@@ -58,6 +61,7 @@ class Graph(Dialect):
     """The Graph API for one business phone number.
 
     Attributes:
+        access_token: A system user's or business token.
         phone_number_id: The sending number's id; also the account.
         api_version: Graph version.
         voice_mime_type: What a voice note's upload is called: Meta's table says `audio/ogg`, its run-time error asks
@@ -74,34 +78,26 @@ class Graph(Dialect):
     carries_audio: ClassVar[AudioForm] = "media id"
     media_id_days: ClassVar[int] = MEDIA_ID_DAYS
     pair_limit: ClassVar[tuple[int, float] | None] = (45, 6.0)
+    has_windows: ClassVar[bool] = True
+    opt_out_code: ClassVar[str] = BLOCKED_BY_USER
 
     base_url: str = "https://graph.facebook.com"
     account: str = field(init=False, default="")
+    credential: Credential = field(init=False, repr=False, default_factory=Credential)
+    access_token: str = field(repr=False)
     phone_number_id: str
     api_version: str = DEFAULT_VERSION
-    voice_mime_type: str = "audio/ogg"
+    voice_mime_type: VoiceMimeType = "audio/ogg"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account", self.phone_number_id)
+        super().__post_init__()
+        bearer = Credential(headers={"Authorization": f"Bearer {self.access_token}"})
+        self._derive(account=self.phone_number_id, credential=bearer)
 
     @classmethod
-    def with_token(
-        cls,
-        phone_number_id: str,
-        access_token: str,
-        *,
-        base_url: str = "https://graph.facebook.com",
-        api_version: str = DEFAULT_VERSION,
-        voice_mime_type: str = "audio/ogg",
-    ) -> Self:
-        """Speak for a number with a system user's or business token; other arguments as for the class."""
-        return cls(
-            base_url=base_url.rstrip("/"),
-            phone_number_id=phone_number_id,
-            api_version=api_version,
-            voice_mime_type=voice_mime_type,
-            credential=Credential(headers={"Authorization": f"Bearer {access_token}"}),
-        )
+    def with_token(cls, phone_number_id: str, access_token: str, **fields: Any) -> Self:
+        """Speak for a number with its token; more fields by name."""
+        return cls(phone_number_id=phone_number_id, access_token=access_token, **fields)
 
     # Building
 

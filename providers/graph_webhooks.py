@@ -56,6 +56,7 @@ class GraphWebhooks(WebhookDialect):
     """
 
     name: ClassVar[str] = "graph"
+    has_handshake: ClassVar[bool] = True
 
     verify_token: str = field(default="", repr=False)
 

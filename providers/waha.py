@@ -86,6 +86,7 @@ class Waha(WahaLike):
 
     Attributes:
         session: The session's name; also the account.
+        api_key: The server's key; empty where it asks for none.
         contact_form: How a card goes: `vcard`, `object` (name, organisation, one number), or `auto`: the object where
             it holds the whole card and nothing that WAHA breaks. Its objects become a vCard without `N`, so that some
             clients show no name (WhiskeySockets/Baileys#87), and without escaping `,` `;` and line ends.
@@ -109,19 +110,21 @@ class Waha(WahaLike):
     )
 
     account: str = field(init=False, default="")
+    credential: Credential = field(init=False, repr=False, default_factory=Credential)
     session: str = "default"
+    api_key: str = field(default="", repr=False)
     contact_form: ContactForm = "vcard"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account", self.session)
+        super().__post_init__()
+        self._derive(
+            account=self.session, credential=Credential(headers={"X-Api-Key": self.api_key} if self.api_key else {})
+        )
 
     @classmethod
-    def with_key(
-        cls, api_key: str, *, base_url: str, session: str = "default", contact_form: ContactForm = "vcard"
-    ) -> Self:
-        """Speak for a session with the server's key, empty for none; other arguments as for the class."""
-        credential = Credential(headers={"X-Api-Key": api_key} if api_key else {})
-        return cls(base_url=base_url.rstrip("/"), session=session, contact_form=contact_form, credential=credential)
+    def with_key(cls, api_key: str, **fields: Any) -> Self:
+        """Speak for a session with the server's key, empty for none; more fields by name."""
+        return cls(api_key=api_key, **fields)
 
     def session_request(self) -> Request:
         """Read the session: `GET /api/sessions/{name}`."""

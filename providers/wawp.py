@@ -38,6 +38,7 @@ class Wawp(WahaLike):
 
     Attributes:
         instance_id: The instance; also the account.
+        access_token: The account's API token.
         credential_in: Where the credential stands; `auto` begins with the body.
         convert_as: How `convert` is written.
 
@@ -55,40 +56,30 @@ class Wawp(WahaLike):
 
     base_url: str = "https://api.wawp.net"
     account: str = field(init=False, default="")
+    credential: Credential = field(init=False, repr=False, default_factory=Credential)
     instance_id: str
+    access_token: str = field(repr=False)
     credential_in: CredentialPlace = "auto"
     convert_as: ConvertForm = "boolean"
-    places: Mapping[Place, Credential] = field(default_factory=dict, repr=False)
+    places: Mapping[Place, Credential] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account", self.instance_id)
-
-    @classmethod
-    def with_token(
-        cls,
-        instance_id: str,
-        access_token: str,
-        *,
-        base_url: str = "https://api.wawp.net",
-        credential_in: CredentialPlace = "auto",
-        convert_as: ConvertForm = "boolean",
-    ) -> Self:
-        """Speak for an instance with its access token; other arguments as for the class."""
-        both = {"instance_id": instance_id, "access_token": access_token}
+        super().__post_init__()
+        both = {"instance_id": self.instance_id, "access_token": self.access_token}
+        header = Credential(headers={"access-token": self.access_token}, query={"instance_id": self.instance_id})
         places: dict[Place, Credential] = {
             "body": Credential(body=both),
             "query": Credential(query=both),
-            "header": Credential(headers={"access-token": access_token}, query={"instance_id": instance_id}),
+            "header": header,
         }
-        tried: tuple[Place, ...] = tuple(places) if credential_in == "auto" else (credential_in,)
-        return cls(
-            base_url=base_url.rstrip("/"),
-            instance_id=instance_id,
-            credential_in=credential_in,
-            convert_as=convert_as,
-            places={place: places[place] for place in tried},
-            credential=places[tried[0]],
-        )
+        if self.credential_in != "auto":
+            places = {self.credential_in: places[self.credential_in]}
+        self._derive(account=self.instance_id, places=places, credential=next(iter(places.values())))
+
+    @classmethod
+    def with_token(cls, instance_id: str, access_token: str, **fields: Any) -> Self:
+        """Speak for an instance with its access token; more fields by name."""
+        return cls(instance_id=instance_id, access_token=access_token, **fields)
 
     def check(self) -> Exchange[AccountStatus]:
         """Read the session's state, and where the credential may stand in several places find the one that is taken."""

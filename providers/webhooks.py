@@ -27,11 +27,13 @@ class WebhookDialect(ABC):
 
     Attributes:
         name: The provider, as in the ledger.
+        has_handshake: Whether the service asks a question before its first webhook.
         account: The account of the saved block.
         secrets: What signs, or stands in the path; the old and the new one during a rotation.
     """
 
     name: ClassVar[str]
+    has_handshake: ClassVar[bool] = False
 
     account: str
     secrets: tuple[str, ...] = field(repr=False)

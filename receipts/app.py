@@ -145,7 +145,7 @@ class _Endpoints:
         return JSONResponse({"taken": taken})
 
     def _handshake(self, request: Request, dialect: WebhookDialect, path: str) -> Response:
-        if dialect.name != "graph":
+        if not dialect.has_handshake:
             return PlainTextResponse("webhooks are posted here")
         challenge = dialect.handshake(request.query_params)
         if challenge is None:

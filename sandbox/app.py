@@ -1,4 +1,4 @@
-"""The sandbox as an ASGI app: four services under their prefixes, and `/_sandbox` to see the truth and tell faults.
+"""The sandbox as an ASGI app: the services under their prefixes, and `/_sandbox` to see the truth and tell faults.
 
 | address | what it is |
 |---|---|
@@ -6,6 +6,7 @@
 | `/chat-api/instance{ID}/…` | Chat-API |
 | `/wawp/v2/…` | Wawp |
 | `/waha/api/…` | WAHA |
+| `/{name}/…` | what an installed package adds |
 | `GET /_sandbox/truth` | calls, uploads, accepted sends per recipient; `?since=` seconds, `?brief=1` without the maps |
 | `DELETE /_sandbox/truth` | forget all of it |
 | `GET /_sandbox/messages` | each accepted message whole; `?recipient=`, `?since=` |
@@ -22,15 +23,12 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from .chat_api import ChatApiService
+from ..providers.registry import providers
 from .faults import Fault, Faults
-from .graph import GraphService
 from .links import Links
 from .service import Answer, Call, Room, Service
 from .settings import SandboxSettings
 from .truth import Truth
-from .waha import WahaService
-from .wawp import WawpService
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -52,7 +50,7 @@ class Sandbox:
     Attributes:
         truth: What happened.
         faults: What goes wrong.
-        services: The four, by name.
+        services: By name.
         hang_up: Closes the connection that a scope came by, if the server can; set by `sandbox.server`.
     """
 
@@ -62,8 +60,9 @@ class Sandbox:
         self.faults = Faults(faults)
         self.hang_up: HangUp | None = None
         room = Room(self.settings, self.truth, self.faults, Links(fetch=self.settings.fetch_links))
-        services: list[Service] = [GraphService(room), ChatApiService(room), WawpService(room), WahaService(room)]
-        self.services = {service.name: service for service in services}
+        self.services: dict[str, Service] = {
+            name: provider.load_simulator()(room) for name, provider in providers().items() if provider.simulator
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

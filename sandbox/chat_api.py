@@ -11,6 +11,7 @@ from .faults import Fault, FaultKind
 from .gateway import chat_key, inline_fault, vcard_fault
 from .graph_body import BodyFault, read_cards
 from .service import Answer, Call, Room, Service, throttle_headers
+from .settings import SandboxSettings
 from .truth import Action, Message
 
 _PATH = re.compile(r"/(?:instance)?([\w-]+)/(\w+)/?")
@@ -39,10 +40,16 @@ class ChatApiService(Service):
     """One instance of a service that speaks the dialect; both `/instance{ID}/…` and 1msg's `/{ID}/…`."""
 
     name: ClassVar[str] = "chat-api"
+    special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.SENT_FALSE})
 
     def __init__(self, room: Room) -> None:
         super().__init__(room)
         self._held: list[Message] = []
+
+    @classmethod
+    def account(cls, settings: SandboxSettings) -> dict[str, Any]:
+        """Give the fields of its block."""
+        return {"instance_id": settings.chat_api_instance, "token": settings.token}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/instance{ID}/{method}?token=`."""

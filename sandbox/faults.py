@@ -7,12 +7,11 @@ from enum import StrEnum
 from math import floor
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..models.recipient import canonical_address
+from ..providers.registry import providers
 from .truth import Action
-
-ServiceName = Literal["", "graph", "chat-api", "wawp", "waha"]
 
 
 def recipient_key(address: str) -> str:
@@ -40,13 +39,17 @@ class FaultKind(StrEnum):
     ERROR = "error"  # any Graph `code`; a gateway's own words in `details`; both with `status`
 
 
-_GRAPH_ONLY = {FaultKind.PAIR, FaultKind.WINDOW, FaultKind.MEDIA_DISOWNED}
-_ONLY: dict[FaultKind, frozenset[str]] = {
-    **dict.fromkeys(_GRAPH_ONLY, frozenset({"graph"})),
-    FaultKind.SENT_FALSE: frozenset({"chat-api", "wawp"}),
-    FaultKind.QUEUED: frozenset({"graph", "wawp"}),
-    FaultKind.REPUTATION: frozenset({"waha"}),
-}
+# Not every service has these: those that do name them in `Service.special_faults`.
+SPECIAL = frozenset(
+    {
+        FaultKind.PAIR,
+        FaultKind.WINDOW,
+        FaultKind.MEDIA_DISOWNED,
+        FaultKind.SENT_FALSE,
+        FaultKind.QUEUED,
+        FaultKind.REPUTATION,
+    }
+)
 _EVERYWHERE = {FaultKind.EXPIRED_TOKEN, FaultKind.SESSION_DOWN}
 
 
@@ -78,7 +81,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: FaultKind
-    service: ServiceName = ""
+    service: str = ""
     on: Literal["", "send", "upload", "check", "any"] = ""
     recipients: frozenset[str] = frozenset()
     fraction: float = Field(default=1.0, gt=0, le=1)
@@ -103,6 +106,13 @@ class Fault(BaseModel):
         if isinstance(values, dict) and values.get("recipients"):
             return values | {"recipients": [recipient_key(str(each)) for each in values["recipients"]]}
         return values
+
+    @field_validator("service")
+    @classmethod
+    def _is_simulated(cls, value: str) -> str:
+        if value and value not in providers():
+            raise ValueError(f"there is no service {value!r}; choose one of: {', '.join(providers())}")
+        return value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -130,13 +140,13 @@ class _Armed:
         """Whether it has ended by itself."""
         return time.monotonic() > self._ends
 
-    def strikes(self, service: str, action: Action, recipient: str) -> bool:
+    def strikes(self, service: str, action: Action, recipient: str, unknown: frozenset[FaultKind]) -> bool:
         fault = self.fault
         if self.over:
             return False
         if action not in self._actions or fault.service not in ("", service):
             return False
-        if service not in _ONLY.get(fault.kind, (service,)):
+        if fault.kind in unknown:
             return False
         if fault.recipients and recipient not in fault.recipients:
             return False
@@ -193,8 +203,16 @@ class Faults:
             for armed in self._armed
         )
 
-    def strike(self, service: str, action: Action, recipient: str = "") -> tuple[float, Fault | None]:
+    def strike(
+        self, service: str, action: Action, recipient: str = "", *, unknown: frozenset[FaultKind] = frozenset()
+    ) -> tuple[float, Fault | None]:
         """Count a call and say what hits it.
+
+        Args:
+            service: The service's name.
+            action: What the call is for.
+            recipient: To whom it sends.
+            unknown: Faults that the service doesn't have.
 
         Returns:
             Seconds of latency, and the first other fault that hits; None where it goes well.
@@ -202,9 +220,9 @@ class Faults:
         latency, struck = 0.0, None
         for armed in self._armed:
             if armed.fault.kind is FaultKind.LATENCY:
-                if armed.strikes(service, action, recipient):
+                if armed.strikes(service, action, recipient, unknown):
                     latency += armed.latency
-            elif struck is None and armed.strikes(service, action, recipient):
+            elif struck is None and armed.strikes(service, action, recipient, unknown):
                 struck = armed.fault
         return latency, struck
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from .faults import Fault, FaultKind
 from .graph_body import BodyFault, read_message
 from .service import Answer, Call, Room, Service, throttle_headers
+from .settings import SandboxSettings
 from .truth import Action, Message
 from .uploads import UploadFault, read_upload
 from .voice import NotVoice, container, read_voice
@@ -57,6 +58,9 @@ class GraphService(Service):
     """The Cloud API of one business phone number."""
 
     name: ClassVar[str] = "graph"
+    special_faults: ClassVar[frozenset[FaultKind]] = frozenset(
+        {FaultKind.PAIR, FaultKind.WINDOW, FaultKind.MEDIA_DISOWNED, FaultKind.QUEUED}
+    )
 
     def __init__(self, room: Room) -> None:
         super().__init__(room)
@@ -64,6 +68,11 @@ class GraphService(Service):
         self._bearer = f"Bearer {self.settings.token}".encode()
         self._messages_paths = {f"/v{n}.0/{self.settings.phone_number_id}/messages" for n in _VERSIONS}
         self._own_digits = self.settings.display_phone_number.removeprefix("+")
+
+    @classmethod
+    def account(cls, settings: SandboxSettings) -> dict[str, Any]:
+        """Give the fields of its block."""
+        return {"access_token": settings.token, "phone_number_id": settings.phone_number_id}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/v26.0/{phone number id}[/messages|/media]` and `/v26.0/{media id}`."""

@@ -1,4 +1,4 @@
-"""What the four simulated services have in common: a call comes in, faults strike, the truth is kept, it is answered."""
+"""What the simulated services have in common: a call comes in, faults strike, the truth is kept, it is answered."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from .faults import Fault, FaultKind, Faults
+from .faults import SPECIAL, Fault, FaultKind, Faults
 from .links import Links
 from .settings import SandboxSettings
 from .truth import Action, Message, Truth
@@ -87,13 +87,24 @@ class Room:
 
 
 class Service(ABC):
-    """One service: reads its own calls, speaks its own words."""
+    """One service: reads its own calls, speaks its own words.
+
+    Attributes:
+        name: The provider's.
+        special_faults: Faults that not every service has and this one knows.
+    """
 
     name: ClassVar[str]
+    special_faults: ClassVar[frozenset[FaultKind]] = frozenset()
 
     def __init__(self, room: Room) -> None:
         self.settings, self.truth, self.faults, self.links = room.settings, room.truth, room.faults, room.links
         self._number = 0
+
+    @classmethod
+    @abstractmethod
+    def account(cls, settings: SandboxSettings) -> dict[str, Any]:
+        """Give the fields of the provider's block that reach the account here, without the address."""
 
     @abstractmethod
     async def answer(self, call: Call) -> Answer:
@@ -122,7 +133,7 @@ class Service(ABC):
 
     async def send(self, message: Message) -> Answer:
         """Take a message whose request is in order: let faults strike, accept it, answer."""
-        latency, fault = self.faults.strike(self.name, Action.SEND, message.recipient)
+        latency, fault = self._strike(Action.SEND, message.recipient)
         unreadable = fault is not None and fault.kind in _UNREADABLE
         if fault is None or not (unreadable or not self.holds(fault, message)):
             self.truth.accept(message)
@@ -147,12 +158,15 @@ class Service(ABC):
 
     async def struck(self, action: Action) -> Answer | None:
         """Let faults strike a call that isn't a send; None where it goes well."""
-        latency, fault = self.faults.strike(self.name, action)
+        latency, fault = self._strike(action)
         await _pass(latency)
         if fault is None:
             return None
         await _pass(fault.seconds)
         return self._unreadable(fault) if fault.kind in _UNREADABLE else self.refusal(fault)
+
+    def _strike(self, action: Action, recipient: str = "") -> tuple[float, Fault | None]:
+        return self.faults.strike(self.name, action, recipient, unknown=SPECIAL - self.special_faults)
 
     def _unreadable(self, fault: Fault, answer: bytes = b"") -> Answer:
         reason = "" if answer else fault.kind

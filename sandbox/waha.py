@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from .faults import Fault, FaultKind
 from .gateway import chat_key, contact_fault, inline_fault
 from .service import Answer, Call, Service, throttle_headers
+from .settings import SandboxSettings
 from .truth import Action, Message
 
 _SESSION = re.compile(r"/api/sessions/([^/]+)/?")
@@ -35,6 +36,12 @@ class WahaService(Service):
     """One server with one session."""
 
     name: ClassVar[str] = "waha"
+    special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.REPUTATION})
+
+    @classmethod
+    def account(cls, settings: SandboxSettings) -> dict[str, Any]:
+        """Give the fields of its block."""
+        return {"session": settings.waha_session, "api_key": settings.token}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/api/sendVoice`, `/api/sendContactVcard`, `/api/sessions/{name}`, `/api/contacts/check-exists`."""

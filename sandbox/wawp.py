@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from .faults import Fault, FaultKind
 from .gateway import chat_key, contact_fault
 from .service import Answer, Call, Service, throttle_headers
+from .settings import SandboxSettings
 from .truth import Action, Message
 
 _KINDS = {"/v2/send/voice": "audio", "/v2/send/contact": "contacts", "/v2/send/text": "text"}
@@ -31,6 +32,12 @@ class WawpService(Service):
     """One instance."""
 
     name: ClassVar[str] = "wawp"
+    special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.SENT_FALSE, FaultKind.QUEUED})
+
+    @classmethod
+    def account(cls, settings: SandboxSettings) -> dict[str, Any]:
+        """Give the fields of its block."""
+        return {"instance_id": settings.wawp_instance, "access_token": settings.token}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/v2/send/voice`, `/v2/send/contact` and `/v2/session/info`."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..providers.registry import providers
 from ..sandbox.sender import sandbox_sender
 from ..sandbox.server import RunningSandbox
 
 if TYPE_CHECKING:
     from ..blocks import Ledger
 
-PROVIDERS = ("graph", "chat-api", "wawp", "waha")
 SAVED_AS = "sandbox"
 
 
@@ -73,12 +73,12 @@ def whatsapp_sender(whatsapp_sandbox: RunningSandbox) -> Callable[..., Any]:
 
 @pytest.fixture
 def whatsapp_blocks(whatsapp_sender: Callable[..., Any], whatsapp_ledger: "Ledger") -> str:
-    """Blocks of all four services and of the test's ledger, saved at the current Prefect API.
+    """Blocks of all services and of the test's ledger, saved at the current Prefect API.
 
     Returns:
         The name under which each is saved, `sandbox`: `GraphCredentials.load("sandbox")`, `Ledger.load("sandbox")`.
     """
-    for provider in PROVIDERS:
+    for provider in providers():
         whatsapp_sender(provider).save(SAVED_AS, overwrite=True)
     whatsapp_ledger.save(SAVED_AS, overwrite=True)
     return SAVED_AS

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, Ledger, WahaCredentials, WawpCredentials
+from prefect_whatsapp.blocks.senders import sender_blocks
 from pydantic import SecretStr
 
 SECRET = "canary+/=&%41'~secret"
@@ -36,6 +37,7 @@ VALUES: dict[type[Any], dict[str, Any]] = {
     Ledger: {"url": SecretStr(f"postgresql+asyncpg://me:{SECRET}@db.internal/ledger"), "patience_seconds": 5.0},
 }
 SENDERS = [kind for kind in VALUES if kind is not Ledger]
+assert [*sender_blocks().values()] == SENDERS
 
 
 @pytest.fixture(params=VALUES, ids=lambda kind: kind.__name__)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from senders import PROVIDERS
 
 pytestmark = [pytest.mark.ci, pytest.mark.slow, pytest.mark.server]
 RECIPIENTS = 20
@@ -15,7 +16,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.parametrize("kind", ["audio", "contacts"])
-@pytest.mark.parametrize("provider", ["graph", "chat-api", "wawp", "waha"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_report_sandbox_and_prefect_agree(command: Command, provider: str, kind: str) -> None:
     done = command("demo", "--provider", provider, "--kind", kind, "--recipients", str(RECIPIENTS), "--json")
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from prefect_whatsapp import blocks
+from prefect_whatsapp.blocks.senders import sender_blocks
 
 pytestmark = [pytest.mark.wheel, pytest.mark.slow]
 
@@ -24,7 +25,7 @@ FLOWS = {
     "send_audio_message": "single_messages",
     "send_contact_message": "single_messages",
 }
-BLOCKS = {"GraphCredentials", "ChatApiCredentials", "WawpCredentials", "WahaCredentials", "Ledger"}
+BLOCKS = {blocks.Ledger, *sender_blocks().values()}
 
 
 @dataclass(frozen=True)
@@ -136,20 +137,14 @@ def test_prefect_finds_the_blocks_by_the_collection_entry_point(installed: Insta
         "print(json.dumps([module.__name__, module.__all__]))"
     )
     assert loaded[0] == "prefect_whatsapp.blocks"
-    assert set(loaded[1]) == set(blocks.__all__) >= BLOCKS
+    assert set(loaded[1]) == set(blocks.__all__) >= {kind.__name__ for kind in BLOCKS}
 
 
 @pytest.mark.server
 def test_prefect_block_register_shows_the_blocks_to_a_server(installed: Installed, prefect_api: str) -> None:
     installed.run("python", "-c", _REGISTER, prefect_api)
     answer = httpx.post(f"{prefect_api}/block_types/filter", json={"limit": 200}, trust_env=False).raise_for_status()
-    assert {
-        "whatsapp-graph-credentials",
-        "whatsapp-chat-api-credentials",
-        "whatsapp-wawp-credentials",
-        "whatsapp-waha-credentials",
-        "whatsapp-ledger",
-    } <= {kind["slug"] for kind in answer.json()}
+    assert {kind.get_block_type_slug() for kind in BLOCKS} <= {kind["slug"] for kind in answer.json()}
 
 
 _REGISTER = """

@@ -11,6 +11,7 @@ import raw_server
 from prefect_whatsapp.models.errors import NotSentError, OutcomeUnknownError, RetryLaterError
 from provider_accounts import ACCOUNTS, Account, Answer, Driver, both, drive, refusal
 from raw_server import RawServer
+from senders import PROVIDERS
 
 RETRY, ACCOUNT = "RetryLaterError", "AccountError"
 REQUEST, RECIPIENT = "RequestRefusedError", "RecipientRefusedError"
@@ -445,5 +446,5 @@ async def test_a_failed_tls_handshake_means_not_sent(
 
 
 def test_every_provider_runs_the_whole_table() -> None:
-    assert set(ACCOUNTS) == {"graph", "chat-api", "wawp", "waha"}
+    assert set(ACCOUNTS) == set(PROVIDERS)
     assert all(set(answers) == set(ACCOUNTS) for _, _, answers in IN_THEIR_WORDS.values())

@@ -7,15 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect_whatsapp.providers.chat_api import ChatApi
 from prefect_whatsapp.providers.dialect import Attachment, Dialect
 from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.providers.transport import AsyncClient, Client
-from prefect_whatsapp.providers.waha import Waha
-from prefect_whatsapp.providers.wawp import Wawp
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
-from sandbox_server import CHAT_API_INSTANCE, PHONE_NUMBER_ID, TOKEN, WAWP_INSTANCE, FileHost, Run, audio_of, threaded
+from sandbox_server import PHONE_NUMBER_ID, TOKEN, FileHost, Run, audio_of, threaded
+from senders import PROVIDERS, sender_of
 
 
 @pytest.fixture(scope="session")
@@ -70,18 +68,11 @@ def graph(simulator: ThreadedSandbox) -> Graph:
     return Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
 
 
-@pytest.fixture(params=["graph", "chat-api", "wawp", "waha"])
+@pytest.fixture(params=PROVIDERS)
 def dialect(request: pytest.FixtureRequest, simulator: ThreadedSandbox) -> Dialect:
     """Each service's dialect."""
-    match request.param:
-        case "graph":
-            return Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
-        case "chat-api":
-            return ChatApi.with_token(CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url)
-        case "wawp":
-            return Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
-        case _:
-            return Waha.with_key(TOKEN, base_url=simulator.waha_url)
+    made: Dialect = sender_of(request.param, simulator.url).dialect()
+    return made
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import afetch_audio, asend_audio, asend_contacts, aupload_media, send_audio, send_contacts
 from pydantic import SecretStr
-from senders import PROVIDERS, sender_of
+from senders import PROVIDERS, TOKEN_FIELD, sender_of
 
 CARDS = [Contact(name="Ada Byron", phone="+16505550199")]
 LIBRARIES = (
@@ -40,7 +40,6 @@ LIBRARIES = (
     "urllib3",
 )
 _keys = itertools.count(1)
-TOKEN_FIELD = {"graph": "access_token", "chat-api": "token", "wawp": "access_token", "waha": "api_key"}
 
 
 class Notes:

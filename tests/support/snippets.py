@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^( *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"""^( *)```(?P<language>\S*)(?: title="(?P<title>[^"\n]+)")?[^\n]*\n(?P<text>.*?)^\1```[ ]*$""",
+    re.MULTILINE | re.DOTALL,
+)
 RUN = {"python", "console"}
 SHOWN = {"text", "yaml", "toml", "json", "csv", "env"}  # what isn't run
 SECONDS = 300.0
@@ -26,12 +29,14 @@ class Snippet:
         line: Where it begins.
         language: What it is.
         text: What stands in it.
+        title: The file that it is; empty for none.
     """
 
     document: str
     line: int
     language: str
     text: str
+    title: str = ""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line} {self.language}"
@@ -46,7 +51,13 @@ def read_snippets(document: Path) -> list[Snippet]:
     """List a document's fenced blocks in order."""
     text = document.read_text(encoding="utf-8")
     return [
-        Snippet(document.name, text.count("\n", 0, found.start()) + 1, found["language"], found["text"])
+        Snippet(
+            document.name,
+            text.count("\n", 0, found.start()) + 1,
+            found["language"],
+            found["text"],
+            found["title"] or "",
+        )
         for found in _FENCE.finditer(text)
     ]
 
@@ -68,7 +79,7 @@ class Runner:
     def run(self, snippet: Snippet) -> str:
         """Run one snippet; what is wrong with it, or nothing."""
         if snippet.language == "python":
-            script = self.folder / f"snippet_{snippet.line}.py"
+            script = self.folder / (snippet.title or f"snippet_{snippet.line}.py")  # later ones may import it
             script.write_text(snippet.text, encoding="utf-8")
             return self._done([sys.executable, str(script)])
         if not snippet.commands:

@@ -19,7 +19,7 @@ from prefect_whatsapp.models.errors import (
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import asend_audio, asend_contacts, fetch_audio, send_audio, send_contacts
 from pydantic import SecretStr
-from senders import sender_of
+from senders import TOKEN_FIELD, sender_of
 from tap import Tap, facts_of
 
 TO = "+16505550123"
@@ -167,7 +167,7 @@ async def test_a_recipient_of_another_services_kind_is_refused_before_the_reques
 async def test_an_account_without_its_credential_leaves_nothing_on_the_wire(
     sent: Outcomes, sender: Any, provider: str, tap: Tap
 ) -> None:
-    field = {"graph": "access_token", "chat-api": "token", "wawp": "access_token", "waha": "session"}[provider]
+    field = "session" if provider == "waha" else TOKEN_FIELD[provider]  # a WAHA may ask for no key
     empty = sender.model_copy(update={field: "" if field == "session" else SecretStr("")})
     sync, aio = await sent(account=empty)
     assert type(sync) is InputError
