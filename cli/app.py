@@ -72,9 +72,9 @@ def sandbox(
     host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8090,
 ) -> None:
-    """Run the simulators of the four services until Ctrl-C, so that you can rehearse.
+    """Run the simulators of the services until Ctrl-C, so that you can rehearse.
 
-    Set a block's base_url to the printed address followed by /graph, /chat-api, /wawp or /waha, and its token to
+    Set a block's base_url to the printed address followed by the service, such as /graph or /waha, and its token to
     sandbox-token. /_sandbox/truth shows what arrived; post faults to /_sandbox/faults.
 
     Args:
@@ -110,7 +110,7 @@ def broadcast(
 
     Args:
         name: Name of the broadcast; {:%G-W%V} in it becomes the ISO week, such as 2026-W47.
-        sender: The account: the service and a saved block, such as graph/weekly, chat-api/…, wawp/… or waha/….
+        sender: The account: the service and a saved block, such as graph/weekly or waha/office.
         audio: Audio file as s3://bucket/key, a key in storage, an https link or a path.
         contacts: JSON file of contact cards, in place of audio.
         recipients: The list as s3://bucket/key, a key in storage or a path; or phone numbers and chat ids. Repeat the

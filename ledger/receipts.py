@@ -62,7 +62,7 @@ class ReceiptBook:
         """Make webhooks durable, each once, and move the rows they are about.
 
         Args:
-            provider: `graph`, `chat-api`, `wawp` or `waha`.
+            provider: The service's name, such as `graph`.
             items: As the provider's reader gave them, of any number of webhooks.
             received_at: When they came; now by default.
 

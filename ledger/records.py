@@ -19,7 +19,7 @@ class BroadcastRecord:
         id: Opaque, for the world.
         name: What its people call it; unique in the ledger.
         kind: `audio` or `contacts`.
-        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        provider: The service's name, such as `graph`.
         account: The sending account's public id.
         content: Digest of what is sent.
         content_label: The same in words for a person, such as `s3://bucket/weekly.mp3`.

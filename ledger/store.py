@@ -98,7 +98,7 @@ class LedgerStore:
         Args:
             name: The promise.
             kind: `audio` or `contacts`.
-            provider: `graph`, `chat-api`, `wawp` or `waha`.
+            provider: The service's name, such as `graph`.
             account: The sending account's public id.
             content: Digest of what is sent.
             content_label: The same in words for a person.

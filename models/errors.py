@@ -139,7 +139,7 @@ class UnsupportedError(InputError):
     """The provider has no such feature.
 
     Args:
-        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        provider: The service's name, such as `graph`.
         parameter: The parameter that can't be honoured.
         reason: Why, and what to use instead.
     """
@@ -156,7 +156,7 @@ class ProviderError(WhatsAppError):
 
     Args:
         message: The service's text, or ours if it had none.
-        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        provider: The service's name, such as `graph`.
         code: The service's own error code, or the HTTP status as text.
         http_status: Status of the answer.
         retry_after: Seconds until another try makes sense; None where the service didn't say.

@@ -14,7 +14,7 @@ class Receipt(BaseModel):
     `recipient` and numbers within `message_id` are masked and `raw` is left out; the ledger keeps them.
 
     Attributes:
-        provider: `graph`, `chat-api`, `wawp` or `waha`.
+        provider: The service's name, such as `graph`.
         account: The sending account's public id (phone number id, instance, session).
         recipient: The canonical address the message went to.
         message_id: The service's id; empty where it gave none (a queued message).

@@ -1,6 +1,6 @@
 """The contract that a provider's file fills in: build, then read; no I/O.
 
-Which of the four carries a message is not the flows' business. They ask a dialect how audio reaches it
+Which service carries a message is not the flows' business. They ask a dialect how audio reaches it
 (`carries_audio`), make an `Attachment` of that form, and run its exchanges with either driver.
 """
 

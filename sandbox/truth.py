@@ -21,7 +21,7 @@ class Message:
     """One message that a service accepted.
 
     Attributes:
-        service: `graph`, `chat-api`, `wawp` or `waha`.
+        service: The service's name, such as `graph`.
         recipient: E.164 digits of a person, or the group's, newsletter's or user's id.
         kind: `audio`, `contacts` or `text`.
         message_id: The id that was given.
