@@ -1,12 +1,10 @@
-"""The block of each provider, and the parameter that takes any of them."""
+"""The block of each provider, and the field that takes any of them."""
 
 import functools
 import logging
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from ..providers.registry import is_built_in, providers
 from .sender import Sender
@@ -23,18 +21,12 @@ def sender_blocks() -> Mapping[str, type[Sender]]:
         except Exception as failure:  # one package's fault doesn't take the others' broadcasts down
             if is_built_in(name):
                 raise
-            # Also where that package is imported first, and is only now importing this one.
-            logger.warning("The block of the provider %s isn't there yet: %s", name, type(failure).__name__)
+            # Also where that package is imported first, and imports this one: it is there for whoever asks later.
+            logger.info("The block of the provider %s isn't there yet: %s", name, type(failure).__name__)
     return found
 
 
 if TYPE_CHECKING:
     AnySender = Sender
-    TitledSender = Sender
 else:
-    # A block of any of the kinds; in a form of a flow, a tab each.
     AnySender = functools.reduce(operator.or_, sender_blocks().values())
-    TitledSender = functools.reduce(
-        operator.or_,
-        (Annotated[block, Field(title=providers()[name].title)] for name, block in sender_blocks().items()),
-    )

@@ -7,16 +7,19 @@ checker, `help()` and docs/reference all say what stands here. Plain options, wh
 
 import functools
 import inspect
+import operator
 import re
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Annotated, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, cast
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.blocks.senders import TitledSender, sender_blocks
+from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.blocks.senders import sender_blocks
 from prefect_whatsapp.models import Contact, Recipient, Scale
 from prefect_whatsapp.models.options import AudioOptions, BroadcastOptions, NumberOptions, Options
+from prefect_whatsapp.providers.registry import providers
 from prefect_whatsapp.recipients.reader import is_rows
 from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.fields import FieldInfo
@@ -75,7 +78,11 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in _BETWEEN.split(text) if part.strip()]
 
 
-AnySender = Annotated[TitledSender, _block(*sender_blocks().values())]
+if TYPE_CHECKING:
+    AnySender = Sender
+else:  # a tab each
+    _TABS = (Annotated[kind, Field(title=providers()[name].title)] for name, kind in sender_blocks().items())
+    AnySender = Annotated[functools.reduce(operator.or_, _TABS), _block(*sender_blocks().values())]
 
 
 def _rows_in_memory(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -220,7 +227,7 @@ def takes(
         result = inspect.signature(function).return_annotation
         signature = inspect.Signature([_parameter(name, fields[name]) for name in names], return_annotation=result)
         described = "\n".join(f"    {name}: {fields[name].description}" for name in names)
-        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__signature__ = signature  # type: ignore[attr-defined]  # functions take any attribute
         call.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
             "\nReturns:", f"\nArgs:\n{described}\n\nReturns:", 1
         )

@@ -72,10 +72,10 @@ with ThreadedSandbox() as sandbox:
         refused = ""
     except Exception as error:
         refused = type(error.__cause__).__name__
-    sends = sandbox.truth()["sends"]
+    sends = sandbox.truth()["accepted_total"]
 print(json.dumps({
     "tabs": tabs(broadcast_audio), "single": tabs(send_contact_message), "id": receipt.message_id, "provider": receipt.provider,
-    "refused": refused, "sends": sends, "ready": True, "choices": get_args(demo.__annotations__["provider"]),
+    "refused": refused, "sends": sends, "choices": get_args(demo.__annotations__["provider"]),
 }))
 """
 
@@ -132,7 +132,7 @@ with RunningSandbox() as sandbox:
         code = end.code
     truth = sandbox.truth()
 print(json.dumps({"accepted": report.accepted, "sends": truth["accepted_total"], "twice": truth["duplicates_total"],
-                  "code": code, "services": sorted(truth["services"]) if "services" in truth else []}))
+                  "code": code}))
 """
 
 
@@ -148,4 +148,4 @@ def test_an_installed_provider_broadcasts_by_the_flow_and_by_the_command(
         PREFECT_HOME=str(tmp_path / "prefect"),
         PREFECT_API_URL=prefect_api,
     )
-    assert (told["accepted"], told["sends"], told["code"]) == (3, 5, 0)
+    assert told == {"accepted": 3, "sends": 5, "twice": 0, "code": 0}
