@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -279,7 +280,7 @@ async def _blocks(client: PrefectClient) -> list[Finding]:
             found.append(block)
         else:
             url = cast("Ledger", block).url.get_secret_value()
-            found += await _looked(f"ledger {name}", lambda name=name, url=url: _ledger(name, url))  # type: ignore[misc]
+            found += await _looked(f"ledger {name}", partial(_ledger, name, url))
     return found
 
 
@@ -290,7 +291,7 @@ async def _senders(client: PrefectClient) -> AsyncIterator[Finding]:
                 yield block
                 continue
             sender, what = cast("Sender", block), f"{kind.get_block_type_slug()}/{name}"
-            for finding in await _looked(what, lambda what=what, sender=sender: _account(what, sender)):  # type: ignore[misc]
+            for finding in await _looked(what, partial(_account, what, sender)):
                 yield finding
 
 

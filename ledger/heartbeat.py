@@ -219,7 +219,7 @@ class Heartbeat:
         key = (await connection.execute(insert)).inserted_primary_key
         assert key is not None
         facts = {**values, "rate": self._rate or math.inf}
-        return LeaseRecord(id=key.id, beat=0, share=0.0, left=False, left_tick=None, **facts)  # type: ignore[arg-type]
+        return LeaseRecord(id=key.id, beat=0, share=0.0, left=False, left_tick=None, **facts)  # type: ignore[arg-type]  # columns by name
 
     async def _look_after(
         self, connection: AsyncConnection, listed: list[LeaseRecord], mine: LeaseRecord

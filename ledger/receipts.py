@@ -246,7 +246,7 @@ class ReceiptBook:
             found = (await connection.execute(query)).one_or_none()
             if found is None or (at - found.seen_at).total_seconds() > _GAP_SECONDS:
                 return None
-            return at - found.alive_since  # type: ignore[no-any-return]
+            return at - found.alive_since  # type: ignore[no-any-return]  # a row is untyped
 
         return await self._database.read("look for a receiver", work)
 

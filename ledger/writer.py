@@ -8,6 +8,7 @@ used twice, so that a commit whose answer was lost is repeated without harm.
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..models.errors import LedgerError
 from .database import Database
@@ -73,7 +74,7 @@ class GroupWriter:
             try:
                 matched = await self.database.patiently(
                     "record sends",
-                    lambda entries=entries: self._commits.commit(entries),  # type: ignore[misc]
+                    partial(self._commits.commit, entries),
                     # Once it failed for good, what still comes in must not wait as long again.
                     patience_seconds=min(_BROKEN_PATIENCE_SECONDS, self.database.patience_seconds)
                     if self._broken

@@ -104,7 +104,7 @@ def moment(value: object, otherwise: datetime.datetime) -> datetime.datetime:
         '2026-09-10T00:26:40+00:00'
     """
     try:
-        seconds = float(value)  # type: ignore[arg-type]
+        seconds = float(value)  # type: ignore[arg-type]  # what is no number is caught below
         seconds = seconds / 1000 if seconds > _MILLISECONDS else seconds
         at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     except (TypeError, ValueError, OverflowError, OSError):

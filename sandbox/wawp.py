@@ -111,7 +111,7 @@ class WawpService(Service):
             case "string":
                 return Answer({"id": serialized, "ack": 0})
             case "key":
-                message.message_id = whole["id"]  # type: ignore[assignment]
+                message.message_id = f"3EB0{number:016X}"
                 return Answer({"key": {"remoteJid": chat, "fromMe": True, "id": whole["id"]}, "status": "PENDING"})
             case _:
                 return Answer({"data": {"id": serialized}, "code": "success"})

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from ...models.errors import LedgerError
@@ -65,7 +66,7 @@ class SqliteEngine(Engine):
         """Turn WAL on, which lasts: readers never wait for the writer."""
         async with self.pool.connect() as connection:
             raw = await connection.get_raw_connection()
-            cursor = await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+            cursor = await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]  # just connected
             await cursor.close()
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -113,8 +114,8 @@ class SqliteEngine(Engine):
         return SqliteCommits(self._path, self._turn)
 
 
-def _set_up(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
+def _set_up(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
     try:
         for setting in SETTINGS:
             cursor.execute(setting)
