@@ -98,6 +98,22 @@ def test_a_row_that_waits_for_room_among_the_requests_does_not_leave_once_the_br
     run(main())
 
 
+def test_a_row_whose_departure_is_pushed_back_by_the_rate_does_not_leave_once_the_broadcast_stops() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1), MemoryService(), rate=1.0)
+        await sending.pace.departure()  # another send left in this second
+        async with sending.admission:
+            row = await sending.admission.row()
+            assert row
+            one = asyncio.ensure_future(sending.one(row))
+            await asyncio.sleep(0.01)
+            sending.stop.set(StopReason.CANCELLED, "someone pressed Cancel")
+            assert await one is SendState.QUEUED
+        assert (sending.service.requests, sending.lease.happened) == ([], ["claim", "settle queued"])
+
+    run(main())
+
+
 def test_a_claimed_row_waits_out_the_pause_that_another_rows_refusal_brought() -> None:
     async def main() -> None:
         sending, began = Sending(MemoryLease(1), MemoryService()), clock()
