@@ -43,8 +43,14 @@ def audio_samples() -> Path:
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Process]:
-    # Its scheduler makes the runs of the next years at once, for the tests of dates.
-    settings = {"PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "P1098D"}
+    settings = {
+        # Its scheduler makes the runs of the next years at once, for the tests of dates.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "P1098D",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "0.5",
+        # Some messages a test: each is shown when it is sent, not within a second of it.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "1",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
+    }
     with prefect_server(_HOME / "server", settings=settings) as server:
         yield server
 

@@ -78,6 +78,7 @@ def busiest_second(moments: list[float]) -> int:
     return most
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 @pytest.mark.parametrize("broadcasts", [1, 2], ids=["one broadcast", "two broadcasts of one sender"])
 async def test_two_processes_together_never_exceed_the_senders_rate_in_any_second(

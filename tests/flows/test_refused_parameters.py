@@ -66,6 +66,7 @@ def _cells(database: Path) -> Iterator[tuple[str, str]]:
                         yield f"{table}.{column[0]} {number}", str(value)
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.timeout(300)
@@ -73,6 +74,7 @@ def test_each_kind_of_wrong_parameter_is_refused_called_and_deployed(refused: di
     assert set(refused["told"]) == {f"{how}: {what}" for how in ("called", "deployed") for what in REFUSED}
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.timeout(300)
@@ -87,6 +89,7 @@ def test_no_refused_parameter_is_printed(refused: dict[str, Any], where: str) ->
     assert not found, "\n".join(found[:10])
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.timeout(300)

@@ -23,6 +23,7 @@ async def plan(store: LedgerStore, count: int, name: str) -> BroadcastRecord:
     return record
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 async def test_memory_does_not_grow_with_the_list(store: LedgerStore) -> None:
     await plan(store, CHUNK, "a first one, for what is loaded once")
