@@ -3,6 +3,7 @@
 Each column has a test of its name, which runs for each provider: `test_voice_note[graph]` is the cell of that row and column.
 """
 
+import datetime
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from prefect_whatsapp.models.errors import AudioError, UnsupportedError
 from prefect_whatsapp.sandbox.s3 import bucket_block
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import fetch_audio, send_audio, send_contacts, upload_media
+from pydantic import SecretStr
 from senders import PROVIDERS, sender_of
 
 README = Path(__file__).parents[2] / "README.md"
@@ -170,6 +172,25 @@ def test_quote_a_message(cell: str, provider: str, voice: Audio, sender: Any, sa
 def test_account_check(cell: str, sender: Any, sandbox: RunningSandbox) -> None:
     assert sender.check().ready is (cell == "yes")
     assert sandbox.truth()["checks"] == 1
+
+
+def test_signed_webhooks(cell: str, sender: Any) -> None:
+    fields = type(sender).model_fields
+    secret = next(name for name in fields if name.startswith(("app_secret", "webhook_")))
+    keyed = sender.model_copy(update={secret: SecretStr("key")})
+    signs = {not keyed.webhooks().secret_in_path}
+    if "webhook_header" in fields:
+        signs.add(not keyed.model_copy(update={"webhook_header": "X-Signature"}).webhooks().secret_in_path)
+    assert cell == ("optional" if len(signs) > 1 else "yes" if signs == {True} else "no")
+
+
+def test_lost_answer_looked_up(cell: str, sender: Any) -> None:
+    dialect = sender.dialect()
+    now = datetime.datetime.now(datetime.UTC)
+    look_up = dialect.sent_messages(Recipient.parse(TO), now, now) if cell == "in the chat" else None
+    assert dialect.has_history is (look_up is not None)
+    if look_up:
+        assert next(look_up).repeatable  # it asks the service, and asking harms nobody
 
 
 def test_pace_unless_set(cell: str, sender: Any) -> None:

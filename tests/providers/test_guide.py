@@ -80,6 +80,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_an_installed_provider_has_a_tab_a_choice_and_a_simulator_and_is_sent_with(package: Path) -> None:
     told = run(package, _LISTED)
     assert told["tabs"] == told["single"] == ["Meta Graph", "Chat-API", "Wawp", "WAHA", "Pigeon"]
@@ -96,10 +97,12 @@ print(json.dumps([each["title"] for each in broadcast_audio.parameters.model_dum
 """
 
 
+@pytest.mark.ci
 def test_a_provider_that_is_imported_before_this_package_has_its_tab_too(package: Path) -> None:
     assert "Pigeon" in run(package, _PLUGIN_FIRST)
 
 
+@pytest.mark.ci
 def test_a_provider_that_cannot_be_imported_is_left_out(package: Path) -> None:
     (package / "pigeon_provider.py").rename(package / "away.py")
     try:

@@ -360,6 +360,22 @@ def test_media_that_is_disowned_where_none_is_kept_stops_the_broadcast() -> None
     run(main())
 
 
+def test_media_that_cannot_be_uploaded_again_stops_the_broadcast_and_leaves_its_row_pending() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(40), MemoryService())
+
+        async def again() -> Build:
+            raise NotSentError("no connection")
+
+        sending.delivery._message = Message(build, again=again)
+        sending.service.answer = lambda _: RequestRefusedError("gone", provider="graph", kind=ErrorKind.MEDIA_ID)
+        assert await sending.all() == {SendState.QUEUED: 1}
+        assert sending.stop.reason is StopReason.REQUEST
+        assert sending.stop.sentence == "the media could not be uploaded again: no connection"
+
+    run(main())
+
+
 def test_a_sender_that_is_throttled_for_15_minutes_without_one_message_accepted_stops() -> None:
     async def main() -> None:
         sending, began = Sending(MemoryLease(400), MemoryService(seconds=0.025), rate=80), clock()

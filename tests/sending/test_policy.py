@@ -82,6 +82,12 @@ def test_what_surely_was_not_accepted_goes_again_until_it_is_shown_to_be_the_row
             assert summary(decision) == (STATE.QUEUED, seconds, "recipient", False, None)
 
 
+@pytest.mark.parametrize("tries", TRIES, ids=str)
+def test_a_throttle_concerns_the_sender_and_never_fails_its_row(tries: Tries) -> None:
+    decision = decide(of(RetryLaterError, kind=ErrorKind.THROTTLE), tries)
+    assert summary(decision) == (STATE.QUEUED, 0.0, "sender", False, None)
+
+
 @pytest.mark.parametrize("kind", list(ErrorKind), ids=lambda kind: kind.value or "unspecified")
 def test_a_limit_of_one_recipient_waits_four_to_the_x_seconds_and_five_tries(kind: ErrorKind) -> None:
     for tries in TRIES:
