@@ -68,7 +68,9 @@ with ThreadedSandbox() as sandbox:
     receipt = send_contacts.fn([Contact(name="Ada Byron", phone="+16505550199")], "+16505550123", sender)
     sandbox.faults(Fault(kind="expired_token", service="pigeon", on="send"))
     try:
-        asyncio.run(WhatsAppNotification(sender=sender, to="+16505550123").notify("Hello"))
+        notification = WhatsAppNotification(sender=sender, to="+16505550123")
+        with notification.raise_on_failure():
+            asyncio.run(notification.notify("Hello"))
         refused = ""
     except Exception as error:
         refused = type(error.__cause__).__name__
