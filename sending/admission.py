@@ -42,6 +42,8 @@ class Admission:
     Attributes:
         requests: Holds the requests in flight to a number. Claims and settlements are made outside of it, so that it is
             never idle while the ledger commits.
+        claims: Holds the rows between claim and answer to a few more than that: what is claimed is `unknown` after a crash,
+            also where its request never left.
         pace: As given.
     """
 
@@ -59,8 +61,9 @@ class Admission:
         self._lease, self._stop, self._backpressure, self._in_flight = lease, stop, backpressure, in_flight
         self._left = max_messages or math.inf
         # One send alone first: a verdict on the account or the media then costs one row, not a window of them.
-        self.requests, self._rows = ResizableSemaphore(1), ResizableSemaphore(1)
+        self.requests, self.claims, self._rows = ResizableSemaphore(1), ResizableSemaphore(1), ResizableSemaphore(1)
         self._answered, self._in_trouble = False, False
+        self._regained: float = math.inf  # requests at once, on the way back from trouble
         self._answer_seconds = 0.0
         self._at_work: set[int] = set()
         self._waiting_alone = 0
@@ -155,6 +158,22 @@ class Admission:
         await self.pace.turn(unless=self._stop.is_set)
         return not self._stop.is_set()
 
+    @property
+    def held_back(self) -> bool:
+        """Whether a row whose turn it was is to wait for another turn before it is claimed."""
+        return self._stop.is_set() or self.pace.paused
+
+    async def room_for_request(self) -> bool:
+        """Wait for room among the requests, to be given back by `requests.release`.
+
+        Returns:
+            False, and no room, where the service is in trouble and another request is on its way: it may hang, and what is
+            claimed behind it would be `unknown` after a crash.
+        """
+        if self._in_trouble and self.requests.used:
+            return False
+        return await self.requests.acquire()
+
     async def departure(self) -> float | None:
         """Let a claimed row's request leave now.
 
@@ -182,26 +201,38 @@ class Admission:
     def follow(self, streak: Streak, *, answered: bool) -> None:
         """Let one request out at a time while the service is in trouble, and as many as the pace needs otherwise.
 
+        On the way back each answer lets one more out, so that their number doubles each time: a service that loses every
+        second answer then loses one or two before that is seen, and not a window of them.
+
         Args:
             streak: What came back since the last accepted message.
             answered: Whether the last answer decided on its row.
         """
         if streak.in_trouble:
-            self._in_trouble = True
-            self.requests.resize(1)
+            if not self._in_trouble:
+                self._in_trouble, self._regained = True, 1
+                self.requests.resize(1)
+                self.claims.resize(1)
+                self.requests.turn_away()
             if (seconds := streak.known_at + streak.pause - self.pace.now()) > 0:
                 self.pace.pause(seconds)
-        elif self._in_trouble or (answered and not self._answered):
+        elif self._in_trouble or self._regained < math.inf or (answered and not self._answered):
             self._in_trouble = False
+            self._regained += 1
             self._answered = self._answered or answered
             self._size()
 
     def _size(self) -> None:
         """After the first answer, follow what the pace needs: rate × answer time, with room for slow answers."""
         if self._answered and not self._in_trouble:
-            requests = self._in_flight or self._needed()
+            wanted = self._in_flight or self._needed()
+            if wanted <= self._regained:
+                self._regained = math.inf
+            requests = int(min(wanted, self._regained))
+            rows = requests + math.ceil(requests / REQUESTS_A_ROW_BETWEEN)
             self.requests.resize(requests)
-            self._rows.resize(requests + math.ceil(requests / REQUESTS_A_ROW_BETWEEN))
+            self.claims.resize(rows)
+            self._rows.resize(rows if requests == wanted else max(rows, self._rows.limit))
 
     async def _keep_sizing(self) -> None:
         while not await self._stop.wait(SIZING_SECONDS):

@@ -87,21 +87,12 @@ class Delivery:
         outcome = Outcome(SendState.QUEUED)
         try:
             while await self._admission.turn():
-                await self._lease.claim(row, task_run_id=task_run_id)
-                decision, build = _NOT_LEFT, self._message.build
-                left_at: float | None = None
-                try:
-                    async with self._admission.requests:
-                        if (left_at := await self._admission.departure()) is not None:
-                            try:
-                                decision = accept(await self._client.run(build(to, callback=row.callback)))
-                            except WhatsAppError as error:
-                                decision = decide(error, failures.before(error.kind, self._accepted))
-                            self._heed(decision, left_at)
-                except asyncio.CancelledError:
-                    if left_at is None:
-                        self._lease.unclaim(row)
-                    raise
+                build = self._message.build
+                async with self._admission.claims:
+                    if self._admission.held_back:
+                        continue
+                    await self._lease.claim(row, task_run_id=task_run_id)
+                    decision = await self._request(row, build, to, failures)
                 await self._lease.settle(row, decision.outcome)
                 outcome = decision.outcome
                 if outcome.state is not SendState.QUEUED or decision.retry_in is None:
@@ -116,6 +107,29 @@ class Delivery:
             outcome = Outcome(SendState.QUEUED)  # another run's to send now
         self.tally.count(outcome.state)
         return outcome
+
+    async def _request(self, row: Row, build: Build, to: Recipient, failures: "_Failures") -> Decision:
+        """Let a claimed row's request leave, unless meanwhile it must not, and decide on its answer."""
+        left_at: float | None = None
+        try:
+            if not await self._admission.room_for_request():
+                return _NOT_LEFT
+            try:
+                if (left_at := await self._admission.departure()) is None:
+                    return _NOT_LEFT
+                try:
+                    decision = accept(await self._client.run(build(to, callback=row.callback)))
+                except WhatsAppError as error:
+                    tries = failures.before(error.kind, self._accepted, refuses_many=self._streak.refuses_many)
+                    decision = decide(error, tries)
+                self._heed(decision, left_at)
+                return decision
+            finally:
+                self._admission.requests.release()
+        except asyncio.CancelledError:
+            if left_at is None:
+                self._lease.unclaim(row)
+            raise
 
     def _heed(self, decision: Decision, left_at: float) -> None:
         """Let an answer bear on all that follow: the pace, the requests in flight, whether to go on at all."""
@@ -138,6 +152,8 @@ class Delivery:
         streak = self._streak
         if streak.stop is StopReason.THROTTLED:
             return f"; nothing was accepted for {LONGEST_WAIT_SECONDS / 60:.0f} minutes"
+        if streak.stop is StopReason.OUTAGE and streak.loses_too_many:
+            return "; more than a tenth of the answers were lost, so nobody knows whether those messages were accepted"
         if streak.stop is StopReason.OUTAGE:
             return f"; nothing was accepted for {now - streak.since:.0f} s, in {streak.probes} consecutive tries"
         return ""
@@ -156,10 +172,10 @@ class _Failures:
         # Media that can't be uploaded once more is as if it had been already.
         self._by_kind = {} if renewable else {ErrorKind.MEDIA_ID: (Tries(failures=1), 0)}
 
-    def before(self, kind: ErrorKind, accepted: int) -> Tries:
+    def before(self, kind: ErrorKind, accepted: int, *, refuses_many: bool) -> Tries:
         """Give what came before this failure, and count it; `accepted` is how many messages were, in this run."""
         tries, accepted_then = self._by_kind.get(kind, (Tries(), accepted))
-        tries = Tries(tries.failures, tries.accepting + (accepted > accepted_then))
+        tries = Tries(tries.failures, tries.accepting + (accepted > accepted_then), refuses_many)
         self._by_kind[kind] = Tries(tries.failures + 1, tries.accepting), accepted
         return tries
 

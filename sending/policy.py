@@ -4,10 +4,11 @@ This is the one owner of every retry. Sent again is only what surely was not acc
 refusal in the service's own words. An answer that may hide an accepted message makes its row `unknown`, and nothing
 here ever sends that again. `failed` means that the service refused this recipient.
 
-`decide` looks at one answer, `Streak` at all of them since the last accepted message: an outage must stop the broadcast
-and not use up its list.
+`decide` looks at one answer, `Streak` at all of them since the last accepted message, and at how many were lost in all: an
+outage must stop the broadcast and not use up its list, also one that comes and goes.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -27,6 +28,8 @@ from ..models.errors import (
 
 PAIR_TRIES = 5  # 1, 4, 16 and 64 s of waiting
 TRANSIENT_TRIES = 5  # about 15 s of waiting; 131000 and its like either pass at once or don't
+# Where the service refuses one in six or more and accepts the rest, five in a row befall many a row by chance.
+WAVERING_TRIES = 30
 LONGEST_BACKOFF_SECONDS = 8.0
 # A run doesn't wait longer than this for a service that wants nothing: what is pending goes with the next run.
 LONGEST_WAIT_SECONDS = 900.0
@@ -35,6 +38,13 @@ ALIKE_REFUSALS = 5
 # Tries of one message alone while nothing is accepted: at once, then after 1, 2, 4 and 8 s, so that 15 s are outlived.
 # Each of them may be a message that nobody knows of, hence so few.
 UNKNOWN_PROBES = 6
+# Lost answers beyond one for every ten accepted messages: a service that answers some and loses others must not use up
+# the list either. One burst counts once, as a proxy that is started again loses all that is in flight.
+LOST_ANSWERS_AT_MOST = 10
+ACCEPTED_A_LOST_ANSWER = 10
+# Likewise of what it surely refused, and might accept later: beyond five the fault is the service's, not a row's.
+REFUSALS_AT_MOST = 5
+ACCEPTED_A_REFUSAL = 5
 # Tries that surely sent nothing cost nobody anything: they may go on for a minute.
 OUTAGE_SECONDS = 60.0
 OUTAGE_PROBES = 3
@@ -58,10 +68,12 @@ class Tries:
     Attributes:
         failures: How often it failed so before.
         accepting: After how many of these the service accepted another row's message: then the trouble is this row's.
+        refuses_many: Whether the service refuses others so too, and often: then it is not, for `WAVERING_TRIES` of them.
     """
 
     failures: int = 0
     accepting: int = 0
+    refuses_many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,8 @@ def _later(error: RetryLaterError, tries: Tries) -> Decision:
         )
     if error.kind is ErrorKind.THROTTLE:
         return _again(error, asked, Scope.SENDER)
-    if tries.accepting >= TRANSIENT_TRIES - 1:
+    enough = WAVERING_TRIES if tries.refuses_many else TRANSIENT_TRIES
+    if tries.accepting >= enough - 1:
         return Decision(_outcome(SendState.FAILED, error))
     return _again(error, max(backoff(tries.failures), asked), Scope.SENDER if asked else Scope.RECIPIENT)
 
@@ -192,6 +205,9 @@ class Streak:
     Requests that were in flight together tell the same thing once: what left before the last trouble was known is its
     echo, not news. From the first trouble on messages go one at a time, then with growing pauses, until one is accepted.
 
+    An accepted message ends the trouble, but not the count of lost answers, of which it makes good a tenth: a service that
+    loses every second answer is stopped after some ten of them, one that loses every hundredth never.
+
     Attributes:
         probes: Troubles in a row, each of a request that left when the one before was known.
         unknown_probes: Those of them after which nobody knows whether the message was accepted.
@@ -199,6 +215,9 @@ class Streak:
         known_at: When the last was known.
         throttled_since: When the first throttle was known; None for none.
         refusals: The last refusal that may be nobody's own, by its code, and how many were alike.
+        lost: Lost answers of the whole run, ten for each, less one for each accepted message; never below 0.
+        lost_at: When the last of them was known.
+        refused: Likewise the refusals that may pass, five for each.
         stop: Why the broadcast is to stop; None where it goes on.
     """
 
@@ -208,6 +227,9 @@ class Streak:
     known_at: float = 0.0
     throttled_since: float | None = None
     refusals: tuple[str, int] = ("", 0)
+    lost: int = 0
+    lost_at: float = -math.inf
+    refused: int = 0
     stop: StopReason | None = None
 
     @property
@@ -230,21 +252,39 @@ class Streak:
         """
         match outcome.state:
             case SendState.ACCEPTED:
-                return NO_TROUBLE
+                lost, refused = max(self.lost - 1, 0), max(self.refused - 1, 0)
+                return Streak(lost=lost, lost_at=self.lost_at, refused=refused)
             case SendState.UNKNOWN:
-                return self._trouble(sent_at, now, unknown=True)
+                return self._lose(sent_at, now)._trouble(sent_at, now, unknown=True)
             case SendState.QUEUED if outcome.error_kind == ErrorKind.THROTTLE:
                 since = now if self.throttled_since is None else self.throttled_since
                 stop = StopReason.THROTTLED if now - since > LONGEST_WAIT_SECONDS else self.stop
                 return replace(self, throttled_since=since, stop=stop)
             case SendState.QUEUED if outcome.error_kind in _DOWN:
-                return self._trouble(sent_at, now, unknown=False)
+                refused = self.refused + ACCEPTED_A_REFUSAL
+                return replace(self, refused=refused)._trouble(sent_at, now, unknown=False)
             case SendState.FAILED if outcome.error_kind in _NOBODYS_OWN:
                 code, count = self.refusals
                 count = count + 1 if code == outcome.error_code else 1
                 stop = StopReason.REQUEST if count >= ALIKE_REFUSALS else self.stop
                 return replace(self, refusals=(outcome.error_code, count), stop=stop)
         return self
+
+    @property
+    def loses_too_many(self) -> bool:
+        """Whether too many answers were lost, though others were accepted between them."""
+        return self.lost > LOST_ANSWERS_AT_MOST * ACCEPTED_A_LOST_ANSWER
+
+    @property
+    def refuses_many(self) -> bool:
+        """Whether the service refused so much that may pass that one row's refusals say nothing of that row."""
+        return self.refused > REFUSALS_AT_MOST * ACCEPTED_A_REFUSAL
+
+    def _lose(self, sent_at: float, now: float) -> "Streak":
+        if sent_at <= self.lost_at:
+            return self
+        after = replace(self, lost=self.lost + ACCEPTED_A_LOST_ANSWER, lost_at=now)
+        return replace(after, stop=StopReason.OUTAGE) if after.loses_too_many else after
 
     def _trouble(self, sent_at: float, now: float, *, unknown: bool) -> "Streak":
         if self.probes and sent_at <= self.known_at:

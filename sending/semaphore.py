@@ -13,19 +13,23 @@ class ResizableSemaphore:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
 
-    async def acquire(self) -> None:
-        """Wait for a free slot and take it; first come, first served."""
+    async def acquire(self) -> bool:
+        """Wait for a free slot and take it; first come, first served.
+
+        Returns:
+            True; False, and no slot, where `turn_away` came first.
+        """
         if self.used < self.limit and not self._waiting:
             self.used += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.result():
                 self.release()  # it was granted in the moment of the cancellation
             elif turn in self._waiting:  # else a release has just passed it over
                 self._waiting.remove(turn)
@@ -37,8 +41,9 @@ class ResizableSemaphore:
         self._grant()
 
     async def __aenter__(self) -> None:
-        """Hold a slot as long as the `with` lasts."""
-        await self.acquire()
+        """Hold a slot as long as the `with` lasts; not for one whose waiters are turned away."""
+        if not await self.acquire():
+            raise RuntimeError("turned away")
 
     async def __aexit__(self, *_: object) -> None:
         self.release()
@@ -48,9 +53,16 @@ class ResizableSemaphore:
         self.limit = limit
         self._grant()
 
+    def turn_away(self) -> None:
+        """Let everyone who waits go on without a slot."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(False)
+
     def _grant(self) -> None:
         while self._waiting and self.used < self.limit:
             turn = self._waiting.popleft()
             if not turn.done():
                 self.used += 1
-                turn.set_result(None)
+                turn.set_result(True)

@@ -260,6 +260,83 @@ def test_an_outage_that_lasts_stops_the_broadcast_and_leaves_the_rest_pending() 
     run(main())
 
 
+@pytest.mark.parametrize("in_flight", [0, 1, 40])
+def test_a_service_that_loses_every_second_answer_does_not_use_up_the_list(in_flight: int) -> None:
+    """An accepted message between two lost ones ends no outage."""
+
+    async def main() -> None:
+        sending = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80, in_flight=in_flight)
+        lost, places = OutcomeUnknownError("HTTP 502 without a readable body"), itertools.count()
+        sending.service.answer = lambda _: lost if next(places) % 2 else None
+        states = await sending.all()
+        assert states[SendState.UNKNOWN] <= 30
+        assert sending.stop.reason is StopReason.OUTAGE
+        assert "more than a tenth of the answers were lost" in sending.stop.sentence
+        assert len(sending.lease.queued) > 700  # given back
+
+    run(main())
+
+
+def test_a_service_that_refuses_every_second_message_for_the_moment_gets_them_all_and_fails_nobody() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(400), MemoryService(seconds=0.025), rate=80)
+        wavering, places = later(code="131016", kind=ErrorKind.TRANSIENT), itertools.count()
+        sending.service.answer = lambda _: wavering if next(places) * 0.618034 % 1.0 < 0.5 else None
+        assert await sending.all() == {SendState.ACCEPTED: 400}
+        assert not sending.stop.is_set()
+
+    run(main())
+
+
+def test_behind_a_request_that_hangs_in_an_outage_nothing_is_claimed() -> None:
+    """What is claimed is unknown after a crash, also where its request never left."""
+
+    async def main() -> None:
+        sending = Sending(MemoryLease(2000), MemoryService(seconds=0.05), in_flight=16)
+        lost = OutcomeUnknownError("HTTP 502 without a readable body")
+
+        def answer(_: str) -> OutcomeUnknownError | None:
+            if clock() - began < 1:
+                return None
+            if sending.lease.states().get(SendState.UNKNOWN):
+                sending.service.seconds = 30.0
+            return lost
+
+        began, sending.service.answer = clock(), answer
+        running = asyncio.ensure_future(sending.all())
+        while not sending.lease.states().get(SendState.UNKNOWN):  # noqa: ASYNC110 - by a clock of the test's own
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(5)
+        assert (sending.service.in_flight, len(sending.lease.claimed)) == (1, 1)
+        claims = sending.lease.happened.count("claim")
+        await asyncio.sleep(10)
+        assert sending.lease.happened.count("claim") == claims  # nor again and again in vain
+        sending.stop.set(StopReason.CANCELLED, "enough")
+        await running
+
+    run(main())
+
+
+def test_after_an_outage_requests_at_once_double_with_each_answer_until_they_are_as_many_as_before() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(400), MemoryService(seconds=0.1), in_flight=16), clock()
+        lost, at_once = OutcomeUnknownError("HTTP 502 without a readable body"), list[int]()
+
+        def answer(_: str) -> OutcomeUnknownError | None:
+            if 1 < clock() - began < 1.5:
+                return lost
+            if clock() - began > 1.5:
+                at_once.append(sending.service.in_flight)
+            return None
+
+        sending.service.answer = answer
+        await sending.all()
+        assert at_once[:3] == [1, 1, 2]
+        assert max(at_once) == 16
+
+    run(main())
+
+
 def test_from_the_first_lost_answer_on_messages_go_one_at_a_time() -> None:
     async def main() -> None:
         sending, began = Sending(MemoryLease(100), MemoryService(seconds=0.1), in_flight=8), clock()

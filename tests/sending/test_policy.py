@@ -24,6 +24,7 @@ from prefect_whatsapp.models.errors import (
 )
 from prefect_whatsapp.sending.policy import (
     ALIKE_REFUSALS,
+    LOST_ANSWERS_AT_MOST,
     NO_TROUBLE,
     OUTAGE_SECONDS,
     UNKNOWN_PROBES,
@@ -188,7 +189,50 @@ def test_what_was_in_flight_together_tells_of_trouble_once() -> None:
 
 def test_an_accepted_message_ends_all_trouble() -> None:
     for what in (LOST, DOWN, THROTTLED, outcome(STATE.FAILED, ErrorKind.REQUEST)):
-        assert probes(what, 3).after(YES, sent_at=9.0, now=9.1) is NO_TROUBLE
+        after = probes(what, 3).after(YES, sent_at=9.0, now=9.1)
+        assert (after.in_trouble, after.throttled_since, after.refusals, after.stop) == (False, None, ("", 0), None)
+
+
+def flapping(share: float, messages: int, what: Outcome = LOST) -> tuple[Streak, int]:
+    """A service that loses this share of the answers, one message after another; how many were lost until it stopped."""
+    streak, lost = NO_TROUBLE, 0
+    for place in range(messages):
+        hit = int((place + 1) * share) > int(place * share)
+        streak, lost = streak.after(what if hit else YES, sent_at=place + 0.1, now=place + 0.9), lost + hit
+        if streak.stop:
+            break
+    return streak, lost
+
+
+@pytest.mark.parametrize(("share", "at_most"), [(0.5, 12), (0.25, 15), (0.15, 24)])
+def test_a_service_that_loses_many_answers_and_accepts_between_them_is_an_outage(share: float, at_most: int) -> None:
+    streak, lost = flapping(share, 10_000)
+    assert streak.stop is STOP.OUTAGE
+    assert streak.loses_too_many
+    assert LOST_ANSWERS_AT_MOST < lost <= at_most
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.09])
+def test_a_service_that_loses_fewer_than_a_tenth_of_the_answers_goes_on_for_ever(share: float) -> None:
+    streak, lost = flapping(share, 100_000)
+    assert (streak.stop, streak.loses_too_many, lost) == (None, False, round(100_000 * share))
+
+
+def test_answers_that_were_lost_together_count_once_also_where_others_were_accepted_among_them() -> None:
+    streak = NO_TROUBLE
+    for place in range(64):
+        streak = streak.after(LOST if place % 2 else YES, sent_at=1.0 + place / 1000, now=2.0 + place / 1000)
+    assert (streak.stop, streak.lost <= 10) == (None, True)
+
+
+def test_refusals_of_many_rows_that_may_pass_say_nothing_of_one_row() -> None:
+    refused = of(RetryLaterError, code="131016", kind=ErrorKind.TRANSIENT)
+    alone, _ = flapping(0.1, 1000, outcome(STATE.QUEUED, ErrorKind.TRANSIENT))
+    many, _ = flapping(0.5, 1000, outcome(STATE.QUEUED, ErrorKind.TRANSIENT))
+    assert (alone.refuses_many, many.refuses_many) == (False, True)
+    assert decide(refused, Tries(10, 10)).outcome.state is STATE.FAILED
+    assert decide(refused, Tries(10, 10, refuses_many=True)).outcome.state is STATE.QUEUED
+    assert decide(refused, Tries(40, 40, refuses_many=True)).outcome.state is STATE.FAILED
 
 
 def test_tries_of_one_message_come_after_growing_pauses() -> None:
