@@ -1,5 +1,6 @@
 """What fails around a broadcast in mid-run: the provider, Prefect, the ledger's disk and database, S3, the clock."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,28 @@ def test_the_prefect_server_restarted_in_mid_run_costs_no_send(
             report = run.report()
             assert after(job).broken(report) == []
             assert report["accepted"] == 200
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("runs", ["send", "engine", "batch"])
+def test_with_the_prefect_server_gone_for_good_sigterm_ends_a_run_inside_tags(
+    tmp_path: Path, arguments: Arguments, after: After, accepted: Accepted, runs: str
+) -> None:
+    """There Prefect asks its server for a slot before each task run, without end; what was in flight is settled."""
+    server = start_prefect_server(tmp_path / "server")
+    try:
+        with Runner(tmp_path / "runs", f"{server.url}/api") as runner:
+            job = arguments(str(tmp_path / "ledger.db"), 400, runs=runs, batch_size=25)
+            run = runner.start(job, tags=["weekly"])
+            wait_until(lambda: accepted() >= 100, "100 accepted")
+            server.stop()
+            time.sleep(2)
+            assert run.signal(signal.SIGTERM)
+            run.wait(100)
+            left = after(job)
+            assert {*left.states.values()} <= {"accepted", "queued"}
+            assert len(left.in_state(SendState.ACCEPTED)) == accepted()
     finally:
         server.stop()
 

@@ -153,7 +153,7 @@ class Runner:
 
         Args:
             arguments: Of `broadcast_audio`, with `url` (the sandbox's) for the sender and the ledger's fields.
-            others: `stop` (fields of `kill_points.Stop`), `after_sends`, `forget_doubts`; see `kill_runner.prepare`.
+            others: `stop` (fields of `kill_points.Stop`), `tags`, `after_sends`, `forget_doubts`; see `kill_runner.prepare`.
         """
         running = Running(next(self._ids), self._folder)
         self._running[running.id] = running

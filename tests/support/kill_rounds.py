@@ -15,32 +15,33 @@ another host waits for a heartbeat, while a second run takes over, and go on (SI
 
 import asyncio
 import itertools
-import json
 import random
 import signal
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kill_aftermath import aftermath
+from kill_figures import DATABASES, Round
 from kill_processes import Runner, Running
 from postgres import Postgres
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
-DATABASES = ("sqlite", "postgresql")
 RECIPIENTS = 40
+PEOPLE = 77_000  # beyond, rounds begin anew with the first ones
 LATENCY = (0.02, 0.12)
 OUTAGE_SECONDS = (2.0, 30.0)
 LAPSE_SECONDS = 1.0
 RUNS_AT_MOST = 4
+FAULT_SECONDS = 300.0  # a round's own faults end by themselves
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Kind:
         weight: How often it is played.
         outage: What the service does meanwhile: fields of `sandbox.faults.Fault`, without whom and how long.
         also_accepted: The part of the messages that it accepts all the same.
+        latency: The least and the most seconds of an answer.
+        rate: Messages a second, in a ledger of its own, as runs of one sender share it; 0 for no limit.
+        in_flight: Requests at once; 0 for as many as the pace needs.
+        after: The least and the most seconds from the first claim to a `random` kill.
     """
 
     name: str
@@ -72,16 +77,25 @@ class Kind:
     weight: int = 1
     outage: tuple[tuple[str, Any], ...] = ()
     also_accepted: float = 0.0
+    latency: tuple[float, float] = LATENCY
+    rate: float = 0.0
+    in_flight: int = 8
+    after: tuple[float, float] = (0.0, 0.5)
 
 
 _PROXY_502 = (("kind", "html"), ("status", 502))
+_EVERY_SECOND_502 = (*_PROXY_502, ("fraction", 0.5))
 _PROXY_503 = (("kind", "html"), ("status", 503), ("retry_after", 1))
 _UNAVAILABLE = (("kind", "error"), ("code", 131016), ("status", 500))
+
+# Graph's rate: how many are unknown at least is 80 × 0.025 = 2.
+AT_80_A_SECOND = "at a random moment, 80 a second, 25 ms an answer"
 
 KINDS = (
     Kind("at a random moment of the sending", weight=6),
     Kind("at a random moment of the sending, in batches", batch=True, weight=3),
     Kind("at a random moment of the whole run", at="random start", fresh=True, weight=3),
+    Kind(AT_80_A_SECOND, latency=(0.025, 0.025), rate=80, in_flight=0, after=(0.1, 0.4), weight=4),
     Kind("three times, each at a random moment", kills=3, weight=3),
     Kind("claim: handed in, not committed", "claim commit", "before", nth=8, weight=2),
     Kind("claim: within the commit", "claim commit", "within", nth=8, delay=0.004, weight=2),
@@ -100,27 +114,11 @@ KINDS = (
     Kind("joining the sending", "join", "within", delay=0.01),
     Kind("outage: 502 of a proxy", "outage", outage=_PROXY_502, also_accepted=0.5, weight=3),
     Kind("outage: 503 with Retry-After", "outage", outage=_PROXY_503, also_accepted=0.5, weight=3),
-    Kind("outage: 131016, nothing accepted", "outage", outage=_UNAVAILABLE, weight=2),
+    Kind("outage: 502 of a proxy for every second", "outage", outage=_EVERY_SECOND_502, also_accepted=0.25, weight=2),
+    Kind("outage: 131016", "outage", outage=_UNAVAILABLE, also_accepted=0.5, weight=2),
     Kind("outage: 502 of a proxy, killed in it", "outage kill", outage=_PROXY_502, also_accepted=0.5, weight=2),
     Kind("stopped for longer than the lapse, then gone on", "stop", kills=0, weight=3),
 )
-
-
-@dataclass
-class Round:
-    """What one round came to."""
-
-    kind: str
-    database: str
-    recipients: int = 0
-    killed: int = 0
-    accepted: int = 0
-    unknown: int = 0
-    answers_lost: int = 0
-    twice: int = 0
-    forgotten: int = 0
-    seconds: float = 0.0
-    violations: list[str] = field(default_factory=list)
 
 
 class Rig:
@@ -152,12 +150,12 @@ class Rig:
         self._outage_scale = outage_scale
         self._folder, self._runner, self._sandbox, self._postgres = folder, runner, sandbox, postgres
         self._audio, self._source = str(audio), str(source)
-        self.seed, self._rng = seed, random.Random(seed)
-        self._numbers = sample_numbers(70_000)
+        self.seed = seed
+        self._people = [*sample_numbers(PEOPLE)]
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._shared = {database: self._ledger(database, "shared") for database in self.databases}
-        sandbox.faults(kind="latency", seconds=LATENCY[0], max_seconds=LATENCY[1])
+        self._sandbox_began = time.monotonic() - float(sandbox.truth(brief=True)["now"])
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -178,27 +176,41 @@ class Rig:
         places = [(n, kind) for n, kind in enumerate(weighted * count)]
         every = [(kind, self.databases[(n + (n // len(weighted) if shift else 0)) % count]) for n, kind in places]
         chosen = list(itertools.islice(itertools.cycle(every), rounds))
-        self._rng.shuffle(chosen)
+        random.Random(self.seed).shuffle(chosen)
         return chosen
 
-    def play(self, kind: Kind, database: str, **job: Any) -> Round:
-        """Play one round; may be called by several threads. `job` goes to the last run."""
+    def play(self, kind: Kind, database: str, *, place: int = 0, **job: Any) -> Round:
+        """Play one round; may be called by several threads.
+
+        Args:
+            kind: How its runs die.
+            database: The ledger's.
+            place: In the schedule: with the seed it says who is on the list and when what happens.
+            job: Goes to the last run.
+        """
+        rng, first = random.Random(f"{self.seed}-{place}"), place * RECIPIENTS % PEOPLE
+        people = self._people[first : first + RECIPIENTS]
         with self._lock:
-            number = next(self._names)
-            rng = random.Random(self._rng.random())
-            people = list(itertools.islice(self._numbers, RECIPIENTS))
-            name = f"round-{number}"
-            url = self._ledger(database, name) if kind.fresh else self._shared[database]
+            name = f"round-{place}-{next(self._names)}"
+            url = self._ledger(database, name) if kind.fresh or kind.rate else self._shared[database]
+            self._sandbox.faults(
+                kind="latency",
+                seconds=kind.latency[0],
+                max_seconds=kind.latency[1],
+                recipients=people,
+                for_seconds=FAULT_SECONDS,
+            )
         began = time.monotonic()
         arguments = {
             "broadcast": name,
             "url": self._sandbox.url,
             "audio": self._source if kind.fresh else self._audio,
             "recipients": people,
+            "fields": {"messages_per_second": kind.rate},
             "ledger": {"url": url, "patience_seconds": 20},
-            "scale": {"in_flight": 8, "runs": "batch" if kind.batch else "send", "batch_size": 15},
+            "scale": {"in_flight": kind.in_flight, "runs": "batch" if kind.batch else "send", "batch_size": 15},
         }
-        found = Round(kind.name, database, recipients=len(people))
+        found = Round(kind.name, database, place, recipients=len(people))
         runs: list[Running] = []
         if kind.at == "stop":
             runs += self._stop_one(arguments, rng)
@@ -220,7 +232,7 @@ class Rig:
         if outcome["error"]:
             found.violations.append(f"run again, it raised {outcome['error']}: {outcome['says']}")
         witnessed = [run.witnessed() for run in runs]
-        left = asyncio.run(aftermath(url, name, people, self._accepted()))
+        left = asyncio.run(aftermath(url, name, people, self._accepted(began)))
         found.accepted, found.unknown = len(left.in_state(SendState.ACCEPTED)), len(left.unknown)
         found.twice, found.forgotten = len(left.twice), len(left.forgotten)
         found.answers_lost = len(left.answers_lost)
@@ -259,7 +271,8 @@ class Rig:
         run = self._runner.start(arguments)
         run.sending.wait(60)
         time.sleep(rng.uniform(0, 0.3))
-        seconds = rng.uniform(*OUTAGE_SECONDS) * self._outage_scale
+        least, most = OUTAGE_SECONDS
+        seconds = least * (most / least) ** rng.random() * self._outage_scale  # as many of 2 to 8 as of 8 to 30
         began = time.monotonic()
         with self._lock:
             self._outage(kind, arguments["recipients"], seconds)
@@ -281,24 +294,41 @@ class Rig:
         run = self._runner.start(arguments)
         if kind.at == "random":
             run.sending.wait(60)
-            time.sleep(rng.uniform(0, 0.5))
+            time.sleep(rng.uniform(*kind.after))
         else:
             time.sleep(rng.uniform(0, 2.5))
         run.signal(signal.SIGKILL)
         run.wait()
         return run
 
-    def _accepted(self) -> dict[str, int]:
+    def _accepted(self, began: float) -> Counter[str]:
+        """Whom the service accepted messages for since then, and how often; of all there are it would be megabytes."""
+        since = began - self._sandbox_began
         with self._lock:
-            accepted: dict[str, int] = self._sandbox.truth()["accepted"]
-        return accepted
+            return Counter(message["recipient"] for message in self._sandbox.messages(since=since))
 
-    def play_all(self, rounds: int, *, workers: int = 3, kinds: Sequence[Kind] = KINDS) -> Iterator[Round]:
-        """Play so many rounds, some at a time, as most of a round is waiting."""
+    def play_all(
+        self, rounds: int, *, workers: int = 3, kinds: Sequence[Kind] = KINDS, without: Collection[int] = ()
+    ) -> Iterator[Round]:
+        """Play so many rounds, some at a time, as most of a round is waiting.
+
+        Args:
+            rounds: How many.
+            workers: How many at a time.
+            kinds: The ways to die.
+            without: Places that were played before.
+        """
         with ThreadPoolExecutor(workers) as pool:
-            played = [pool.submit(self.play, kind, database) for kind, database in self.schedule(rounds, kinds)]
-            for future in played:
-                yield future.result()
+            played = [
+                pool.submit(self.play, kind, database, place=place)
+                for place, (kind, database) in enumerate(self.schedule(rounds, kinds))
+                if place not in without
+            ]
+            try:
+                for future in as_completed(played):
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
@@ -323,33 +353,3 @@ def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
                     must.add(person)
                     may.add(person)
     return must, may
-
-
-def table(rounds: list[Round]) -> str:
-    """The figures as a Markdown table, a line a kind and one for each database and all."""
-    columns = ("rounds", "killed", "recipients", "accepted", "unknown", "of these accepted", "twice", "forgotten", "s")
-    lines = [f"| killed | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
-    names = list(dict.fromkeys(kind.name for kind in KINDS))
-    groups = [(name, [r for r in rounds if r.kind == name]) for name in names]
-    groups += [(f"**{database}**", [r for r in rounds if r.database == database]) for database in DATABASES]
-    groups += [("**all**", rounds)]
-    for name, some in groups:
-        if some:
-            total: Counter[str] = Counter()
-            for each in some:
-                total.update({key: value for key, value in asdict(each).items() if isinstance(value, int | float)})
-            keys = ("killed", "recipients", "accepted", "unknown", "answers_lost", "twice", "forgotten")
-            cells = [str(len(some)), *(str(int(total[key])) for key in keys), f"{total['seconds'] / len(some):.1f}"]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def as_json(played: list[Round], **more: Any) -> str:
-    """The figures for a file: the sums by kind and database, and every violation."""
-    groups: dict[str, Counter[str]] = {}
-    for each in played:
-        sums = groups.setdefault(f"{each.kind} / {each.database}", Counter())
-        sums.update({"rounds": 1})
-        sums.update({key: value for key, value in asdict(each).items() if isinstance(value, int)})
-    violations = [f"{each.kind} / {each.database}: {what}" for each in played for what in each.violations]
-    return json.dumps({**more, "kinds": groups, "violations": violations}, indent=1) + "\n"

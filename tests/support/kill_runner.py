@@ -6,19 +6,22 @@ its input ends it kills what still runs.
 """
 
 import asyncio
+import functools
+import gc
 import importlib
 import json
 import os
 import select
 import signal
+import ssl
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import kill_points
+from prefect import tags
 from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
@@ -49,7 +52,8 @@ def broadcast(job: dict[str, Any]) -> dict[str, Any]:
     if storage := arguments.pop("storage", None):
         arguments["storage"] = bucket_of(**storage)
     try:
-        report = asyncio.run(broadcast_audio(**arguments))
+        with tags(*job.get("tags", ())):
+            report = asyncio.run(broadcast_audio(**arguments))
     except BroadcastStoppedError as stopped:
         return {"error": type(stopped).__name__, "says": str(stopped), "report": _plain(stopped.report)}
     except BaseException as raised:
@@ -83,10 +87,10 @@ def prepare(job: dict[str, Any]) -> None:
         kill_points.forget_doubts()
     match job.get("after_sends"):
         case [count, "clock back", seconds]:
-            kill_points.after_sends(count, partial(kill_points.set_clock_back, seconds))
+            kill_points.after_sends(count, functools.partial(kill_points.set_clock_back, seconds))
         case [count, "disk full", seconds]:
             path = job["arguments"]["ledger"]["url"]
-            kill_points.after_sends(count, partial(kill_points.fill_the_disk, path, seconds))
+            kill_points.after_sends(count, functools.partial(kill_points.fill_the_disk, path, seconds))
 
 
 def child(job: dict[str, Any], say: int) -> None:
@@ -115,6 +119,10 @@ def main() -> None:
     """Fork for each job, and reap."""
     for name in PRELOADED:
         importlib.import_module(name)
+    # A third of a run's CPU time: certificates that no address here asks for, and pages copied by a collection.
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
+    gc.collect()
+    gc.freeze()
     assert threading.active_count() == 1, threading.enumerate()
     say = os.dup(1)
     woken, wake = os.pipe()
