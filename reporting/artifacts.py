@@ -111,36 +111,37 @@ class ArtifactPublisher:
         artifact = await acreate_progress_artifact(
             progress=_percent(before, total),
             key=f"{self._key}-progress",
-            description=f"{before:,} of {total:,} done",
+            description=pages.progress(before, total),
         )
         assert artifact is not None
 
-        async def settled() -> int:
+        async def at_work() -> tuple[int, int]:
+            """How many are done, and how many are in flight."""
             if not shared:
-                return before + dispatcher.tally.settled
-            return sum(n for state, n in (await store.counts(record)).items() if state not in OPEN_STATES)
+                return before + dispatcher.tally.settled, dispatcher.in_flight
+            counts = await store.counts(record)
+            return sum(n for state, n in counts.items() if state not in OPEN_STATES), counts[SendState.SENDING]
 
         started = time.monotonic()
 
-        def said(done: int) -> str:
+        async def show(done: int, in_flight: int) -> None:
             settled, seconds = done - before, time.monotonic() - started
-            left = pages.duration(seconds / settled * (total - done)) if settled and done < total else ""
-            return f"{done:,} of {total:,} done" + (f", about {left} left" if left else "")
-
-        async def show(done: int) -> None:
+            left = seconds / settled * (total - done) if settled and done < total else None
             await aupdate_progress_artifact(
-                artifact_id=artifact, progress=_percent(done, total), description=said(done)
+                artifact_id=artifact,
+                progress=_percent(done, total),
+                description=pages.progress(done, total, in_flight=in_flight, seconds_left=left),
             )
 
         async def follow() -> None:
-            shown = before
+            shown = (before, 0)
             while True:
                 await asyncio.sleep(PROGRESS_SECONDS)
                 try:
-                    if (done := await settled()) == shown:
+                    if (now := await at_work()) == shown:
                         continue
-                    await show(done)
-                    shown = done
+                    await show(*now)
+                    shown = now
                 except Exception as failure:  # a server that is away for a moment must not end the sends
                     get_run_logger().debug("The progress could not be shown: %s", type(failure).__name__)
 
@@ -150,7 +151,7 @@ class ArtifactPublisher:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await show(await settled())
+        await show(*await at_work())
 
     async def batch(self, number: int, rows: BatchRows) -> None:
         """List a batch's sends."""

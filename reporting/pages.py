@@ -223,6 +223,27 @@ def duration(seconds: float) -> str:
     return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "less than 1 s"
 
 
+def progress(done: int, total: int, *, in_flight: int = 0, seconds_left: float | None = None) -> str:
+    """Say how far a broadcast is.
+
+    Args:
+        done: Recipients with an outcome.
+        total: All recipients.
+        in_flight: Requests that have left and have no answer yet: no task run of theirs is there to be seen.
+        seconds_left: How long the rest takes at the pace so far; None where nobody knows, or nothing is left.
+
+    Example:
+        >>> progress(412, 1_000, in_flight=16, seconds_left=9)
+        '412 of 1,000 done, 16 in flight, about 9 s left'
+    """
+    said = [f"{done:,} of {total:,} done"]
+    if in_flight:
+        said.append(f"{in_flight:,} in flight")
+    if seconds_left is not None:
+        said.append(f"about {duration(seconds_left)} left")
+    return ", ".join(said)
+
+
 TOOK, STOPPED = "This run took", "**Stopped:**"
 _REPORTED = (
     "planned",

@@ -81,6 +81,11 @@ class Dispatcher:
         """What this run did so far."""
         return self._delivery.tally
 
+    @property
+    def in_flight(self) -> int:
+        """Requests of this run that have left and have no answer yet."""
+        return self._admission.requests.used
+
     async def run(self) -> Tally:
         """Send until nothing is queued, or until stopped.
 
