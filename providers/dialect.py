@@ -90,6 +90,19 @@ class SentMessage:
     at: datetime.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """An address to which the service posts an account's webhooks.
+
+    Attributes:
+        address: The URL.
+        events: What is posted there, in the service's words; empty where it doesn't say.
+    """
+
+    address: str = field(repr=False)
+    events: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dialect(ABC):
     """One provider's dialect for one account.
@@ -149,6 +162,18 @@ class Dialect(ABC):
         Raises:
             AccountError: The service doesn't know the account or refuses its credential.
         """
+
+    def subscriptions(self) -> Exchange[list[Subscription] | None]:
+        """Ask where the service posts this account's webhooks.
+
+        Returns:
+            The addresses; None where the service can't be asked.
+
+        Raises:
+            AccountError: The credential may not ask.
+        """
+        yield from ()
+        return None
 
     @abstractmethod
     def send_audio(self, audio: Attachment, to: Recipient, *, callback: str = "") -> Exchange[Receipt]:

@@ -20,8 +20,16 @@ from ..models.contact import Contact
 from ..models.errors import AudioError, ErrorKind
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import AccountStatus, Attachment, AudioForm, Dialect
-from .graph_account import ACCOUNT_FIELDS, HEALTH_FIELDS, read_account, withholds_a_field
+from .dialect import AccountStatus, Attachment, AudioForm, Dialect, Subscription
+from .graph_account import (
+    ACCOUNT_FIELDS,
+    HEALTH_FIELDS,
+    SUBSCRIPTION_FIELDS,
+    read_account,
+    read_business_account,
+    read_callback,
+    withholds_a_field,
+)
 from .graph_errors import read_refusal
 from .graph_versions import DEFAULT_VERSION
 from .graph_webhooks import BLOCKED_BY_USER
@@ -110,6 +118,22 @@ class Graph(Dialect):
         if withholds_a_field(response.json()):
             response = yield self._ask_for(ACCOUNT_FIELDS)
         return read_account(self._read(response, repeatable=True), redact=self.credential.redact)
+
+    def subscriptions(self) -> Exchange[list[Subscription] | None]:
+        """Ask where the number's webhooks are posted, and whether an app is subscribed to its business account at all.
+
+        The token needs `whatsapp_business_management`.
+
+        Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/solution-providers/manage-webhooks
+        """
+        response = yield self._ask_for(SUBSCRIPTION_FIELDS)
+        number = self._read(response, repeatable=True)
+        if account := read_business_account(number):
+            response = yield Request("GET", f"/{self.api_version}/{account}/subscribed_apps", repeatable=True)
+            if not self._read(response, repeatable=True).get("data"):
+                return []
+        address = read_callback(number)
+        return [Subscription(address)] if address else []
 
     def _ask_for(self, fields: str) -> Request:
         path = f"/{self.api_version}/{self.phone_number_id}"

@@ -11,6 +11,9 @@ from .dialect import AccountStatus
 
 ACCOUNT_FIELDS = "id,display_phone_number,verified_name,quality_rating,throughput"
 HEALTH_FIELDS = "status,health_status,whatsapp_business_manager_messaging_limit"
+SUBSCRIPTION_FIELDS = "health_status,webhook_configuration"
+# The first that is set is where the messages' webhooks go.
+_CALLBACKS = ("phone_number", "whatsapp_business_account", "application")
 
 _MESSAGES_PER_SECOND = {"STANDARD": 80.0, "HIGH": 1000.0}
 # A number's `status` that sends nothing; CONNECTED, FLAGGED (low quality), RATE_LIMITED and RESTRICTED (no more templates
@@ -45,6 +48,27 @@ def read_account(answer: dict[str, Any], *, redact: Callable[[str], str]) -> Acc
         messages_per_second=_MESSAGES_PER_SECOND.get(str(level)),
         messaging_limit=_limit(str(answer.get("whatsapp_business_manager_messaging_limit") or "")),
     )
+
+
+def read_business_account(answer: dict[str, Any]) -> str:
+    """Read the id of the number's WhatsApp Business Account, which only the health status names; empty without it."""
+    health = answer.get("health_status")
+    entities = health.get("entities") if isinstance(health, dict) else None
+    for entity in entities if isinstance(entities, list) else []:
+        if isinstance(entity, dict) and entity.get("entity_type") == "WABA" and str(entity.get("id", "")).isdecimal():
+            return str(entity["id"])
+    return ""
+
+
+def read_callback(answer: dict[str, Any]) -> str:
+    """Read where the number's webhooks are posted; empty where nowhere.
+
+    Source: https://developers.facebook.com/docs/whatsapp/embedded-signup/webhooks/override
+    """
+    configured = answer.get("webhook_configuration")
+    if not isinstance(configured, dict):
+        return ""
+    return next((str(configured[level]) for level in _CALLBACKS if configured.get(level)), "")
 
 
 def withholds_a_field(answer: object) -> bool:

@@ -20,7 +20,7 @@ from ..models.contact import Contact
 from ..models.errors import ErrorKind, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
-from .dialect import Attachment, AudioForm, SentMessage
+from .dialect import Attachment, AudioForm, SentMessage, Subscription
 from .http_types import HIDDEN, Credential, Exchange, Request
 from .message_ids import message_id
 from .refusals import EDITION, Meaning
@@ -174,6 +174,20 @@ class Waha(WahaLike):
         path = f"/api/{quote(self.session, safe='')}/chats/{HIDDEN}/messages"
         response = yield Request("GET", path, query=query, hidden_part=to.chat_id, repeatable=True)
         return self.read_history(response, since, until)
+
+    def subscriptions(self) -> Exchange[list[Subscription] | None]:
+        """Read the session's own webhooks; those of the whole server, `WHATSAPP_HOOK_URL`, can't be asked for.
+
+        Source: https://waha.devlike.pro/docs/how-to/events/ (session webhooks)
+        """
+        response = yield self.session_request()
+        config = self.read(response, repeatable=True).get("config")
+        webhooks = config.get("webhooks") if isinstance(config, dict) else None
+        return [
+            Subscription(str(each["url"]), frozenset(map(str, each.get("events") or ())))
+            for each in (webhooks if isinstance(webhooks, list) else [])
+            if isinstance(each, dict) and each.get("url")
+        ]
 
     def check_number(self, to: Recipient) -> Exchange[NumberCheck]:
         """Ask whether a phone number is on WhatsApp.

@@ -15,18 +15,22 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect_whatsapp.cli import doctor
+from prefect_whatsapp.blocks import GraphCredentials, WahaCredentials
+from prefect_whatsapp.blocks.sender import Sender
+from prefect_whatsapp.cli import doctor, doctor_blocks
+from prefect_whatsapp.cli.findings import Finding, looked
 from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.media import ffmpeg
 from prefect_whatsapp.models.errors import AudioError
 from prefect_whatsapp.sandbox.processes import free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
+from pydantic import SecretStr
 from senders import sender_of
 
 TOKEN = "canary-of-the-doctor"
 
 
-def line(findings: list[doctor.Finding], what: str) -> doctor.Finding:
+def line(findings: list[Finding], what: str) -> Finding:
     """The one finding about something."""
     (found,) = [finding for finding in findings if finding.what == what]
     return found
@@ -40,7 +44,7 @@ async def test_without_ffmpeg_it_says_how_to_get_one(monkeypatch: pytest.MonkeyP
         raise AudioError("There is no ffmpeg with libopus: install ffmpeg.")
 
     monkeypatch.setattr(ffmpeg, "ffmpeg_executable", missing)
-    (found,) = await doctor._looked("ffmpeg", doctor._ffmpeg)
+    (found,) = await looked("ffmpeg", doctor._ffmpeg)
     assert (found.status, "install ffmpeg" in found.found) == ("problem", True)
 
 
@@ -65,7 +69,7 @@ async def test_a_heartbeat_that_is_off_or_slow_is_a_warning(seconds: int | None,
 
 
 async def test_a_ledger_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
-    (found,) = await doctor._ledger("embedded", str(tmp_path / "none.db"))
+    (found,) = await doctor_blocks.look_at_ledger("embedded", str(tmp_path / "none.db"))
     assert found.status == "ok"
     assert not (tmp_path / "none.db").exists()
 
@@ -77,14 +81,14 @@ async def test_a_ledger_of_a_newer_version_says_to_upgrade(tmp_path: Path) -> No
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE whatsapp_ledger_version SET version_num = '9999'")
         database.commit()
-    (found,) = await doctor._looked("ledger", lambda: doctor._ledger("mine", str(path)))
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", str(path)))
     assert found.status == "problem"
     assert "upgrade the package" in found.found
 
 
 async def test_a_ledger_that_can_t_be_reached_is_named_without_its_password() -> None:
     url = f"postgresql+asyncpg://me:{TOKEN}@127.0.0.1:{free_port()}/ledger"
-    (found,) = await doctor._looked("ledger", lambda: doctor._ledger("mine", url))
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", url))
     assert found.status == "problem"
     assert "127.0.0.1" in found.found
     assert TOKEN not in found.found
@@ -96,7 +100,7 @@ async def test_a_ledger_in_memory_would_forget_who_was_sent_what() -> None:
     try:
         async with LedgerStore.open(str(path)):
             pass
-        (found,) = await doctor._ledger("mine", str(path))
+        (found,) = await doctor_blocks.look_at_ledger("mine", str(path))
     finally:
         for file in path.parent.glob(path.name + "*"):
             file.unlink()
@@ -180,8 +184,6 @@ async def test_a_pool_without_a_worker_is_a_problem_until_one_is_there() -> None
 @pytest.fixture
 def _no_block() -> Iterator[None]:
     yield
-    from prefect_whatsapp.blocks import WahaCredentials
-
     with contextlib.suppress(ValueError):
         WahaCredentials.delete("doctor", _sync=True)
 
@@ -192,15 +194,100 @@ async def test_a_saved_account_that_can_t_send_is_a_problem_without_its_token(sa
     await sender_of("waha", sandbox.url).asave("doctor", overwrite=True)
     what = "whatsapp-waha-credentials/doctor"
     async with get_client() as client:
-        assert line(await doctor._blocks(client), what).status == "ok"
+        assert line(await doctor_blocks.look_at_blocks(client), what).status == "ok"
         sandbox.faults(kind="session_down", service="waha")
-        assert line(await doctor._blocks(client), what).status == "problem"
+        assert line(await doctor_blocks.look_at_blocks(client), what).status == "problem"
         sandbox.behave()
         away = sender_of("waha", f"http://127.0.0.1:{free_port()}")
         await away.asave("doctor", overwrite=True)
-        found = line(await doctor._blocks(client), what)
+        found = line(await doctor_blocks.look_at_blocks(client), what)
     assert found.status == "problem"
     assert "sandbox-token" not in str(found)
+
+
+GRAPH = {
+    "access_token": TOKEN,
+    "phone_number_id": "100000000000001",
+    "app_secret": "s",
+    "base_url": "http://127.0.0.1:1",
+}
+WAHA = {"base_url": "http://127.0.0.1:1", "api_key": TOKEN, "webhook_hmac_key": "k"}
+HEALTH = {"entities": [{"entity_type": "WABA", "id": "200000000000002", "can_send_message": "AVAILABLE"}]}
+EVENTS = ["message", "message.any", "message.ack", "message.reaction"]
+HERE, OTHER = "https://hooks.example.com/graph/weekly", "https://other.example.com/elsewhere"
+
+
+def answering(answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the services answer with these by the last part of the path."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = answers[request.url.path.rpartition("/")[2]]
+        return httpx.Response(found.pop("http", 200), json=found)
+
+    client = Sender.get_async_client
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr(Sender, "get_async_client", lambda self, **more: client(self, **more, transport=transport))
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "says"),
+    [
+        ({"webhook_configuration": {"application": HERE}, "health_status": HEALTH}, "ok", "hooks.example.com"),
+        ({"webhook_configuration": {"application": HERE}}, "ok", "hooks.example.com"),
+        ({"webhook_configuration": {"application": HERE, "phone_number": OTHER}}, "warning", "other.example.com"),
+        ({"webhook_configuration": {}, "health_status": HEALTH}, "warning", "posts nowhere"),
+        ({"http": 400, "error": {"code": 100, "message": "nonexisting field"}}, "warning", "did not say"),
+    ],
+    ids=["subscribed", "the account isn't shown", "the number posts elsewhere", "no address", "may not ask"],
+)
+async def test_graph_is_asked_where_it_posts_receipts(
+    answers: dict[str, Any], status: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering({"100000000000001": answers, "subscribed_apps": {"data": [{"name": "ours"}]}}, monkeypatch)
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "weekly", GraphCredentials(**GRAPH))
+    assert (found.status, says in found.found) == (status, True), found
+    assert "elsewhere" not in str(found)
+    assert TOKEN not in str(found)
+
+
+async def test_an_app_that_is_not_subscribed_to_the_account_gets_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = {"webhook_configuration": {"application": HERE}, "health_status": HEALTH}
+    answering({"100000000000001": number, "subscribed_apps": {"data": []}}, monkeypatch)
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "weekly", GraphCredentials(**GRAPH))
+    assert (found.status, "posts nowhere" in found.found) == ("warning", True)
+    assert "/graph/weekly" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("webhooks", "status", "says"),
+    [
+        ([{"url": "https://hooks.example.com/waha/office", "events": EVENTS}], "ok", "hooks.example.com"),
+        ([{"url": "https://hooks.example.com/waha/office", "events": ["*"]}], "ok", "hooks.example.com"),
+        ([{"url": "https://hooks.example.com/waha/office", "events": ["message"]}], "warning", "message.ack"),
+        ([{"url": "https://other.example.com/elsewhere", "events": EVENTS}], "warning", "other.example.com"),
+        ([], "warning", "posts nowhere"),
+    ],
+    ids=["subscribed", "to everything", "without acknowledgements", "elsewhere", "to nothing"],
+)
+async def test_waha_is_asked_for_its_session_s_webhooks(
+    webhooks: list[Any], status: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering({"default": {"name": "default", "status": "WORKING", "config": {"webhooks": webhooks}}}, monkeypatch)
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "office", WahaCredentials(**WAHA))
+    assert (found.status, says in found.found) == (status, True), found
+
+
+async def test_who_wants_no_receipts_is_asked_nothing_and_who_names_a_receiver_is_told_what_is_missing() -> None:
+    account = WahaCredentials(base_url="http://127.0.0.1:1")
+    assert await doctor_blocks.look_at_webhooks("webhooks", "office", account) == []
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "office", account, receiver="http://127.0.0.1:1")
+    assert (found.status, "webhook_hmac_key" in found.found) == ("warning", True)
+
+
+async def test_a_service_that_can_t_be_asked_is_told_by_the_path_to_enter() -> None:
+    account = sender_of("wawp", "http://127.0.0.1:1").model_copy(update={"webhook_secret": SecretStr("k" * 20)})
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "office", account)
+    assert (found.status, "/wawp/office" in found.found) == ("ok", True)
 
 
 @pytest.mark.parametrize(("date", "status"), [("Sat, 21 Nov 2020 12:00:00 GMT", "problem"), ("", None)])
@@ -209,16 +296,16 @@ async def test_a_clock_that_is_wrong_by_the_service_s_is_a_problem(
 ) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(404, headers={"date": date} if date else {}))
     plain = httpx.AsyncClient
-    monkeypatch.setattr(doctor.httpx, "AsyncClient", lambda **_: plain(transport=transport))
-    findings = await doctor._clock("waha", sender_of("waha", "http://127.0.0.1:1"))
+    monkeypatch.setattr(doctor_blocks.httpx, "AsyncClient", lambda **_: plain(transport=transport))
+    findings = await doctor_blocks.look_at_clock("waha", sender_of("waha", "http://127.0.0.1:1"))
     assert [finding.status for finding in findings] == ([status] if status else [])
     assert all("ahead of" in finding.found for finding in findings)
 
 
 async def test_a_receiver_that_is_away_or_no_receiver_is_a_problem(sandbox: RunningSandbox) -> None:
-    (away,) = await doctor._receiver(f"http://127.0.0.1:{free_port()}")
-    (other,) = await doctor._receiver(sandbox.url)
-    (unnamed,) = await doctor._receiver("")
+    (away,) = await doctor_blocks.look_at_receiver(f"http://127.0.0.1:{free_port()}")
+    (other,) = await doctor_blocks.look_at_receiver(sandbox.url)
+    (unnamed,) = await doctor_blocks.look_at_receiver("")
     assert (away.status, other.status, unnamed.status) == ("problem", "problem", "ok")
 
 
