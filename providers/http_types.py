@@ -27,13 +27,13 @@ HIDDEN = "-hidden-"  # in a request's path: where its `hidden_part` goes
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request without its credential, which the driver puts on below httpx's logging.
+    """One HTTP request without its credential, which the driver puts on.
 
     Attributes:
         method: `GET`, `POST` or `DELETE`.
         path: Path after the base URL, with a leading slash.
-        query: Query parameters, neither secrets nor phone numbers: httpx logs the URL.
-        hidden_query: Query parameters that hold a phone number; put on with the credential, below that log line.
+        query: Query parameters, neither secrets nor phone numbers.
+        hidden_query: Query parameters that hold a phone number; put on with the credential.
         hidden_part: A part of the path that holds a phone number, where the path has `HIDDEN`; put on likewise.
         json: Body as JSON; None for none.
         form: Fields of a multipart body.
