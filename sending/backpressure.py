@@ -27,7 +27,8 @@ MAX_AHEAD = 600
 ENGINE_EVENTS = 3
 BESIDE_EACH_OTHER = 5
 POLL_SECONDS = 1.0
-LAST_POLL_SECONDS = 0.2  # once all are started, the flow run waits for nothing else
+LAST_POLL_SECONDS = 0.25  # once all are started, the flow run waits for nothing else
+LOOK_SECONDS = 1.0  # at most so often for a stop: each look keeps the server from recording
 # After so long without news, what was told by events is looked up, and told again where the server lacks it: a flush of
 # the recorder takes up to five seconds.
 STILL_SECONDS = 15.0
@@ -97,7 +98,7 @@ class Backpressure:
         self._told_again = 0
         self._polling: asyncio.Task[None] | None = None
         self._progressed_at = time.monotonic()
-        self._base = 0
+        self._base, self._looked_at = 0, -LOOK_SECONDS
         self._logger = get_logger("prefect_whatsapp.backpressure")
 
     @property
@@ -183,8 +184,9 @@ class Backpressure:
         self._news.set()
 
     async def _look_for_a_stop(self, client: PrefectClient) -> None:
-        if self._stop.is_set() and self._events is None:
+        if (self._stop.is_set() and self._events is None) or time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
+        self._looked_at = time.monotonic()
         try:
             state = (await client.read_flow_run(self._flow_run_id)).state
         except ObjectNotFound:

@@ -9,9 +9,8 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_logger
-from prefect.states import Completed, Crashed, Failed
 from prefect.task_engine import run_task_async
 
 from ..ledger import Outcome, Row
@@ -19,12 +18,14 @@ from ..models import mask
 from .admission import Admission
 from .delivery import Delivery
 from .stop import StopSignal
-from .task_run_events import EndedRun, EventContract, TaskRunEvents, new_run_id, run_key
+from .task_run_events import EndedRun, EndState, EventContract, TaskRunEvents, new_run_id, run_key
 from .task_runs import EngineTaskRuns, send_task, state_of
 
 # A recorder flushes every five seconds on default settings, and has perhaps others' events before ours.
 PROBE_SECONDS = 20.0
 PROBE_PAUSE_SECONDS = 0.2
+_RAISED = EndState(StateType.FAILED, "Failed", "the send raised an unexpected error")
+_CANCELLED = EndState(StateType.CRASHED, "Crashed", "the flow run was cancelled while it was sent")
 
 _logger = get_logger("prefect_whatsapp.recorder")
 
@@ -79,14 +80,14 @@ class EventTaskRuns(EngineTaskRuns):
 
     async def _send_and_tell(self, row: Row) -> None:
         run_id, started_at = new_run_id(), _now()
-        state: State[Any] | None = Failed(message="the send raised an unexpected error")
+        state = _RAISED
         try:
-            state = state_of(await self._send(row, str(run_id)), stopped=self._stop.sentence)
+            state = EndState.of(state_of(await self._send(row, str(run_id)), stopped=self._stop.sentence))
         except asyncio.CancelledError:
-            state = Crashed(message="the flow run was cancelled while it was sent")
+            state = _CANCELLED
             raise
         finally:
-            await self._tell(_ended(self._kind, row, run_id, state or Completed(), started_at, _now()))
+            await self._tell(_ended(self._kind, row, run_id, state, started_at, _now()))
 
     async def _tell(self, ended: EndedRun) -> None:
         if self._unproved is None and self._events.refusal:
@@ -152,12 +153,12 @@ def ended_run_of(kind: str, row: Row) -> EndedRun:
     """
     outcome = Outcome(row.state, error_text=row.error_text)
     ended_at = row.settled_at or _now()
-    state = state_of(outcome) or Completed()
+    state = EndState.of(state_of(outcome))
     return _ended(kind, row, UUID(row.task_run_id), state, row.claimed_at or ended_at, ended_at)
 
 
 def _ended(
-    kind: str, row: Row, run_id: UUID, state: State[Any], started_at: datetime.datetime, ended_at: datetime.datetime
+    kind: str, row: Row, run_id: UUID, state: EndState, started_at: datetime.datetime, ended_at: datetime.datetime
 ) -> EndedRun:
     name, key = f"send-{kind} {mask(row.recipient)}", run_key(row.id, row.attempts, run_id)
     return EndedRun(run_id, key, name, state, started_at, started_at, ended_at)
@@ -182,7 +183,9 @@ _over: ContextVar[EndedRun] = ContextVar("over")
 
 async def _tell_ended(to: str) -> State[Any]:  # it is in the task run's name
     told = _over.get().state
-    return State(type=told.type, name=told.name, message=told.message)  # of now: an older one would not replace Running
+    return State(
+        type=told.type, name=told.name, message=told.message or None
+    )  # of now: an older one would not replace Running
 
 
 def _now() -> datetime.datetime:

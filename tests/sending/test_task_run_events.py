@@ -17,6 +17,8 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect_whatsapp.ledger import Outcome, Row
 from prefect_whatsapp.models import SendState
+from prefect_whatsapp.sending import backpressure
+from prefect_whatsapp.sending.backpressure import Backpressure
 from prefect_whatsapp.sending.event_runs import EventTaskRuns, ended_run_of, events_of_this_flow_run
 from prefect_whatsapp.sending.stop import StopSignal
 from prefect_whatsapp.sending.task_run_events import LIST_LENGTH, EndedRun, TaskRunEvents, new_run_id, run_key
@@ -175,6 +177,44 @@ async def test_nothing_is_told_of_a_flow_run_that_was_deleted() -> None:
     with pytest.raises(ObjectNotFound):  # Prefect itself, which can't end a run that is gone
         await broadcast()
     assert seen == [0, True, []]
+
+
+@pytest.mark.ci
+async def test_the_sends_of_a_deleted_flow_run_take_no_other_s_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder drops a batch in which one event can't be recorded: the count stands still, and each is told again."""
+    monkeypatch.setattr(backpressure, "STILL_SECONDS", 4.0)
+    monkeypatch.setattr(backpressure, "LAST_POLL_SECONDS", 1.0)
+    deleted: list[dict[str, Any]] = []
+    posted: list[int] = []
+
+    @flow
+    async def goes() -> None:
+        async with _events() as events:
+            async with get_client() as client:
+                await client.delete_flow_run(_flow_run_id())
+            deleted.extend(events._contract.event(_ended(number)) for number in range(20))
+
+    @flow
+    async def stays() -> tuple[bool, int]:
+        async def send(row: Row, run_id: str) -> Outcome:
+            return OUTCOMES[0]
+
+        async with _events() as events:
+            _mix(events, deleted)
+            _spy(events, posted)
+            async with Backpressure(_flow_run_id(), stop=StopSignal(), events=events) as pressure:
+                runs = _task_runs(EventTaskRuns, send, events=events, backpressure=pressure)
+                runs._probed, runs._unproved = True, None  # the server takes such events: it has shown one before
+                for number in range(20):
+                    runs.start(_row(number))
+                await runs.settled()
+                return await pressure.caught_up(), len(await _runs(_flow_run_id(), 20))
+
+    with pytest.raises(ObjectNotFound):  # Prefect itself, which can't end a run that is gone
+        await goes()
+    assert await stays() == (True, 20)
+    assert sum(posted) >= 40, "the batch was lost, else nothing would be told again"
+    assert posted[-20:] == [1] * 20, "told again one by one"
 
 
 async def test_a_server_that_is_away_gets_the_events_later() -> None:
@@ -398,6 +438,20 @@ def _spy(events: TaskRunEvents, posted: list[int]) -> None:
         await post(runs)
 
     events._post = spied  # type: ignore[method-assign]
+
+
+def _mix(events: TaskRunEvents, others: list[dict[str, Any]]) -> None:
+    """Let one of these events precede each of ours, as long as there are some: whatever the recorder takes has both."""
+
+    async def mixed(runs: Any) -> None:
+        body = []
+        for ended in runs:
+            body += [others.pop()] if others else []
+            body.append(events._contract.event(ended))
+        assert events._client
+        await events._client.request("POST", "/events", json=body)
+
+    events._post = mixed  # type: ignore[method-assign]
 
 
 def _lose(events: TaskRunEvents) -> None:
