@@ -86,8 +86,9 @@ docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the rea
 kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (ROUNDS=240)
 	$(BIN)/python tests/kill/rounds.py --rounds $(ROUNDS) --figures docs/figures
 
-walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else (50 rounds, four side by side; about 25 minutes)
-	$(BIN)/python tests/kill/walk_away.py --rounds 50 --output docs/figures $(WALK)
+walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else: 60 rounds a database, four side by side; 80 minutes
+	for database in sqlite postgresql; do \
+		$(BIN)/python tests/kill/walk_away.py --database $$database --output docs/figures $(WALK) || exit 1; done
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
