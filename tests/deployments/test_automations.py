@@ -1,17 +1,23 @@
 """The automations that make a broadcast finish by itself: whom they are for, how often, and how they are applied."""
 
+import asyncio
 import importlib.util
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
 from prefect import flow
 from prefect.automations import AutomationCore
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed, Failed, Pending, Running
 from prefect_whatsapp.cli.doctor import AUTOMATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +113,108 @@ async def test_applied_twice_it_is_there_once_and_for_the_deployments_that_were_
             await client.delete_automation(automation.id)
         finally:
             await client.delete_deployment(deployment)
+
+
+@dataclass
+class Tried:
+    """A flow run of a deployment, whose states the test sets as an engine would; the server's automations are real."""
+
+    module: ModuleType
+    folder: Path
+    client: PrefectClient
+    deployment: UUID
+    run: FlowRun
+
+    async def apply(self, *names: str, within: int | None = None) -> None:
+        """Apply these automations for the deployment, with another time to wait."""
+        for name in names:
+            content = told(name)
+            content["trigger"]["within"] = within or content["trigger"]["within"]
+            file = self.folder / name
+            file.write_text(yaml.safe_dump(content))
+            await self.module.apply(file, ["nothing/tried"])
+
+    async def another(self) -> None:
+        """Take another run of the deployment."""
+        self.run = await self.client.create_flow_run_from_deployment(self.deployment)
+
+    async def end(self, ended: State[Any]) -> None:
+        """Let the run start and end so."""
+        for state in (Pending(), Running(), ended):
+            await self.client.set_flow_run_state(self.run.id, state, force=True)
+        await self.look()
+
+    async def look(self) -> FlowRun:
+        """The run as it is now."""
+        self.run = await self.client.read_flow_run(self.run.id)
+        return self.run
+
+    async def reached(self, name: str) -> None:
+        """Wait until an automation has given the run a state of this name."""
+        async with asyncio.timeout(60):
+            while (await self.look()).state_name != name:  # noqa: ASYNC110  # nobody tells of it
+                await asyncio.sleep(0.3)
+
+    async def events(self, name: str) -> int:
+        """How many events of this name the run has emitted."""
+        asked = {"event": {"name": [name]}, "resource": {"id": [f"prefect.flow-run.{self.run.id}"]}}
+        async with asyncio.timeout(20):
+            while True:
+                found = (await self.client.request("POST", "/events/filter", json={"filter": asked})).json()["total"]
+                if found:
+                    return int(found)
+                await asyncio.sleep(0.3)
+
+
+@pytest.fixture
+async def tried(apply: ModuleType, tmp_path: Path) -> AsyncIterator[Tried]:
+    """A run of a deployment on the tests' server."""
+    async with get_client() as client:
+        deployment = await client.create_deployment(await client.create_flow(_nothing), "tried")
+        run = await client.create_flow_run_from_deployment(deployment)
+        try:
+            yield Tried(apply, tmp_path, client, deployment, run)
+        finally:
+            for automation in await client.read_automations():
+                await client.delete_automation(automation.id)
+            await client.delete_deployment(deployment)
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_after_the_third_crash_a_run_stays_crashed_and_a_person_is_asked(tried: Tried) -> None:
+    await tried.apply("resume-after-crash.yaml", "needs-attention-after-crashes.yaml")
+    for attempt in (1, 2, 3):
+        await tried.end(Crashed())
+        await tried.reached("AwaitingRetry" if attempt < 3 else "NeedsAttention")
+    assert (tried.run.state_type, tried.run.run_count) == (StateType.CRASHED, 3)
+    assert await tried.events("prefect.flow-run.NeedsAttention") == 1, "what alert-when-stopped.yaml listens to"
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_after_an_outage_a_run_starts_again_six_times_and_no_more(tried: Tried) -> None:
+    await tried.apply("resume-after-outage.yaml", within=10)  # Prefect takes no less
+    for _ in range(6):
+        await tried.end(Failed(name="Outage"))
+        await tried.reached("AwaitingRetry")
+    await tried.end(Failed(name="Outage"))
+    await asyncio.sleep(20)
+    assert ((await tried.look()).state_name, tried.run.run_count) == ("Outage", 7)
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_a_broadcast_that_failed_or_was_cancelled_is_not_run_again(tried: Tried) -> None:
+    await tried.apply("resume-after-crash.yaml", "resume-after-outage.yaml", within=10)
+    for ended in (Failed(message="the token has expired"), Cancelled()):
+        await tried.end(ended)
+        await asyncio.sleep(18)
+        assert ((await tried.look()).state_name, tried.run.run_count) == (ended.name, 1)
+        await tried.another()
 
 
 @flow(name="nothing")
