@@ -54,7 +54,7 @@ def demo(
     Args:
         provider: The service that is simulated.
         kind: Voice notes or contact cards.
-        recipients: Number of people on the list, up to 77,100.
+        recipients: Number of people on the list, up to 157,100.
         runs: One task run per send (send, or engine for Prefect's task engine, which is slower) or per batch.
         as_json: Print the report and what the simulator received as JSON.
 

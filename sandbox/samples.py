@@ -1,5 +1,6 @@
 """Sample input for demonstrations: an MP3 with cover art, and recipients with numbers that no one has."""
 
+import itertools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,23 @@ from ..media.ffmpeg import ffmpeg_executable
 
 # +1 NPA 555 01xx is set aside for fiction, a hundred numbers in each area code.
 _AREA_CODES = [code for code in range(201, 990) if code % 100 != 11 and not 370 <= code <= 379]
+# So are 5550 xxxx and 7010 xxxx in each of Australia's four areas.
+# Source: https://www.acma.gov.au/phone-numbers-use-tv-shows-films-and-creative-works
+_AUSTRALIAN = [f"+61{area}{block}" for block in (5550, 7010) for area in (2, 3, 7, 8)]
+MOST_NUMBERS = len(_AREA_CODES) * 100 + len(_AUSTRALIAN) * 10_000
 
 
 def sample_numbers(count: int) -> Iterator[str]:
-    """Give that many different E.164 numbers of the range set aside for fiction (at most 77,100)."""
-    if count > len(_AREA_CODES) * 100:
-        raise ValueError(f"there are {len(_AREA_CODES) * 100} numbers for fiction, not {count}")
-    for n in range(count):
-        yield f"+1{_AREA_CODES[n // 100]}55501{n % 100:02d}"
+    """Give that many different E.164 numbers of the ranges set aside for fiction: 77,100 American, 80,000 Australian.
+
+    Raises:
+        ValueError: There are not so many.
+    """
+    if count > MOST_NUMBERS:
+        raise ValueError(f"there are {MOST_NUMBERS:,} numbers for fiction, not {count:,}")
+    american = (f"+1{code}55501{n:02d}" for code in _AREA_CODES for n in range(100))
+    australian = (f"{prefix}{n:04d}" for prefix in _AUSTRALIAN for n in range(10_000))
+    return itertools.islice(itertools.chain(american, australian), count)
 
 
 def write_recipients(path: Path, count: int) -> Path:
