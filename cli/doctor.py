@@ -21,8 +21,10 @@ BROADCAST_FLOWS = ("broadcast-audio", "broadcast-contacts")
 # The names in deployments/automations/*.yaml, which are no part of the installed package.
 AUTOMATIONS = (
     "Crash a broadcast that went silent",
+    "Crash a broadcast that is still silent",
     "Crash a broadcast that never started",
     "Run a crashed broadcast again",
+    "Run a broadcast again that is still crashed",
     "Run a broadcast again after an outage",
     "Ask for attention after three crashes",
 )

@@ -18,8 +18,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 # What makes a broadcast finish by itself, whoever kills its process, its worker or their machine.
 WALK_AWAY = (
     "crash-when-silent.yaml",
+    "crash-when-still-silent.yaml",
     "crash-when-not-started.yaml",
     "resume-after-crash.yaml",
+    "resume-if-still-crashed.yaml",
     "resume-after-outage.yaml",
     "needs-attention-after-crashes.yaml",
 )

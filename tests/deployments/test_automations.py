@@ -68,11 +68,11 @@ def test_only_broadcasts_are_run_again_as_a_single_message_would_go_out_twice(ap
 
 
 def test_a_crash_is_followed_by_another_attempt_or_by_a_person_and_never_by_both() -> None:
-    again, person = (
+    again, later, person = (
         set(told(name)["trigger"]["match"]["prefect.run-count"])
-        for name in ("resume-after-crash.yaml", "needs-attention-after-crashes.yaml")
+        for name in ("resume-after-crash.yaml", "resume-if-still-crashed.yaml", "needs-attention-after-crashes.yaml")
     )
-    assert again == {"0", "1", "2"}
+    assert again == later == {"0", "1", "2"}
     assert min(person) == "3"
     assert not again & person
 
@@ -81,6 +81,24 @@ def test_what_waits_is_proactive_as_a_worker_reports_one_crash_twice(apply: Modu
     for name in apply.WALK_AWAY:
         trigger = told(name)["trigger"]
         assert (trigger["posture"], trigger["for_each"]) == ("Proactive", ["prefect.resource.id"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("crash-when-silent.yaml", "crash-when-still-silent.yaml"),
+        ("resume-after-crash.yaml", "resume-if-still-crashed.yaml"),
+    ],
+)
+def test_an_action_that_the_server_refused_is_tried_again_later_as_prefect_repeats_none(
+    first: str, second: str
+) -> None:
+    one, other = told(first), told(second)
+    assert other["trigger"].pop("within") >= 3 * one["trigger"].pop("within")
+    assert one["trigger"] == other["trigger"]
+    for action in (*one["actions"], *other["actions"]):
+        action.pop("message")
+    assert one["actions"] == other["actions"]
 
 
 def test_the_doctor_looks_for_them_by_their_names(apply: ModuleType) -> None:

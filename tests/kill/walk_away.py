@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -203,7 +204,12 @@ def run_rounds(
                 return done
 
             with ThreadPoolExecutor(lanes) as pool:
-                return list(itertools.chain(*pool.map(lane_of, range(lanes))))
+                played = list(itertools.chain(*pool.map(lane_of, range(lanes))))
+            if not all(each.passed for each in played):
+                kept = tempfile.mkstemp(prefix=f"walk-away-{what}-{first}-", suffix=".log")[1]
+                shutil.copy(stage.folder / "prefect" / "server.log", kept)
+                print(f"the Prefect server's log is kept as {kept}")
+            return played
 
 
 def _line(told: Round) -> str:
