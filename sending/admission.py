@@ -19,9 +19,11 @@ MAX_IN_FLIGHT = 64
 UNPACED_IN_FLIGHT = 32
 WINDOW_AT_MOST = 256
 WAITING_ALONE_AT_MOST = 256
-# One row more for each so many requests in flight, which is being claimed or settled meanwhile: without them 16 in flight
-# at 50 ms an answer made 258 sends a second, of the 288 that the same client makes without a ledger.
-REQUESTS_A_ROW_BETWEEN = 4
+# Rows more than requests in flight, which are being claimed or settled meanwhile, as a part of the requests: without them
+# 16 in flight at 50 ms an answer made 258 sends a second, of the 288 that the same client makes without a ledger. As many
+# as the ledger takes of the time of an answer, for a process that is killed leaves each of them unknown.
+FEWEST_BETWEEN, MOST_BETWEEN = 0.25, 1.0
+LEDGER_SECONDS = 0.01  # a claim and a settlement, both by a group commit to disk
 SIZING_SECONDS = 0.5
 LOOK_SECONDS = 0.05
 
@@ -229,7 +231,8 @@ class Admission:
             if wanted <= self._regained:
                 self._regained = math.inf
             requests = int(min(wanted, self._regained))
-            rows = requests + math.ceil(requests / REQUESTS_A_ROW_BETWEEN)
+            between = LEDGER_SECONDS / max(self._answer_seconds, LEDGER_SECONDS)
+            rows = requests + math.ceil(requests * min(max(between, FEWEST_BETWEEN), MOST_BETWEEN))
             self.requests.resize(requests)
             self.claims.resize(rows)
             self._rows.resize(rows if requests == wanted else max(rows, self._rows.limit))

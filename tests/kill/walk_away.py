@@ -50,7 +50,8 @@ SAID: Mapping[What, str] = {
 }
 STOPPED_SECONDS = 120.0
 GONE_SECONDS = 60.0
-MESSAGES_PER_SECOND = 15.0
+# Of each lane while all of them send: 120 people take 24 s, and the latest kill is well within.
+MESSAGES_PER_SECOND, LATEST_MOMENT = 5.0, 10.0
 
 
 @dataclass
@@ -110,8 +111,7 @@ def one_round(stage: Stage, lane: int, number: int, what: What, people: list[str
     try:
         run = stage.start_run(lane, name, list_file)
         stage.reached(run, "RUNNING", "COMPLETED", "FAILED", "CRASHED")
-        # As long as it takes where the others are not sending; they share the rate.
-        told.moment = round(dice.uniform(0.0, len(people) / stage.rate), 2)
+        told.moment = round(dice.uniform(0.0, LATEST_MOMENT), 2)
         time.sleep(told.moment)
         killed = time.time()
         tree = descendants(workers[0].pid)
@@ -122,7 +122,7 @@ def one_round(stage: Stage, lane: int, number: int, what: What, people: list[str
             send_signal([*tree, workers[0].pid], signal.SIGCONT)
         else:
             send_signal(tree if what == "flow" else [workers[0].pid, *tree], signal.SIGKILL)
-            if what == "server":
+            if what == "server" and lane == 0:  # all lanes have the same one
                 stage.kill_server()
             if what != "flow":
                 workers.append(stage.start_worker(lane))
@@ -183,16 +183,16 @@ def run_rounds(
         rounds: How many.
         what: What is killed: `both` flow and worker, the `flow` alone, both and the `server`; or `stop`.
         database: Of Prefect and of the ledger.
-        lanes: How many side by side; one at a time where the server is killed, which all of them share.
+        lanes: How many side by side.
         first: Number of the first one.
         recipients: People a round.
         seed: Of the moments; a round's moment depends on it and on the round's number alone.
     """
     numbers = sample_numbers(rounds * recipients)
     lists = [list(itertools.islice(numbers, recipients)) for _ in range(rounds)]
-    lanes = 1 if what == "server" else min(lanes, rounds)
+    lanes = min(lanes, rounds)
     with tempfile.TemporaryDirectory(prefix="walk-away-") as folder:
-        stage = Stage(Path(folder), lanes=lanes, rate=MESSAGES_PER_SECOND, database=database)
+        stage = Stage(Path(folder), lanes=lanes, rate=MESSAGES_PER_SECOND * lanes, database=database)
         with stage.up():
 
             def lane_of(lane: int) -> list[Round]:
