@@ -298,7 +298,7 @@ def doctor(
 ) -> int:
     """Check everything that a broadcast needs, and say what to do about each problem.
 
-    Prefect's server and its settings, automations, workers, saved accounts and their webhooks, ledgers, ffmpeg, disk, clock, receiver.
+    Prefect's server and its settings, automations, workers, saved accounts, webhooks, ledgers, ffmpeg, disk, clock, receiver.
 
     Args:
         ledger: Where the send history is stored.

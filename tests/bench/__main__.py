@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -304,15 +305,22 @@ def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
     def better(case: str, *contenders: str) -> str:
         return max(contenders, key=lambda each: middle(case, each, "sends_per_second"))
 
-    def cpu(case: str, contender: str) -> float:
-        return middle(case, contender, "cpu_ms_per_send") + middle(case, contender, "server_cpu_ms_per_send")
+    def ratio(case: str, one: str, other: str, value: Callable[[Measured], float]) -> str:
+        """The median of the ratios of the runs that followed each other, and their spread."""
+        pairs = zip(groups.get((case, one), []), groups.get((case, other), []), strict=False)
+        each = [value(a) / value(b) for a, b in pairs if value(b)]
+        if not each:
+            return ""
+        spread = f" ({min(each):.2f}–{max(each):.2f})" if len(each) > 1 else ""
+        return f"{statistics.median(each):.2f}{spread}"
+
+    def cpu(m: Measured) -> float:
+        return m.cpu_ms_per_send + m.server_cpu_ms_per_send
 
     said = []
     for case in ("tracked", "scale"):
-        if cpu(case, "floor") and cpu(case, "ours"):
-            said.append(
-                f"- {case}: CPU of client and server, ours / floor = {cpu(case, 'ours') / cpu(case, 'floor'):.2f}"
-            )
+        if found := ratio(case, "ours", "floor", cpu):
+            said.append(f"- {case}: CPU of client and server, ours / floor = {found}")
     for case, one, other, what in (
         ("tracked", "ours", "floor", "recorded_per_second"),
         ("tracked", "ours-engine", "floor", "recorded_per_second"),
@@ -321,10 +329,11 @@ def _ratios(groups: dict[tuple[str, str], list[Measured]]) -> list[str]:
             (case, "ours-batch", better(case, "celery-threads", "celery-prefork"), "sends_per_second")
             for case in ("sends-0ms", "sends-50ms")
         ),
+        ("sends-0ms", "ours-batch", "pywa", "sends_per_second"),
         ("sends-0ms", "ours-batch", "without-ledger", "sends_per_second"),
     ):
-        if middle(case, other, what):
-            said.append(f"- {case}: {one} / {other} = {middle(case, one, what) / middle(case, other, what):.2f}")
+        if found := ratio(case, one, other, attrgetter(what)):
+            said.append(f"- {case}: {one} / {other} = {found}")
     plain = middle("tracked-default-server", "map", "recorded_per_second")
     if plain:
         said.append(f"- ours on the tuned server / plain map on the default server = "
