@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def _run_up(what: str, state: Path) -> str:
     command = [sys.executable, str(ROOT / "deployments" / "up.py"), what, "--state", str(state), "--any-ports"]
     done = subprocess.run(
-        [*command, "--recipients", "40"], env={**os.environ, **SETTINGS}, capture_output=True, text=True, timeout=240
+        [*command, "--recipients", "40"], env={**os.environ, **SETTINGS}, capture_output=True, text=True, timeout=600
     )
     assert not done.returncode, done.stderr
     return done.stdout

@@ -1,6 +1,7 @@
 """A person's way through Prefect's real UI, by headless Chromium; its pictures are those of docs/."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
+from prefect_whatsapp.sandbox.samples import sample_numbers
 
 pytestmark = [
     pytest.mark.ui,
@@ -17,6 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
 ]
+GRAPH_SECONDS = 5.0  # in which the graph of a thousand runs is drawn
 # `make docs-images` sets it; a test run leaves the tracked pictures alone.
 IMAGES = os.environ.get("PREFECT_WHATSAPP_DOCS_IMAGES", "")
 
@@ -58,7 +61,7 @@ def test_a_person_fills_the_form_approves_the_plan_and_watches_the_broadcast(
     browser.shoot(images / "form.png", height=1000)
     browser.click("Submit")
     browser.click("View run")
-    browser.see("Paused", seconds=60)
+    browser.see("Suspended", seconds=60)  # no process waits
     browser.press("tab", "Artifacts")
     browser.see("Plan: 40 to send")
     browser.top()
@@ -107,6 +110,28 @@ def test_each_send_is_a_task_run_with_a_masked_name_and_its_state(stack: Any, br
     browser.see("skipped")
     assert "20155501" not in browser.text()
     browser.shoot(images / "attention.png", height=500)
+
+
+def test_a_thousand_sends_are_task_runs_in_the_list_on_the_timeline_and_each_on_its_page(
+    stack: Any, browser: Browser, images: Path
+) -> None:
+    stack.put("thousand.csv", "phone\n" + "\n".join(sample_numbers(1_000)) + "\n")
+    run = stack.run("broadcast-audio/weekly-voice-note", {"broadcast": "thousand", "recipients": "thousand.csv"})
+    asked = {
+        "flow_runs": {"id": {"any_": [run["id"]]}},
+        "task_runs": {"name": {"like_": "send-"}, "state": {"type": {"any_": ["COMPLETED"]}}},
+    }
+    assert stack.ask("POST", "/task_runs/count", asked) == 1_000
+    page = f"/v2/runs/flow-run/{run['id']}"
+    browser.open(page)
+    browser.press("tab", "Task Runs")
+    browser.see("send-audio …")
+    time.sleep(GRAPH_SECONDS)
+    browser.shoot(images / "task-runs.png", height=1000)
+    browser.follow("send-audio …")
+    browser.see("thousand")  # the flow run that it belongs to
+    browser.see("Completed")
+    browser.shoot(images / "task-run.png", height=700)
 
 
 def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser, images: Path) -> None:
