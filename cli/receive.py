@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from ..blocks import Ledger
 from ..blocks.sender import Sender
@@ -11,6 +12,10 @@ from ..models.errors import InputError
 from ..receipts import create_app
 from ..receipts.words import Words
 from .broadcast import load_sender
+
+# Beyond these the answer is 503, and the service posts again: each may hold a body of some megabytes.
+_CONNECTIONS = 500
+_SHUTDOWN_SECONDS = 10  # for what is being taken; a connection that only hangs must not keep a service from ending
 
 
 def run_receiver(
@@ -30,8 +35,21 @@ def run_receiver(
     )
     for account in accounts:
         print(f"http://{host}:{port}/{account}", flush=True)
-    # No access log: the path of a service that signs nothing holds its secret.
-    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
+    serve(app, host=host, port=port)
+
+
+def serve(app: ASGIApp, *, host: str, port: int) -> None:
+    """Serve the receiver's app until the process is told to end, by SIGTERM or Ctrl-C."""
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # the path of a service that signs nothing holds its secret
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
 
 
 async def _load(accounts: Sequence[str]) -> dict[str, Sender]:

@@ -78,7 +78,7 @@ async def opened_broadcast(broadcast: str, ledger: str) -> AsyncIterator[tuple[L
 
 async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     async with opened_broadcast(broadcast, ledger) as (store, record):
-        counts = outcome_counts(await store.counts(record))
+        counts = await store.outcome_counts(record)
         needy = [row async for row in _some(store.rows(record, states=tuple(ATTENTION_STATES)))]
         sending = bool((await store.counts(record)).get(SendState.SENDING, 0))
     if as_json:

@@ -8,6 +8,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.flows.broadcast_run import BroadcastRun
+from prefect_whatsapp.flows.receipts import resolve_unknown_sends
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import InputError
@@ -57,6 +58,8 @@ async def dispatch(
                 resend=resend,
             )
         )
+        if (await store.counts(record))[SendState.UNKNOWN] > counts[SendState.UNKNOWN]:
+            await resolve_unknown_sends(run, store, record)  # what a run that is gone was sending when it was killed
         run_id = _flow_run_id()
         events = await _task_run_events(run, stack) if run_id else None
         backpressure = (

@@ -13,7 +13,7 @@ from prefect_whatsapp.ledger.people import WINDOW
 from prefect_whatsapp.ledger.row_reference import RowReference
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import BroadcastMismatchError, InputError, RecipientListError
-from prefect_whatsapp.recipients.source import Planned, RecipientList
+from prefect_whatsapp.recipients.source import RecipientList
 
 
 class Planning:
@@ -34,9 +34,31 @@ class Planning:
         self.approved = False
         self._left_out: list[str] = []
 
-    async def read_through(self) -> Planned:
-        """Read the list to its end without writing it; what was read."""
-        return await self._list.read_through()
+    async def read_through(self, store: LedgerStore) -> dict[SendState, int]:
+        """Read the list to its end without writing it; how many of it would be queued, and how many left out."""
+        account = f"{self._run.dialect.name}:{self._run.dialect.account}"
+        opted_out = opened = closed = 0
+        knows_windows = await self._knows_windows(store)
+        async for chunk in self._list.chunks():
+            who = [recipient.to for recipient in chunk.usable]
+            out = await store.people.opted_out(who)
+            opted_out += len(out)
+            if knows_windows:
+                rest = [address for address in who if address not in out]
+                open_here = await store.people.open_windows(rest, account)
+                opened, closed = opened + open_here, closed + len(rest) - open_here
+        if knows_windows:
+            self._left_out.append(_windows(opened, closed))
+        if opted_out:
+            self._left_out.append(_opted_out(opted_out))
+        skipped = opted_out + closed
+        return {SendState.QUEUED: self.planned.usable - skipped, SendState.SKIPPED: skipped}
+
+    async def _knows_windows(self, store: LedgerStore) -> bool:
+        """Whether a receiver was alive for a day; else nobody knows who wrote lately, and the service has the last word."""
+        dialect = self._run.dialect
+        alive = await store.receipts.received_for(dialect.sender) if dialect.has_windows else None
+        return alive is not None and alive >= WINDOW
 
     async def take_rows_of(self, store: LedgerStore, reference: RowReference) -> None:
         """Take another broadcast's rows as the list.
@@ -115,19 +137,15 @@ class Planning:
         """Skip, before anything is sent, who wants no more messages (each claim looks again) or can't get one now."""
         await store.receipts.match_parked()
         await resolve_unknown_sends(self._run, store, record)
-        dialect = self._run.dialect
-        if dialect.opt_out_code:
-            await store.people.learn_refusals(record, dialect.opt_out_code)
+        if code := self._run.dialect.opt_out_code:
+            await store.people.learn_refusals(record, code)
         await store.people.skip_opted_out(record)
-        alive = await store.receipts.received_for(dialect.sender) if dialect.has_windows else None
-        if alive and alive >= WINDOW:  # else nobody knows who wrote lately, and the service has the last word
+        if await self._knows_windows(store):
             windows = await store.people.windows(record)
             await store.people.skip_closed_windows(record)
-            self._left_out.append(
-                f"{windows.open:,} 24-hour windows are open, {windows.closed:,} are closed and skipped."
-            )
+            self._left_out.append(_windows(windows.open, windows.closed))
         if opted_out := await store.people.opted_out_rows(record):
-            self._left_out.append(f"{opted_out:,} recipients have opted out and are skipped.")
+            self._left_out.append(_opted_out(opted_out))
         for sentence in self._left_out:
             self._run.log.info("%s", sentence)
 
@@ -184,3 +202,11 @@ class Planning:
         if is_dated(run.settings.broadcast):
             self.refuse_another_start(record)
         return record
+
+
+def _windows(opened: int, closed: int) -> str:
+    return f"{opened:,} 24-hour windows are open, {closed:,} are closed and skipped."
+
+
+def _opted_out(number: int) -> str:
+    return f"{number:,} recipients have opted out and are skipped."

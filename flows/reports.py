@@ -19,7 +19,7 @@ async def report_outcome(
     Raises:
         BroadcastStoppedError: It stopped before its end, and nobody asked it to; the report is in `report`.
     """
-    counts = await store.counts(record)
+    counts = await store.outcome_counts(record)
     removed = planned.removed or record.removed
     report = _made(run, counts, removed, stop)
     if not run.part_of:  # one report, the parent's
@@ -36,18 +36,20 @@ async def report_outcome(
     return report
 
 
-async def report_dry_run(run: BroadcastRun, planned: Planned, account: AccountStatus) -> Report:
-    """Publish the plan of a dry run, and give what would be sent."""
-    counts = {SendState.QUEUED: planned.usable}
-    await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts))
-    run.log.info("Dry run: %d would be sent, %d rows removed.", planned.usable, planned.removed)
-    return _made(run, counts, planned.removed)
+async def report_dry_run(
+    run: BroadcastRun, planned: Planned, counts: dict[SendState, int], account: AccountStatus, *, notice: str = ""
+) -> Report:
+    """Publish the plan of a dry run, and give what would be sent; `notice` says whom it would leave out."""
+    await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts), notice=notice)
+    queued, skipped = counts[SendState.QUEUED], counts[SendState.SKIPPED]
+    run.log.info("Dry run: %d would be sent, %d skipped, %d rows removed.", queued, skipped, planned.removed)
+    return _made(run, outcome_counts(counts), planned.removed)
 
 
-def _made(run: BroadcastRun, counts: dict[SendState, int], removed: int, stop: StopSignal | None = None) -> Report:
+def _made(run: BroadcastRun, counts: dict[str, int], removed: int, stop: StopSignal | None = None) -> Report:
     return Report(
         broadcast=run.name,
-        **outcome_counts(counts),
+        **counts,
         removed=removed,
         uploads=run.message.uploads,
         transcodes=run.message.transcodes,

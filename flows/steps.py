@@ -66,7 +66,8 @@ class Broadcast:
                 run.log.warning("%s", warning)
             account = await self._check()
             if settings.dry_run:
-                return await report_dry_run(run, await planning.read_through(), account)
+                counts = await planning.read_through(store)
+                return await report_dry_run(run, planning.planned, counts, account, notice=planning.notice())
             planning.approved = settings.approve and await resumed_from(APPROVAL)
             await refuse_ledger_that_is_thrown_away(store)
             record = await planning.write(store)

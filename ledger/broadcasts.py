@@ -1,6 +1,7 @@
 """Broadcasts: begun under a name that stands for one content and one account, looked up, and listed."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,6 +65,16 @@ async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
 async def find(database: Database, name: str) -> BroadcastRecord | None:
     """Look a broadcast up by its name."""
     return await database.read("look up a broadcast", lambda connection: _find(connection, name))
+
+
+async def find_numbered(database: Database, numbers: Collection[int]) -> list[BroadcastRecord]:
+    """Look broadcasts up by their numbers, the newest first."""
+    query = sa.select(broadcasts).where(broadcasts.c.number.in_(sorted(numbers))).order_by(broadcasts.c.number.desc())
+
+    async def work(connection: AsyncConnection) -> list[BroadcastRecord]:
+        return [as_broadcast(entry) for entry in await connection.execute(query)]
+
+    return await database.read("look up broadcasts", work)
 
 
 async def list_all(database: Database) -> list[BroadcastSummary]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ClaimLostError, ErrorKind, LedgerError, OptedOutError
 from ..models.masking import mask
+from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import SETTLED_STATES, SendState
 from .approvals import may_be_sent
 from .database import Database
@@ -202,12 +203,14 @@ class Lease:
             self._cursor = max(self._cursor, *(row.id for row in fresh))
         return sorted(found + fresh, key=lambda row: row.id)
 
-    async def claim(self, row: Row, *, task_run_id: str = "") -> None:
+    async def claim(self, row: Row, *, task_run_id: str = "", message_id: str = "") -> None:
         """Make it durable that this row is being sent. Only when this returns may the request leave.
 
         Args:
             row: One that `take` gave, or that was settled as `queued`.
             task_run_id: Prefect's run that sends it.
+            message_id: The id that the message will have, where the service lets us choose it: by it a receipt or a look-up
+                finds the row whatever becomes of this run.
 
         Raises:
             ClaimLostError: The row is no longer this lease's; nothing was sent, and the row is to be let go.
@@ -223,7 +226,9 @@ class Lease:
         token = f"{self._heartbeat.key}.{next(self._tokens_made)}"
         self._claiming.add(row.id)
         try:
-            got = await self._writer.submit(Claim(row.id, lease_id, token, task_run_id, _now(), self._resend))
+            got = await self._writer.submit(
+                Claim(row.id, lease_id, token, task_run_id, _now(), self._resend, storable(message_id, MAX_MESSAGE_ID))
+            )
             if got:
                 self._tokens[row.id] = token
         except asyncio.CancelledError:

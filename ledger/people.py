@@ -152,6 +152,27 @@ class PeopleBook:
             found |= await self._database.read("read opt-outs", work)
         return found
 
+    async def open_windows(self, who: Sequence[str], account: str, *, now: datetime.datetime | None = None) -> int:
+        """Count these canonical addresses whose people wrote to an account, `provider:account`, within 24 hours."""
+        since = (now or datetime.datetime.now(datetime.UTC)) - WINDOW
+        count = 0
+        for start in range(0, len(who), _PAGE):
+            query = (
+                sa.select(sa.func.count(addresses.c.address.distinct()))
+                .join(conversations, conversations.c.person == addresses.c.person)
+                .where(
+                    addresses.c.address.in_(who[start : start + _PAGE]),
+                    conversations.c.account == account,
+                    conversations.c.last_inbound_at > since,
+                )
+            )
+
+            async def work(connection: AsyncConnection, query: sa.Select[tuple[int]] = query) -> int:
+                return (await connection.execute(query)).scalar_one()
+
+            count += await self._database.read("count open windows", work)
+        return count
+
     async def skip_opted_out(self, record: BroadcastRecord) -> int:
         """Skip the queued rows of people who opted out, without a request.
 

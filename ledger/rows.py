@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import LedgerError
+from ..models.errors import ErrorKind, LedgerError
 from ..models.recipient import Recipient
+from ..models.report import outcome_counts
 from ..models.states import ATTENTION_STATES, SendState
 from .database import Database
 from .records import BroadcastRecord, RemovedRow, Row
@@ -21,6 +22,23 @@ async def count(database: Database, record: BroadcastRecord) -> dict[SendState, 
     async def work(connection: AsyncConnection) -> dict[SendState, int]:
         found = {SendState(state): number for state, number in await connection.execute(query)}
         return {state: found.get(state, 0) for state in SendState}
+
+    return await database.read("count rows", work)
+
+
+async def count_outcomes(database: Database, record: BroadcastRecord) -> dict[str, int]:
+    """Count rows as a report does; see `LedgerStore.outcome_counts`."""
+    late = sa.func.sum(sa.case((sends.c.error_kind == ErrorKind.FAILED_LATER.value, 1), else_=0))
+    query = (
+        sa.select(sends.c.state, sa.func.count(), late)
+        .where(sends.c.broadcast == record.number)
+        .group_by(sends.c.state)
+    )
+
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        found = {SendState(state): (number, late) for state, number, late in await connection.execute(query)}
+        counts = outcome_counts({state: number for state, (number, _) in found.items()})
+        return counts | {"failed_late": found.get(SendState.FAILED, (0, 0))[1]}
 
     return await database.read("count rows", work)
 

@@ -71,29 +71,27 @@ def advance(row: Standing, update: StatusUpdate, *, failed_before: bool = False)
     state = update.state
     if state not in _RANKS or not _concerns(row, update, failed_before):
         return row
-    after = row
+    changed: dict[str, Any] = {}
     if not row.bare_id:
-        after = replace(after, message_id=update.message_id, bare_id=update.message_id)
+        changed |= {"message_id": update.message_id, "bare_id": update.message_id}
     if not row.alias and update.aliases:
-        after = replace(after, alias=best_alias(update.aliases))
-    if (name := f"{state.value}_at") in _TIMES and after.bare_id == update.message_id:
+        changed["alias"] = best_alias(update.aliases)
+    if (name := f"{state.value}_at") in _TIMES and row.bare_id in ("", update.message_id):
         told = getattr(row, name)
         if told is None or update.at < told:
-            times: dict[str, Any] = {name: update.at}
-            after = replace(after, **times)
+            changed[name] = update.at
     if _RANKS[state] > _RANKS.get(row.state, -1):
         failed = state is SendState.FAILED
-        after = replace(
-            after,
-            state=state,
-            owner=None,
-            error_code=storable(update.code) if failed else "",
-            error_text=storable(update.text) or "The service gave no reason." if failed else "",
-            error_kind=ErrorKind.FAILED_LATER.value if failed else "",
-            settled_at=update.at if row.settled_at is None or row.state in IN_DOUBT_STATES else row.settled_at,
-            resolved_by=_means(update) if row.state is SendState.UNKNOWN else row.resolved_by,
-        )
-    return after
+        changed |= {
+            "state": state,
+            "owner": None,
+            "error_code": storable(update.code) if failed else "",
+            "error_text": storable(update.text) or "The service gave no reason." if failed else "",
+            "error_kind": ErrorKind.FAILED_LATER.value if failed else "",
+            "settled_at": update.at if row.settled_at is None or row.state in IN_DOUBT_STATES else row.settled_at,
+            "resolved_by": _means(update) if row.state is SendState.UNKNOWN else row.resolved_by,
+        }
+    return replace(row, **changed) if changed else row
 
 
 _TIMES = frozenset(f"{state.value}_at" for state in RECEIPT_STATES if state is not SendState.ACCEPTED)

@@ -129,6 +129,10 @@ class LedgerStore:
         """Look a broadcast up by its name."""
         return await broadcasts.find(self._database, name)
 
+    async def find_broadcasts(self, numbers: Collection[int]) -> list[BroadcastRecord]:
+        """Look broadcasts up by their numbers, the newest first."""
+        return await broadcasts.find_numbered(self._database, numbers)
+
     async def broadcasts(self) -> list[BroadcastSummary]:
         """List all broadcasts with their counts, the newest first."""
         return await broadcasts.list_all(self._database)
@@ -174,6 +178,10 @@ class LedgerStore:
     async def counts(self, record: BroadcastRecord) -> dict[SendState, int]:
         """Count a broadcast's rows by state; every state is there."""
         return await rows.count(self._database, record)
+
+    async def outcome_counts(self, record: BroadcastRecord) -> dict[str, int]:
+        """Give the numbers of a broadcast's report: its rows by outcome, and how many failed after they were accepted."""
+        return await rows.count_outcomes(self._database, record)
 
     def rows(
         self, record: BroadcastRecord, states: Collection[SendState] | None = None, *, batch: int = 1000

@@ -23,6 +23,7 @@ class Report(BaseModel):
         read: Of them, those that were seen.
         played: Of them, those whose voice note was heard.
         failed: Refused by the service, at once or later.
+        failed_late: Of the failed, those that the service had accepted before it reported their failure.
         skipped: Not sendable to this recipient now, such as a closed 24-hour window.
         unknown: A request may have left and its answer was lost; held until `on_unknown="resend"`.
         pending: Not sent yet.
@@ -44,6 +45,7 @@ class Report(BaseModel):
     read: int = Field(default=0, ge=0)
     played: int = Field(default=0, ge=0)
     failed: int = Field(default=0, ge=0)
+    failed_late: int = Field(default=0, ge=0)
     skipped: int = Field(default=0, ge=0)
     unknown: int = Field(default=0, ge=0)
     pending: int = Field(default=0, ge=0)

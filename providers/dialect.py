@@ -112,6 +112,7 @@ class Dialect(ABC):
         carries_audio: How audio reaches the service.
         max_audio_bytes: Largest file it takes.
         has_history: Whether `sent_messages` can look a message up whose answer was lost.
+        reserves_ids: Whether a message may have an id that is known before it is sent: see `reserve_id`.
         media_id_days: How long an upload's id lives; 0 where the service keeps no media.
         pair_limit: Messages that one recipient may get at once, and seconds between two of them on average; None
             where the service sets no such limit.
@@ -128,6 +129,7 @@ class Dialect(ABC):
     max_audio_bytes: ClassVar[int] = MAX_AUDIO_MESSAGE_BYTES
     media_id_days: ClassVar[int] = 0
     has_history: ClassVar[bool] = False
+    reserves_ids: ClassVar[bool] = False
     pair_limit: ClassVar[tuple[int, float] | None] = None
     accounts_by_server: ClassVar[bool] = False
     has_windows: ClassVar[bool] = False
@@ -182,7 +184,8 @@ class Dialect(ABC):
         Args:
             audio: In the form `carries_audio` names, or any other that the service takes.
             to: Recipient, with the message to quote.
-            callback: Opaque id that comes back in status webhooks, where the service has such a field.
+            callback: What comes back in status webhooks: an opaque id, where the service has such a field; the message's
+                own id, where the service `reserves_ids`.
 
         Raises:
             UnsupportedError: Before any request: the recipient's kind or a parameter isn't for this service.
@@ -211,6 +214,22 @@ class Dialect(ABC):
             text: 1 to 4,096 characters.
             to: Recipient, with the message to quote.
         """
+
+    def reserve_id(self) -> Exchange[str]:
+        """Ask for the id of a message to come, to be sent along as `callback`; empty where this server has none to give.
+
+        Raises:
+            UnsupportedError: Before any request: the service doesn't let us choose.
+        """
+        self.raise_unsupported("reserve_id", "the service chooses the ids of messages itself")
+
+    def find_message(self, message_id: str) -> Exchange[SentMessage | None]:
+        """Look up a message of ours by the id that was reserved for it; None, which proves nothing, where it isn't found.
+
+        Raises:
+            UnsupportedError: Before any request: the service has no such look-up.
+        """
+        self.raise_unsupported("find_message", "the service has no look-up by an id of our choice")
 
     def sent_messages(
         self, to: Recipient, since: datetime.datetime, until: datetime.datetime

@@ -9,6 +9,7 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 
 import datetime
 import hmac
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -35,6 +36,8 @@ _LISTS = {
     "user_preferences": ("user_preferences",),
     "user_id_update": ("user_id_update",),
 }
+# Fields that hold what people wrote, which is not kept, or may hold it in a version to come.
+_CHATS = re.compile(r"messages|calls|history|standby|.*(?:echo|group|thread|smb_).*")
 _KINDS: dict[str, InboundKind] = {
     "text": "text",
     "button": "button",
@@ -87,7 +90,8 @@ class GraphWebhooks(WebhookDialect):
         account = text_of(child(value, "metadata").get("phone_number_id"), 40) or self.account
         lists = _LISTS.get(name, ())
         if not any(isinstance(value.get(each), list) for each in lists):
-            yield Unread(account, name, content)
+            # What an account is told of itself is kept as it came; a chat is not.
+            yield Unread(account, name, sorted(value)[:20] if _CHATS.fullmatch(name) else content)
             return
         ids = _user_ids(value)
         for status in objects(value.get("statuses")):

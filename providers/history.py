@@ -40,11 +40,14 @@ def read_history(answer: Any, since: datetime.datetime, until: datetime.datetime
     """
     if isinstance(answer, dict):
         answer = answer.get("messages", answer.get("data"))
-    found = (_message(entry) for entry in objects(answer) if entry.get("fromMe") in (True, 1))
+    found = (read_message(entry) for entry in objects(answer))
     return [message for message in found if message is not None and since <= message.at <= until]
 
 
-def _message(entry: Mapping[str, Any]) -> SentMessage | None:
+def read_message(entry: Mapping[str, Any]) -> SentMessage | None:
+    """One message of a history; None where it is not ours, or has no id or no time."""
+    if entry.get("fromMe") not in (True, 1):
+        return None
     raw = entry.get("id")
     whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, MAX_MESSAGE_ID)
     told = entry.get("timestamp", entry.get("time"))

@@ -21,6 +21,7 @@ from ..models.errors import ErrorKind, Verdict
 from ..models.receipt import Receipt
 from ..models.recipient import Recipient, RecipientKind
 from .dialect import Attachment, AudioForm, SentMessage, Subscription
+from .history import read_message
 from .http_types import HIDDEN, Credential, Exchange, Request
 from .message_ids import message_id
 from .refusals import EDITION, Meaning
@@ -98,6 +99,7 @@ class Waha(WahaLike):
 
     name: ClassVar[str] = "waha"
     accounts_by_server: ClassVar[bool] = True
+    reserves_ids: ClassVar[bool] = True
     carries_audio: ClassVar[AudioForm] = "inline"
     reaches: ClassVar[frozenset[RecipientKind]] = frozenset(
         {RecipientKind.PHONE, RecipientKind.GROUP, RecipientKind.NEWSLETTER, RecipientKind.LID}
@@ -136,11 +138,30 @@ class Waha(WahaLike):
         answer = self.read(response, repeatable=True)
         return Server(version=str(answer.get("version") or ""), engine=str(answer.get("engine") or ""))
 
+    def reserve_id(self) -> Exchange[str]:
+        """Ask for an id, as `new_message_id`: a message that is sent with it is found again though its answer was lost."""
+        return self.new_message_id()
+
+    def find_message(self, message_id: str) -> Exchange[SentMessage | None]:
+        """Look up a message by its bare id: `GET /api/{session}/chats/all/messages/{id}`.
+
+        404 proves nothing: NOWEB keeps messages only with `config.noweb.store`, and GOWS may be told to keep none.
+
+        Source: https://waha.devlike.pro/docs/how-to/chats/ (get message by id)
+        """
+        session = quote(self.session, safe="")
+        path = f"/api/{session}/chats/all/messages/{quote(message_id, safe='')}"
+        response = yield Request("GET", path, query={"downloadMedia": "false"}, repeatable=True)
+        if response.status == 404:
+            return None
+        found = read_message(self.read(response, repeatable=True))
+        return found if found and found.message_id == message_id else None
+
     def new_message_id(self) -> Exchange[str]:
         """Ask the server for the id of a message to come; empty where it gives none (before 2026.4.3).
 
-        A text or cards that are sent with it have this id, so that a lost answer can be looked up. For a voice note it
-        is not documented.
+        Texts and cards that are sent with it have this id. For a voice note that is not documented: a server that doesn't
+        take it there ignores it, and the message has an id of the server's own.
 
         Raises:
             ProviderError: The server refuses for another reason than that it has no such endpoint.
@@ -207,7 +228,7 @@ class Waha(WahaLike):
         Args:
             audio: Inline bytes or a link: Opus in OGG, or any audio with `convert`.
             to: A person, group, newsletter or lid, with the message to quote.
-            callback: Unused: WAHA has no such field.
+            callback: The message's id, from `new_message_id`; empty to let the server choose.
 
         Raises:
             UnsupportedError: Before any request: a media id, `voice=False`, another kind of recipient, ….
@@ -220,27 +241,18 @@ class Waha(WahaLike):
         content = {"url": audio.link} if audio.link else {"data": audio.base64}
         file = {"mimetype": self.mime_type(audio), "filename": audio.filename, **content}
         # Top level: inside `file` it did nothing (devlikeapro/waha#1453).
-        return self._message("sendVoice", {"file": file, "convert": audio.convert}, to)
+        return self._message("sendVoice", {"file": file, "convert": audio.convert}, to, callback)
 
-    def send_contacts(
-        self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "", own_id: str = ""
-    ) -> Exchange[Receipt]:
-        """Send one or more contact cards in one message; other arguments and errors as for `send_audio`.
-
-        Args:
-            contacts: The cards.
-            to: A person, group, newsletter or lid, with the message to quote.
-            callback: Unused: WAHA has no such field.
-            own_id: The message's id, from `new_message_id`; empty to let the server choose.
-        """
+    def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:
+        """Send one or more contact cards in one message; other arguments and errors as for `send_audio`."""
         if not contacts:
             self.raise_unsupported("contacts", "a message needs at least one card")
         body: dict[str, Any] = {"contacts": [self._card(contact) for contact in contacts]}
-        return self._message("sendContactVcard", body | _own(own_id), to)
+        return self._message("sendContactVcard", body, to, callback)
 
-    def send_text(self, text: str, to: Recipient, *, own_id: str = "") -> Exchange[Receipt]:
-        """Send a text by `sendText`; `own_id` as for `send_contacts`."""
-        return self._message("sendText", {"text": self.require_text(text)} | _own(own_id), to)
+    def send_text(self, text: str, to: Recipient) -> Exchange[Receipt]:
+        """Send a text by `sendText`."""
+        return self._message("sendText", {"text": self.require_text(text)}, to)
 
     def _card(self, contact: Contact) -> dict[str, str]:
         if not (contact.formatted_name and contact.all_phones):
@@ -253,9 +265,11 @@ class Waha(WahaLike):
             return {"vcard": contact.vcard()}
         return contact.gateway_object()
 
-    def _message(self, method: str, body: dict[str, Any], to: Recipient) -> Exchange[Receipt]:
+    def _message(self, method: str, body: dict[str, Any], to: Recipient, own_id: str = "") -> Exchange[Receipt]:
         self.require_reachable(to)
         body = {"session": self.session, "chatId": to.chat_id, **body}
+        if own_id:
+            body["id"] = own_id
         if to.reply_to:
             body["reply_to"] = to.reply_to
         return self.send(Request("POST", f"/api/{method}", json=body), to)
@@ -273,7 +287,3 @@ class Waha(WahaLike):
         if not isinstance(exists, bool):
             self.raise_for_unreadable(response, repeatable=True, what="without numberExists")
         return NumberCheck(exists=exists, chat_id=str(answer.get("chatId") or "") if exists else "")
-
-
-def _own(message_id: str) -> dict[str, str]:
-    return {"id": message_id} if message_id else {}

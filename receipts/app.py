@@ -1,10 +1,11 @@
 """The ASGI app that takes the services' webhooks.
 
 Nothing is answered 200 that is not durable. A wrong or missing signature is 401 and leaves one log line; a body that is
-too large is 413; one that is no JSON, or no webhook of that service, is 400; a ledger that is away is 503, and the
-service posts again.
+too large is 413; one that doesn't come to its end is 408; one that is no JSON, or no webhook of that service, is 400; a
+ledger that is away is 503, and the service posts again.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +27,7 @@ from .words import Words
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta sends 3 MB at most
+_BODY_SECONDS = 30.0  # the services post in one go; whoever takes longer only holds a connection
 
 
 def create_app(
@@ -106,7 +108,7 @@ class _Endpoints:
     async def health(self, _request: Request) -> Response:
         """Whether webhooks would be taken now."""
         try:
-            await self._receiver.start()
+            await self._receiver.check()
         except LedgerError:
             return JSONResponse({"status": "the ledger is unavailable"}, status_code=503)
         return JSONResponse({"status": "ok", "accounts": sorted(self._accounts)})
@@ -123,7 +125,10 @@ class _Endpoints:
         if request.method == "GET":
             return self._handshake(request, dialect, path)
         try:
-            body = await self._body(request)
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await self._body(request)
+        except TimeoutError:
+            return PlainTextResponse("the body took too long", status_code=408, headers={"Connection": "close"})
         except ClientDisconnect:
             return PlainTextResponse("the connection ended early", status_code=400)
         if body is None:

@@ -4,13 +4,22 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ..ledger.receipts import ReceiptBook, Recorded
+from ..ledger.failures import passes
+from ..ledger.matching import Recorded
+from ..ledger.receipts import ReceiptBook
 from ..models.errors import LedgerError
 from ..models.updates import Item
 
 logger = logging.getLogger(__name__)
 
 _ITEMS_AT_MOST = 2_000
+_NOT_STORED = "the ledger could not store it"
+_Waiting = tuple[str, Sequence[Item], "asyncio.Future[None]"]
+
+
+def is_away(failure: BaseException) -> bool:
+    """Whether nothing at all can be stored now, rather than this one thing."""
+    return isinstance(failure, LedgerError) and (failure.__cause__ is None or passes(failure.__cause__, opening=True))
 
 
 class Inbox:
@@ -23,7 +32,7 @@ class Inbox:
 
     def __init__(self, book: ReceiptBook, told: Callable[[Recorded], None]) -> None:
         self._book, self._told = book, told
-        self._waiting: list[tuple[str, Sequence[Item], asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     async def take(self, provider: str, items: Sequence[Item]) -> None:
@@ -46,7 +55,7 @@ class Inbox:
     async def _drain(self) -> None:
         await asyncio.sleep(0)  # whoever became ready in the same turn of the loop joins this group
         while self._waiting:
-            group: list[tuple[str, Sequence[Item], asyncio.Future[None]]] = []
+            group: list[_Waiting] = []
             count = 0
             provider = self._waiting[0][0]
             while self._waiting and self._waiting[0][0] == provider and (not group or count < _ITEMS_AT_MOST):
@@ -54,20 +63,22 @@ class Inbox:
                 count += len(group[-1][1])
             await self._commit(provider, group)
 
-    async def _commit(self, provider: str, group: list[tuple[str, Sequence[Item], "asyncio.Future[None]"]]) -> None:
+    async def _commit(self, provider: str, group: list[_Waiting]) -> None:
         try:
             recorded = await self._book.record(provider, [item for _, items, _ in group for item in items])
         except Exception as failure:
-            if len(group) > 1 and not isinstance(failure, LedgerError):
+            if is_away(failure):  # what still waits must not wait as long again
+                group, self._waiting = [*group, *self._waiting], []
+            elif len(group) > 1:
                 for each in group:  # one that can't be stored must not take the others with it
                     await self._commit(provider, [each])
                 return
-            if not isinstance(failure, LedgerError):
+            else:
                 logger.error("A webhook of %s could not be stored: %s.", provider, type(failure).__name__)
             for _, _, done in group:
                 if not done.done():
-                    done.set_exception(LedgerError(f"the ledger could not store it: {type(failure).__name__}"))
-                    done.exception()
+                    done.set_exception(LedgerError(str(failure) if is_away(failure) else _NOT_STORED))
+                    done.exception()  # who waited may have been cancelled
             return
         for _, _, done in group:
             if not done.done():

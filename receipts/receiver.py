@@ -14,7 +14,7 @@ from prefect.events import emit_event
 
 from ..blocks import Ledger
 from ..ledger import LedgerStore
-from ..ledger.receipts import Recorded
+from ..ledger.matching import Recorded
 from ..ledger.replies import Reply
 from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
@@ -33,6 +33,9 @@ _SWEEP_ALL_SECONDS = 60.0
 _BEAT_SECONDS = 30.0
 _TIDY_SECONDS = 3_600.0
 _SHOW_SECONDS = 10.0
+# A ledger that was found to be away is not asked again for so long: who posts meanwhile hears it at once.
+_AWAY_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 Moved = Callable[[LedgerStore, set[int]], Awaitable[None]]
 
@@ -62,7 +65,11 @@ class Receiver:
         self._stack: AsyncExitStack | None = None
         self._starting = asyncio.Lock()
         self._inbox: Inbox | None = None
+        self._store: LedgerStore | None = None
+        self._away: tuple[float, LedgerError] | None = None
+        self._checked = -_CHECK_SECONDS
         self._moved: set[int] = set()
+        self._shown = True
         self._emitting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Inbox:
@@ -73,6 +80,8 @@ class Receiver:
         """
         async with self._starting:
             if self._inbox is None:
+                if self._away and time.monotonic() - self._away[0] < _AWAY_SECONDS:
+                    raise self._away[1].with_traceback(None)
                 stack = AsyncExitStack()
                 try:
                     store = await stack.enter_async_context(_opened(self._ledger))
@@ -80,18 +89,31 @@ class Receiver:
                     inbox = Inbox(store.receipts, self._told)
                     stack.push_async_callback(inbox.close)
                     await stack.enter_async_context(self._keeping_house(store))
-                except BaseException:
+                except BaseException as failure:
                     await stack.aclose()
+                    if isinstance(failure, LedgerError):
+                        self._away = time.monotonic(), failure
                     raise
-                self._stack, self._inbox = stack, inbox
+                self._stack, self._store, self._inbox, self._away = stack, store, inbox, None
             return self._inbox
+
+    async def check(self) -> None:
+        """Find out whether a webhook could be made durable now, by writing that this receiver is alive.
+
+        Raises:
+            LedgerError: It could not.
+        """
+        await self.start()
+        if self._store and time.monotonic() - self._checked >= _CHECK_SECONDS:
+            await self._store.receipts.receiving(self._accounts)
+            self._checked = time.monotonic()
 
     async def stop(self) -> None:
         """Finish what is under way and close the ledger."""
         stack, self._stack = self._stack, None
         if stack is not None:
             await stack.aclose()
-        self._inbox = None
+        self._inbox = self._store = None
         await asyncio.gather(*self._emitting, return_exceptions=True)
 
     async def take(self, dialect: WebhookDialect, body: Any) -> int:
@@ -157,6 +179,10 @@ class Receiver:
                     await store.receipts.forget_old()
             except LedgerError as failure:
                 logger.warning("The receiver's cleanup waits for the ledger: %s", failure)
+            except (
+                Exception
+            ):  # whatever it is, the next round may do better; without rounds nothing early is ever matched
+                logger.exception("The receiver's cleanup failed.")
             if "show" in ready:
                 began = time.monotonic()
                 await self._show(store)
@@ -168,8 +194,12 @@ class Receiver:
         if moved and self._on_moved:
             try:
                 await self._on_moved(store, moved)
+                self._shown = True
             except Exception as failure:  # what is shown is not what is kept
-                logger.warning("A report could not be brought up to date: %s.", type(failure).__name__)
+                self._moved |= moved
+                if self._shown:
+                    logger.warning("A report could not be updated, and is tried again: %s.", type(failure).__name__)
+                self._shown = False
 
 
 def _opened(ledger: Ledger) -> AbstractAsyncContextManager[LedgerStore]:

@@ -1,8 +1,8 @@
-"""Looking up sends whose answer was lost, where the service keeps a history of its chats.
+"""Looking up sends whose answer was lost, by the id that was reserved for the message or in the chat's history.
 
-A look-up is a guess unless it can mean nothing else: a row is held for accepted only where exactly one message of ours of
-that kind lies between its claim and the end of the wait for its answer, and that message is no other row's. Silence
-proves nothing: a row of which nothing is found stays unknown.
+A look-up in the history is a guess unless it can mean nothing else: a row is held for accepted only where exactly one
+message of ours of that kind lies between its claim and the end of the wait for its answer, and that message is no other
+row's. Silence proves nothing: a row of which nothing is found stays unknown.
 """
 
 import datetime
@@ -10,14 +10,15 @@ import logging
 from dataclasses import dataclass
 
 from ..blocks.sender import Sender
-from ..ledger import BroadcastRecord, LedgerStore
+from ..ledger import BroadcastRecord, LedgerStore, Row
 from ..models import Recipient, SendState
 from ..models.errors import AccountError, NotSentError, WhatsAppError
 from ..providers.dialect import SentMessage
+from ..providers.transport import AsyncClient
 
 logger = logging.getLogger(__name__)
 
-BY_HISTORY = "chat history"
+BY_HISTORY, BY_ID = "chat history", "look-up by id"
 # The service's clock and ours, and a request that waited for its connection.
 _SKEW = datetime.timedelta(seconds=10)
 
@@ -28,7 +29,7 @@ class Resolved:
 
     Attributes:
         by_receipts: Resolved by receipts that had come before.
-        by_history: Resolved by the chats' history.
+        by_history: Resolved by the chats' history, or by the id that was reserved for the message.
         unknown: What remains.
     """
 
@@ -62,8 +63,11 @@ async def _by_history(store: LedgerStore, record: BroadcastRecord, sender: Sende
         async for row in store.rows(record, [SendState.UNKNOWN]):
             if row.claimed_at is None:
                 continue
-            since, until = row.claimed_at - _SKEW, row.claimed_at + wait
             try:
+                if row.message_id and client.dialect.reserves_ids and await _by_id(client, row.message_id):
+                    found += await _hold(store, record, row, row.message_id, BY_ID)
+                    continue
+                since, until = row.claimed_at - _SKEW, row.claimed_at + wait
                 exchange = client.dialect.sent_messages(Recipient.stored(row.recipient), since, until)
                 sent = await client.run(exchange)
             except (AccountError, NotSentError) as failure:
@@ -72,19 +76,38 @@ async def _by_history(store: LedgerStore, record: BroadcastRecord, sender: Sende
             except WhatsAppError as failure:
                 logger.info("Row %d can't be looked up: %s", row.id, failure)
                 continue
-            message = the_one(sent, record.kind)
-            if message and await store.receipts.resolve(record, row.id, message.message_id, BY_HISTORY):
-                found += 1
-                logger.info("Row %d was accepted: its message is in the chat's history.", row.id)
+            message = the_one(sent, record.kind, known_id=row.message_id if record.kind == "contacts" else "")
+            if message:
+                found += await _hold(store, record, row, message.message_id, BY_HISTORY)
     return found
 
 
-def the_one(sent: list[SentMessage], kind: str) -> SentMessage | None:
+async def _by_id(client: AsyncClient, message_id: str) -> bool:
+    """Whether the service has a message of the id that was reserved for a row."""
+    try:
+        return await client.run(client.dialect.find_message(message_id)) is not None
+    except (AccountError, NotSentError):
+        raise
+    except WhatsAppError:  # the history may still tell
+        return False
+
+
+async def _hold(store: LedgerStore, record: BroadcastRecord, row: Row, message_id: str, by: str) -> bool:
+    """Hold a row for accepted by a message that was found; whether that was still to be done."""
+    resolved = await store.receipts.resolve(record, row.id, message_id, by)
+    if resolved:
+        logger.info("Row %d was accepted: its message was found (%s).", row.id, by)
+    return resolved
+
+
+def the_one(sent: list[SentMessage], kind: str, *, known_id: str = "") -> SentMessage | None:
     """The one message that can only be the row's: the only one of its kind, and none whose kind nobody knows.
 
     Args:
         sent: What the history holds of ours within the time.
         kind: `audio` or `contacts`.
+        known_id: The id that it surely has; empty where nobody knows.
     """
     like = [message for message in sent if message.kind in (kind, "")]
-    return like[0] if len(like) == 1 and like[0].kind == kind else None
+    found = like[0] if len(like) == 1 and like[0].kind == kind else None
+    return found if found and known_id in ("", found.message_id) else None

@@ -78,12 +78,6 @@ class RecipientList:
                 + (f", most often because: {reason}" if reason else "")
             )
 
-    async def read_through(self) -> Planned:
-        """Read it for its counts alone; errors as for `chunks`."""
-        async for _ in self.chunks():
-            pass
-        return self.planned
-
     def _open(self, stack: ExitStack) -> Iterator[ListChunk]:
         if not isinstance(self._recipients, str):
             return iter(recipients_of(self._recipients, default_region=self._region))

@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from prefect.artifacts import (
@@ -39,7 +39,6 @@ from ..models import (
     SendState,
     mask,
     mask_numbers,
-    outcome_counts,
 )
 from ..models.errors import WhatsAppError
 from ..models.escaping import markdown, printable
@@ -171,10 +170,12 @@ class ArtifactPublisher:
 
     async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord) -> None:
         """Say what became of it, name the rows that need a person, and tell the automations."""
-        page, needy, description = await self._written(report, store, record)
-        await acreate_markdown_artifact(key=f"{self._key}-report", markdown=page, description=_reached(report))
-        if needy:
-            await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
+        async with _one_report(store, record):
+            report = report.model_copy(update=await store.outcome_counts(record))
+            page, needy, description = await self._written(report, store, record)
+            await acreate_markdown_artifact(key=f"{self._key}-report", markdown=page, description=_reached(report))
+            if needy:
+                await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
         names = ["stopped" if report.stopped else "completed"]
         if report.unknown or report.failed or report.skipped:
             names.append("needs-attention")
@@ -182,14 +183,15 @@ class ArtifactPublisher:
             self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
 
     async def refresh(self, store: LedgerStore, record: BroadcastRecord) -> bool:
-        """Bring the report up to date after its run has ended, in place, and tell the automations.
+        """Bring the report up to date, in place, and tell the automations.
 
         Returns:
-            Whether there was a report.
+            Whether there was a report; a run that is still sending writes its own at its end.
         """
-        counts = outcome_counts(await store.counts(record))
-        report = Report.model_validate({"broadcast": record.name, "removed": record.removed, **counts})
-        async with get_client() as client:
+        async with _one_report(store, record), get_client() as client:
+            counts = await store.outcome_counts(record)
+            self._tell("receipts", {**counts, "broadcast": self._name})
+            report = Report.model_validate({"broadcast": record.name, "removed": record.removed, **counts})
             shown = await _latest(client, f"{self._key}-report")
             if shown is None:
                 return False
@@ -204,7 +206,6 @@ class ArtifactPublisher:
                     await client.update_artifact(
                         table.id, ArtifactUpdate(data=json.dumps(needy), description=description)
                     )
-        self._tell("receipts", {**counts, "broadcast": self._name})
         return True
 
     async def _written(
@@ -272,9 +273,13 @@ async def refresh_reports(store: LedgerStore, numbers: Collection[int]) -> None:
         store: The ledger.
         numbers: Numbers of the broadcasts whose rows changed.
     """
-    for summary in await store.broadcasts():
-        if summary.record.number in numbers:
-            await ArtifactPublisher(summary.record.name, summary.record.kind).refresh(store, summary.record)
+    for record in await store.find_broadcasts(numbers):
+        await ArtifactPublisher(record.name, record.kind).refresh(store, record)
+
+
+def _one_report(store: LedgerStore, record: BroadcastRecord) -> AbstractAsyncContextManager[None]:
+    """Be the only one who writes this report: what a run, or another receiver, counted earlier must not be written later."""
+    return store.exclusive(f"report:{record.id}")
 
 
 async def _latest(client: PrefectClient, key: str) -> Artifact | None:

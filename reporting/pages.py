@@ -138,7 +138,8 @@ def report(
     lines = [f"# Report of {markdown(name)}", ""]
     lines += [f"{STOPPED} {_cell(report.stopped)}", ""] if report.stopped else []
     lines += [f"![Outcome]({outcome})", ""] if outcome else []
-    lines += _table(("what", "messages"), [(each, f"{getattr(report, each):,}") for each in _REPORTED])
+    counted = [(_LABELS.get(each, each), getattr(report, each)) for each in _REPORTED]
+    lines += _table(("what", "messages"), [(label, f"{number:,}") for label, number in counted])
     took = f"{TOOK} {duration(report.seconds)}, with {_plural(report.uploads, 'upload')} and "
     lines += ["", f"{took}{_plural(report.transcodes, 'transcode')}."] if report.seconds else []
     lines += [
@@ -253,11 +254,13 @@ _REPORTED = (
     "read",
     "played",
     "failed",
+    "failed_late",
     "skipped",
     "unknown",
     "pending",
     "removed",
 )
+_LABELS = {"failed_late": "of these, failed after they were accepted"}
 
 
 def _country(region: str) -> str:

@@ -20,7 +20,14 @@ _NEW_ID = re.compile(r"/api/([^/]+)/new-message-id/?")
 _OWN_IDS_SINCE = (2026, 4, 3)
 _FIELDS = {
     "/api/sendText": {"session", "chatId", "text", "reply_to", "linkPreview", "linkPreviewHighQuality", "id"},
-    "/api/sendVoice": {"session", "chatId", "file", "convert", "reply_to"},
+    "/api/sendVoice": {
+        "session",
+        "chatId",
+        "file",
+        "convert",
+        "reply_to",
+        "id",
+    },  # whether it counts is documented nowhere
     "/api/sendContactVcard": {"session", "chatId", "contacts", "reply_to", "id"},
 }
 _KINDS = {"/api/sendText": "text", "/api/sendVoice": "audio", "/api/sendContactVcard": "contacts"}

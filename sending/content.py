@@ -73,6 +73,11 @@ class Content(ABC):
         return await self.bring(store)
 
 
+def reserving(dialect: Dialect) -> Callable[[], Exchange[str]] | None:
+    """What asks this service for the id of a message to come; None where it doesn't let us choose."""
+    return dialect.reserve_id if dialect.reserves_ids else None
+
+
 class Message:
     """What a content has become at the service: it builds each request, and is brought once more where disowned.
 
@@ -80,23 +85,35 @@ class Message:
         build: How a request is built.
         kind: `audio` or `contacts`.
         again: Uploads the content once more; None where the service keeps no media that it could disown.
+        reserve: Asks the service for the id of a message to come; None where it doesn't let us choose.
 
     Attributes:
         build: How a request is built now; another one after it was renewed.
         kind: As given.
+        reserve: As given.
     """
 
     def __init__(
-        self, build: Build, *, kind: str = "audio", again: Callable[[], Awaitable[Build]] | None = None
+        self,
+        build: Build,
+        *,
+        kind: str = "audio",
+        again: Callable[[], Awaitable[Build]] | None = None,
+        reserve: Callable[[], Exchange[str]] | None = None,
     ) -> None:
-        self.build, self.kind, self._again = build, kind, again
+        self.build, self.kind, self.reserve, self._again = build, kind, reserve, again
         self._renewal: asyncio.Future[Build] | None = None
 
     @classmethod
     async def bring(cls, content: Content, store: LedgerStore, dialect: Dialect) -> Self:
         """Bring a content to the service, once for all recipients."""
         again = partial(content.renew, store) if dialect.carries_audio == "media id" else None
-        return cls(await content.bring(store), kind=content.kind, again=again)
+        return cls(
+            await content.bring(store),
+            kind=content.kind,
+            again=again,
+            reserve=reserving(dialect),
+        )
 
     @property
     def renewable(self) -> bool:

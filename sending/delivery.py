@@ -68,6 +68,7 @@ class Delivery:
         self._lease, self._client, self._message = lease, client, message
         self._admission, self._stop = admission, stop
         self._streak, self._accepted = NO_TROUBLE, 0
+        self._gives_ids = True
 
     async def send(self, row: Row, task_run_id: str = "") -> Outcome:
         """Send one row's message and record what became of it.
@@ -85,14 +86,17 @@ class Delivery:
         to = Recipient.stored(row.recipient, name=row.name, reply_to=row.reply_to)
         failures = _Failures(renewable=self._message.renewable)
         outcome = Outcome(SendState.QUEUED)
+        # Reserved by an earlier try whose fate isn't known: the same id again is the same message to whoever has it already.
+        own_id = row.message_id if self._message.reserve else ""
         try:
             while await self._admission.turn():
                 build = self._message.build
+                own_id = own_id or await self._reserve_id()
                 async with self._admission.claims:
                     if self._admission.held_back:
                         continue
-                    await self._lease.claim(row, task_run_id=task_run_id)
-                    decision = await self._request(row, build, to, failures)
+                    await self._lease.claim(row, task_run_id=task_run_id, message_id=own_id)
+                    decision = await self._request(row, build, to, failures, own_id)
                 await self._lease.settle(row, decision.outcome)
                 outcome = decision.outcome
                 if outcome.state is not SendState.QUEUED or decision.retry_in is None:
@@ -108,7 +112,7 @@ class Delivery:
         self.tally.count(outcome.state)
         return outcome
 
-    async def _request(self, row: Row, build: Build, to: Recipient, failures: "_Failures") -> Decision:
+    async def _request(self, row: Row, build: Build, to: Recipient, failures: "_Failures", own_id: str) -> Decision:
         """Let a claimed row's request leave, unless meanwhile it must not, and decide on its answer."""
         left_at: float | None = None
         try:
@@ -118,7 +122,8 @@ class Delivery:
                 if (left_at := await self._admission.departure()) is None:
                     return _NOT_LEFT
                 try:
-                    decision = accept(await self._client.run(build(to, callback=row.callback)))
+                    callback = row.callback if self._message.reserve is None else own_id
+                    decision = accept(await self._client.run(build(to, callback=callback)))
                 except WhatsAppError as error:
                     tries = failures.before(error.kind, self._accepted, refuses_many=self._streak.refuses_many)
                     decision = decide(error, tries)
@@ -130,6 +135,17 @@ class Delivery:
             if left_at is None:
                 self._lease.unclaim(row)
             raise
+
+    async def _reserve_id(self) -> str:
+        """The id that the message will have; empty where the service chooses it, or gives none now."""
+        if self._message.reserve is None or not self._gives_ids:
+            return ""
+        try:
+            own_id = await self._client.run(self._message.reserve())
+        except WhatsAppError:  # the send itself finds out what is wrong
+            return ""
+        self._gives_ids = bool(own_id)
+        return own_id
 
     def _heed(self, decision: Decision, left_at: float) -> None:
         """Let an answer bear on all that follow: the pace, the requests in flight, whether to go on at all."""

@@ -199,7 +199,7 @@ async def _send_once(
     audio: Audio | str, ready: Attachment, to: Recipient, sender: Sender, key: str, ledger: Ledger | None
 ) -> Receipt:
     # The ledger's drivers are imported by who uses them.
-    from ..sending.content import Message
+    from ..sending.content import Message, reserving
     from ..sending.once import send_once
 
     dialect = sender.dialect()
@@ -211,7 +211,14 @@ async def _send_once(
         return dialect.send_audio(ready, to, callback=callback)
 
     return await send_once(
-        key, Message(build), to, sender, digest=digest, label=label, ledger=ledger, task_run_id=str(task_run.id or "")
+        key,
+        Message(build, reserve=reserving(dialect)),
+        to,
+        sender,
+        digest=digest,
+        label=label,
+        ledger=ledger,
+        task_run_id=str(task_run.id or ""),
     )
 
 

@@ -35,7 +35,7 @@ async def _send_once(
     contacts: Sequence[Contact], to: Recipient, sender: Sender, key: str, ledger: Ledger | None
 ) -> Receipt:
     # The ledger's drivers are imported by who uses them.
-    from ..sending.content import Message
+    from ..sending.content import Message, reserving
     from ..sending.once import send_once
 
     dialect = sender.dialect()
@@ -45,7 +45,7 @@ async def _send_once(
 
     return await send_once(
         key,
-        Message(build, kind="contacts"),
+        Message(build, kind="contacts", reserve=reserving(dialect)),
         to,
         sender,
         digest=contacts_digest(contacts),

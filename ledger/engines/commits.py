@@ -19,6 +19,7 @@ class Claim:
     task_run_id: str
     at: datetime.datetime
     resend: str = ""
+    message_id: str = ""  # that the message will have, where the service lets us choose it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Settlement:
 CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, claim = {token},
     attempts = s.attempts + CASE WHEN s.claim = {token} THEN 0 ELSE 1 END,
     task_run_id = {task_run_id}, claimed_at = {at}, settled_at = NULL,
+    message_id = CASE WHEN {message_id} <> '' THEN {message_id} ELSE s.message_id END,
+    bare_id = CASE WHEN {bare_id} <> '' THEN {bare_id} ELSE s.bare_id END,
     resend = CASE s.state WHEN 'unknown' THEN s.resend || ' sent' WHEN 'queued' THEN '' ELSE s.resend END
 {source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
     AND ((s.state = 'sending' AND s.claim = {token}) OR (
@@ -60,7 +63,7 @@ SETTLE = f"""UPDATE whatsapp_sends AS s SET state = CASE WHEN {_OPEN} THEN
     error_kind = CASE WHEN {_OPEN} THEN {{error_kind}} ELSE s.error_kind END,
     settled_at = CASE WHEN {_OPEN} THEN {{at}} ELSE s.settled_at END
 {{source}} WHERE s.id = {{id}} AND s.claim = {{token}}"""  # noqa: S608 (only our own constants)
-CLAIM_FIELDS = ("id", "owner", "token", "task_run_id", "resend")
+CLAIM_FIELDS = ("id", "owner", "token", "task_run_id", "resend", "message_id", "bare_id")
 SETTLE_FIELDS = (
     "id",
     "token",
@@ -94,6 +97,8 @@ def claim_values(claim: Claim) -> dict[str, Any]:
         "token": claim.token,
         "task_run_id": claim.task_run_id,
         "resend": claim.resend,
+        "message_id": claim.message_id,
+        "bare_id": bare_message_id(claim.message_id),
     }
 
 

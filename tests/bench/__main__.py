@@ -28,6 +28,8 @@ from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.processes import Process, free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
+import receipts
+
 HERE = Path(__file__).parent
 NEEDS_PREFECT = {"floor", "map", "ours", "ours-engine", "ours-batch"}
 
@@ -99,16 +101,23 @@ def main() -> None:
                     continue
                 results.append(measured)
                 print("  " + _line(measured), flush=True)
+    taken = []
+    if not args.only or "receipts" in args.only.split(","):
+        print("\nreceipts", flush=True)
+        taken = receipts.measure_all(quick=args.quick)
     args.output.mkdir(exist_ok=True)
     about = {
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "results": [asdict(measured) for measured in results],
+        "receipts": [asdict(run) for run in taken],
     }
     (args.output / "bench.json").write_text(json.dumps(about, indent=1))
-    summary = _summary(results)
+    summary = _summary(results) if results else ""
+    summary += f"\n{receipts.table(taken)}\n" if taken else ""
     (args.output / "bench.md").write_text(summary)
     print("\n" + summary)
-    _plot(results, args.output / "bench.png")
+    if results:
+        _plot(results, args.output / "bench.png")
     print(f"written: {args.output}/bench.json, bench.md and bench.png")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from canary_receiver import NAME, TEXT
 from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.
 # What a URL has to spell otherwise, between two words that it doesn't.
 TOKEN = "CANARYhead+/=&%41'~CANARYtail"
 WRONG_TOKEN = "MOCKINGhead+/=&%41'~MOCKINGtail"
+WEBHOOK_SECRET = "CANARYhead.of-webhooks.CANARYtail"  # which may stand in a path
 NUMBERS = [f"+198755501{n:02d}" for n in range(10)]
 BASE64 = re.compile(rb"[A-Za-z0-9+/\n]{60,}={0,2}")
 WHOLE_NUMBER = re.compile(rb"987(?:[\s().+-]|%20){0,3}555(?:[\s().-]|%20){0,3}01\d\d")
@@ -33,6 +35,8 @@ SECRETS = [
     for head in (token[:10], token[-10:])
     for spelled in {head, token, quote(token, safe=""), quote(token), quote_plus(token), json.dumps(token)}
 ]
+# What a webhook tells of a person.
+SECRETS += [part.encode() for told in (NAME, TEXT) for part in {told, quote(told), quote_plus(told)}]
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
             "results": str(folder / "results"),
             "log": str(folder / "debug.log"),
             "told": str(apart / "told.json"),
+            "webhook_secret": WEBHOOK_SECRET,
         }
         (apart / "setup.json").write_text(json.dumps(setup))
         environment = {
@@ -140,12 +145,17 @@ def test_the_runs_went_well_and_badly_as_they_were_to(traces: Traces) -> None:
             assert told[f"send-contacts {provider} {form}: Receipt"] == 4
         assert sum(n for line, n in told.items() if line.startswith(f"sync send-audio {provider}:")) == 4
         assert sum("Error" in line and f"send-audio {provider} pickle" in line for line in told) > 0
+        for code in (200, 400, 401, 503):
+            assert told[f"receiver {provider}: {code}"] > 0
 
 
 @pytest.mark.parametrize("form", [bytes, base64.encodebytes], ids=["plain", "base64"])
 def test_the_search_finds_what_it_looks_for(tmp_path: Path, form: Any) -> None:
     for planted in (
         TOKEN,
+        WEBHOOK_SECRET,
+        NAME,
+        f"body: {TEXT}",
         quote(TOKEN, safe=""),
         "x" + TOKEN[-10:],
         NUMBERS[0],
@@ -162,14 +172,18 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path, form: Any) -> None:
         ("debug.log", b"HTTP Request: POST"),
         ("debug.log", b"botocore.endpoint DEBUG"),
         ("debug.log", b"aiosqlite DEBUG"),
+        ("debug.log", b"A webhook to graph/canary was refused"),
         ("output.txt", b"Finished in state"),
         ("server", b"send-audio"),
+        ("server", b"prefect-whatsapp.reply.received"),
+        ("server", b"prefect-whatsapp.broadcast.receipts"),
         ("notes", b"Receipt"),
         ("results", b"Receipt"),
         ("home", b""),
         ("", b""),
     ],
-    ids=["logs at DEBUG", "botocore's logs", "aiosqlite's logs", "the terminal", "Prefect's database and log",
+    ids=["logs at DEBUG", "botocore's logs", "aiosqlite's logs", "the receiver's logs",
+         "the terminal", "Prefect's database and log", "the events of replies", "the events of receipts",
          "exceptions and receipts", "stored results", "Prefect's home", "anything else"],
 )  # fmt: skip
 def test_neither_token_nor_whole_number_is_in(traces: Traces, under: str, has: bytes) -> None:

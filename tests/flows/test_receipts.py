@@ -73,10 +73,17 @@ async def test_the_report_changes_in_place_and_an_unknown_is_resolved(
             each for each in await client.read_artifacts() if each.key == f"whatsapp-{arguments['broadcast']}-report"
         ]
         (page,) = [str(each.data) for each in shown]
-    for line in ("| delivered | 5 |", "| failed | 1 |", "1 by callback. 0 remain unknown", "131026", "This run took"):
+    for line in (
+        "| delivered | 5 |",
+        "| failed | 1 |",
+        "failed after they were accepted | 1 |",
+        "1 by callback. 0 remain unknown",
+        "131026",
+        "This run took",
+    ):
         assert line in page
     again = await broadcast_audio(**arguments, retry_failed=True)
-    assert (again.accepted, again.delivered, again.failed, again.unknown) == (6, 5, 0, 0)
+    assert (again.accepted, again.delivered, again.failed, again.failed_late, again.unknown) == (6, 5, 0, 0, 0)
     assert sandbox.truth()["accepted_total"] == 7  # the one that failed late, twice; nobody else
 
 
@@ -91,6 +98,21 @@ async def test_whoever_opted_out_is_skipped_and_the_others_are_reached(
     assert (report.accepted, report.skipped, sandbox.truth()["accepted_total"]) == (4, 1, 4)
 
 
+async def test_a_dry_run_says_whom_the_broadcast_would_leave_out(
+    sandbox: RunningSandbox, broadcast_arguments: Arguments, ledger: Ledger
+) -> None:
+    arguments = broadcast_arguments(5, dry_run=True)
+    async with ledger.open() as store:
+        await store.people.opt_out(arguments["recipients"][:2], source="import")
+    report = await broadcast_audio(**arguments)
+    assert (report.planned, report.pending, report.skipped, sandbox.truth()["sends"]) == (5, 3, 2, 0)
+    async with get_client() as client:
+        key = f"whatsapp-{arguments['broadcast']}-plan"
+        (page,) = [str(each.data) for each in await client.read_artifacts() if each.key == key]
+    assert "2 recipients have opted out and are skipped." in page
+    assert "**3 messages** to send" in page
+
+
 async def test_where_a_receiver_was_alive_for_a_day_closed_windows_are_skipped_without_a_request(
     sandbox: RunningSandbox, broadcast_arguments: Arguments, ledger: Ledger, graph: GraphCredentials
 ) -> None:
@@ -103,6 +125,8 @@ async def test_where_a_receiver_was_alive_for_a_day_closed_windows_are_skipped_w
     who = arguments["recipients"][1].removeprefix("+")
     wrote = {"from": who, "id": "wamid.in", "timestamp": str(int(now.timestamp())), "type": "text"}
     await post(ledger, graph, messages=[{**wrote, "text": {"body": "hello"}}])
+    dry = await broadcast_audio(**arguments | {"dry_run": True})
+    assert (dry.pending, dry.skipped, sandbox.truth()["sends"]) == (1, 3, 0)
     report = await broadcast_audio(**arguments)
     assert (report.accepted, report.skipped, sandbox.truth()["sends"]) == (1, 3, 1)
     async with get_client() as client:

@@ -177,6 +177,33 @@ async def test_by_the_callback_a_row_that_is_still_sending_has_its_status_at_onc
     assert (after.state, after.message_id) == (SendState.DELIVERED, "wamid.7")
 
 
+async def test_by_a_reserved_id_a_row_is_found_while_it_is_sent_and_after_its_run_is_gone(store: LedgerStore) -> None:
+    broadcast = await begin(store, numbers(2))
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        first, second = await lease.take(2)
+        await lease.claim(first, message_id="3EB0AA")
+        await record(store, status(SendState.SENT, "3EB0AA"))
+        assert [row.state async for row in store.rows(broadcast)] == [SendState.SENT, SendState.QUEUED]
+        await lease.settle(first, Outcome(SendState.ACCEPTED, message_id="true_1@c.us_3EB0AA"))
+        await lease.claim(second, message_id="3EB0BB")
+    assert [row.state async for row in store.rows(broadcast)] == [SendState.SENT, SendState.UNKNOWN]
+    await record(store, status(SendState.DELIVERED, "3EB0BB"))
+    _, after = [row async for row in store.rows(broadcast)]
+    assert (after.state, after.message_id, after.resolved_by) == (SendState.DELIVERED, "3EB0BB", "message id")
+
+
+async def test_a_server_that_gave_the_message_another_id_than_the_reserved_one_has_the_last_word(
+    store: LedgerStore,
+) -> None:
+    broadcast = await begin(store, numbers(1))
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row, message_id="3EB0AA")
+        await lease.settle(row, Outcome(SendState.ACCEPTED, message_id="true_1@c.us_3EB0CC"))
+    await record(store, status(SendState.READ, "3EB0AA"), status(SendState.DELIVERED, "3EB0CC"))
+    assert (await only(store, broadcast)).state is SendState.DELIVERED
+
+
 @pytest.mark.parametrize("state", STATUS_STATES[1:])
 async def test_any_status_with_our_callback_resolves_an_unknown(store: LedgerStore, state: SendState) -> None:
     broadcast = await begin(store, numbers(1))
@@ -252,6 +279,24 @@ async def test_what_is_parked_is_forgotten_after_eight_days(store: LedgerStore) 
     assert await store.receipts.forget_old(now=NOW + datetime.timedelta(days=7)) == 0
     assert await store.receipts.forget_old(now=NOW + datetime.timedelta(days=9)) == 2
     assert await store.receipts.parked() == 0
+
+
+async def test_what_is_parked_is_forgotten_in_pieces(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_whatsapp.ledger.receipts._IN_A_DELETION", 7)
+    await record(store, *(status(SendState.READ, f"wamid.{n}") for n in range(30)))
+    assert await store.receipts.forget_old(now=NOW + datetime.timedelta(days=9)) == 30
+    assert await store.receipts.parked() == 0
+
+
+async def test_statuses_of_an_account_that_is_not_ours_do_not_hold_up_those_that_are(store: LedgerStore) -> None:
+    """Another app's, on the same account: they stay parked, and each look goes past them."""
+    await record(store, *(status(SendState.READ, f"wamid.theirs{n}") for n in range(700)))
+    await record(store, status(SendState.READ, account="999"), status(SendState.DELIVERED))
+    broadcast = await accepted(store)
+    found = await store.receipts.match_parked()
+    assert (found.matched, found.moved) == (1, {broadcast.number})
+    assert (await only(store, broadcast)).state is SendState.DELIVERED
+    assert await store.receipts.parked() == 701
 
 
 # Opt-outs ------------------------------------------------------------------------------------------------------------
@@ -422,6 +467,8 @@ async def test_the_window_of_24_hours_opens_with_a_message_to_this_account(store
     await record(store, reply(people[2], at=ago[1], account="other"), reply(people[3], at=ago[1], kind="reaction"))
     windows = await store.people.windows(broadcast, now=NOW)
     assert (windows.open, windows.closed) == (1, 3)
+    account = f"graph:{ACCOUNT}"
+    assert await store.people.open_windows([*people, people[0], "+16505550199"], account, now=NOW) == 1
     assert await store.people.skip_closed_windows(broadcast, now=NOW) == 3
     assert (await store.counts(broadcast))[SendState.QUEUED] == 1
 

@@ -14,7 +14,7 @@ from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome, Row
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.providers.transport import AsyncClient
-from prefect_whatsapp.receipts.resolve import BY_HISTORY, Resolved, resolve_unknown
+from prefect_whatsapp.receipts.resolve import BY_HISTORY, BY_ID, Resolved, resolve_unknown
 from prefect_whatsapp.tasks import aresolve_unknown
 from prefect_whatsapp.tasks import resolve_unknown as resolve_unknown_task
 from pydantic import SecretStr
@@ -33,7 +33,8 @@ class Answering:
     def get_async_client(self, *, connections: int) -> AbstractAsyncContextManager[AsyncClient]:
         def reply(request: httpx.Request) -> httpx.Response:
             asked.append(request)
-            return httpx.Response(200, json=self._answer)
+            answer = self._answer(request) if callable(self._answer) else self._answer
+            return httpx.Response(404 if answer is None else 200, json=answer)
 
         return self._block.get_async_client(connections=connections, transport=httpx.MockTransport(reply))
 
@@ -110,6 +111,44 @@ async def test_whatever_can_mean_something_else_stays_unknown(store: LedgerStore
     record, row = await unknown(store)
     assert await resolve_unknown(store, record, waha(history(row.claimed_at))) == Resolved(0, 0, 1)
     assert (await rows_of(store, record))[0].state is SendState.UNKNOWN
+
+
+async def unknown_with_id(store: LedgerStore, message_id: str, kind: str) -> tuple[BroadcastRecord, Row]:
+    """A row that was killed after its id was reserved."""
+    record = await store.start_broadcast("weekly", kind=kind, provider="waha", account="default", content="abc")
+    await store.plan(record, [Recipient(to=PEOPLE[0])])
+    async with store.join(record, messages_per_second=0) as lease:
+        (row,) = await lease.take(1)
+        await lease.claim(row, message_id=message_id)
+    return record, (await rows_of(store, record))[0]
+
+
+@pytest.mark.parametrize("kind", ["audio", "contacts"])
+async def test_by_its_reserved_id_a_message_is_found_exactly(store: LedgerStore, kind: str) -> None:
+    record, row = await unknown_with_id(store, "3EB0AA", kind)
+    assert await resolve_unknown(store, record, waha(voice(row.claimed_at))) == Resolved(0, 1, 0)
+    (after,) = await rows_of(store, record)
+    assert (after.state, after.message_id, after.resolved_by) == (SendState.ACCEPTED, "3EB0AA", BY_ID)
+    (request,) = asked
+    assert request.url.path == "/api/default/chats/all/messages/3EB0AA"
+
+
+@pytest.mark.parametrize("answer", [{"fromMe": False}, {"id": "true_1@c.us_3EB0ZZ"}, {"timestamp": None}, []])
+async def test_what_is_found_by_its_id_has_to_be_that_message_of_ours(store: LedgerStore, answer: Any) -> None:
+    record, row = await unknown_with_id(store, "3EB0AA", "audio")
+    found = voice(row.claimed_at) | answer if isinstance(answer, dict) else answer
+    assert await resolve_unknown(store, record, waha(found)) == Resolved(0, 0, 1)
+
+
+@pytest.mark.parametrize(("kind", "resolved"), [("audio", 1), ("contacts", 0)])
+async def test_where_the_id_is_not_found_the_history_is_looked_through(
+    store: LedgerStore, kind: str, resolved: int
+) -> None:
+    """A card would have the id that was reserved; whether a voice note has it, no document says."""
+    record, row = await unknown_with_id(store, "3EB0AA", kind)
+    found = voice(row.claimed_at, "true_1@c.us_3EB0DD") | {"_data": {"type": "ptt" if kind == "audio" else "vcard"}}
+    sender = waha(lambda request: [found] if request.url.path.endswith("/messages") else None)
+    assert await resolve_unknown(store, record, sender) == Resolved(0, resolved, 1 - resolved)
 
 
 async def test_a_message_of_another_row_is_not_taken_twice(store: LedgerStore) -> None:

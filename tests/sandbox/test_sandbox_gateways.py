@@ -232,7 +232,7 @@ async def test_each_engine_s_answer_and_own_ids(run: Run, engine: Any) -> None:
         own = await run(dialect, dialect.new_message_id())
         assert bool(own) == server.takes_own_ids
         cards = [Contact(name="Ada Byron", phone="+442079460000")]
-        assert own in (await run(dialect, dialect.send_contacts(cards, PERSON, own_id=own))).message_id
+        assert own in (await run(dialect, dialect.send_contacts(cards, PERSON, callback=own))).message_id
 
 
 async def test_an_older_waha_chooses_the_ids(run: Run) -> None:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from canary_receiver import receive
 from prefect import flow
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
@@ -38,6 +39,8 @@ LIBRARIES = (
     "botocore",
     "boto3",
     "urllib3",
+    "uvicorn",
+    "asyncio",
 )
 _keys = itertools.count(1)
 
@@ -168,6 +171,7 @@ async def main() -> None:
             flow_run = tell(provider, where, serializer, setup["numbers"])
             await attempt(f"{provider} tells {serializer}", flow_run)
     echo.shutdown()
+    await receive(setup, NOTES.told.append)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class MemoryLease:
     async def outstanding(self) -> Outstanding:
         return Outstanding(queued=len(self.queued), held_by_others=self.held_by_others)
 
-    async def claim(self, row: Row, *, task_run_id: str = "") -> None:
+    async def claim(self, row: Row, *, task_run_id: str = "", message_id: str = "") -> None:
         assert row.id not in self.claimed, "claimed twice"
         if asyncio.iscoroutine(said := self.on_claim(row)):
             await said

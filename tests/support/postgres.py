@@ -89,6 +89,12 @@ class Postgres:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The id of its first process, whose children the others are."""
+        assert self._process
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+asyncpg://pack:{self.password}@127.0.0.1:{self.port}/{database}"
 
