@@ -226,8 +226,8 @@ async def test_any_value_of_any_type_is_answered(client: httpx.AsyncClient, path
 async def test_no_value_of_the_world_fails_what_is_recorded_with_it(ledger_url: str) -> None:
     """On both databases: PostgreSQL holds neither a NUL nor half a surrogate, SQLite not the latter."""
     async with LedgerStore.open(ledger_url, patience_seconds=1) as store:
-        for value in ("\0", "a\0b", "\ud800", "true_\0@c.us_\ud800", "x" * 5_000, "9" * 4_000):
-            for path in PATHS:
+        for value in ("\0\ud800" + "x" * 3_000, "true_\0@c.us_\ud800"):
+            for path in ("graph/weekly", "waha/office", "chat-api/main"):
                 bodies = [changed(body, way, value) for body in BODIES[path] for way in places(body)]
                 items = [item for body in bodies for item in told_by(path, body)]
                 await store.receipts.record(path.partition("/")[0], items)
@@ -365,7 +365,8 @@ async def test_the_house_keeping_outlives_whatever_goes_wrong_in_it(
         raise RuntimeError("no")
 
     monkeypatch.setattr("prefect_whatsapp.ledger.receipts.ReceiptBook.match_parked", broken)
-    receiver = Receiver([], ledger=Ledger(url=SecretStr(str(tmp_path / "ledger.db"))), events=False)
+    accounts = [SENDERS["graph/weekly"].webhooks()]
+    receiver = Receiver(accounts, ledger=Ledger(url=SecretStr(str(tmp_path / "ledger.db"))), events=False)
     await receiver.start()
     async with asyncio.timeout(20):
         while rounds < 3:  # noqa: ASYNC110 - what is waited for has no event
