@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 from postgres import Postgres, find_binaries
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.models import SendState
-from receipt_order import Broadcast, Life
+from receipt_order import ACCOUNT, Broadcast, Life
 from receiver_process import ReceiverProcess, graph_body, signature, status
 
 _STATES = (SendState.SENT, SendState.DELIVERED, SendState.READ)
@@ -113,7 +113,7 @@ def _requests(record: BroadcastRecord, messages: int, in_a_body: int) -> Iterato
             part = events[start : start + 1_000]
             chance.shuffle(part)
             told += part
-    bodies = [graph_body(statuses=told[start : start + in_a_body]) for start in range(0, len(told), in_a_body)]
+    bodies = [graph_body(ACCOUNT, statuses=told[start : start + in_a_body]) for start in range(0, len(told), in_a_body)]
     requests = []
     for body in bodies:
         headers = {"Host": "127.0.0.1", "Content-Length": str(len(body)), **signature(body)}
