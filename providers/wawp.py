@@ -41,6 +41,8 @@ class Wawp(WahaLike):
         access_token: The account's API token.
         credential_in: Where the credential stands; `auto` begins with the body.
         convert_as: How `convert` is written.
+        places: The credential in each place that is tried.
+        reads_with: The credential of requests without a body.
 
     Example:
         >>> Wawp.with_token("ABC123", "…").sender
@@ -62,6 +64,7 @@ class Wawp(WahaLike):
     credential_in: CredentialPlace = "auto"
     convert_as: ConvertForm = "boolean"
     places: Mapping[Place, Credential] = field(init=False, repr=False, default_factory=dict)
+    reads_with: Credential = field(init=False, repr=False, default_factory=Credential)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,9 +75,12 @@ class Wawp(WahaLike):
             "query": Credential(query=both),
             "header": header,
         }
+        # A GET has no body.
+        reads_with = places["header" if self.credential_in == "header" else "query"]
         if self.credential_in != "auto":
             places = {self.credential_in: places[self.credential_in]}
-        self._derive(account=self.instance_id, places=places, credential=next(iter(places.values())))
+        first = next(iter(places.values()))
+        self._derive(account=self.instance_id, places=places, reads_with=reads_with, credential=first)
 
     @classmethod
     def with_token(cls, instance_id: str, access_token: str, **fields: Any) -> Self:
@@ -169,7 +175,7 @@ class Wawp(WahaLike):
             query={"limit": "100", "downloadMedia": "false"},
             hidden_query={"chatId": to.chat_id},
             repeatable=True,
-            credential=self.places.get("query"),  # a GET has no body
+            credential=self.reads_with,  # a GET has no body
         )
         return self.read_history(response, since, until)
 

@@ -1,5 +1,6 @@
 """Wawp: this message gives this request, this answer gives this result."""
 
+import datetime
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from prefect_whatsapp.models.errors import (
 )
 from prefect_whatsapp.providers.dialect import Attachment
 from prefect_whatsapp.providers.http_types import Exchange
-from prefect_whatsapp.providers.transport import Client
+from prefect_whatsapp.providers.transport import AsyncClient, Client
 from prefect_whatsapp.providers.wawp import Wawp
 from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Driver, Recorder, both, drive
 from pydantic import SecretStr
@@ -291,3 +292,27 @@ async def test_a_credential_that_is_taken_nowhere_is_told_by_the_first_refusal(d
         await drive(driver, WAWP, WAWP.check(), transport=transport)
     assert refused.value.http_status == 401
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "where"), [("auto", "query"), ("body", "query"), ("query", "query"), ("header", "header")]
+)
+async def test_a_history_is_read_with_the_credential_outside_of_the_body_that_a_get_lacks(
+    place: Any, where: str
+) -> None:
+    """Also after a check has found that the body is the place for everything else."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=[])
+
+    dialect = Wawp.with_token("ABC", "token-1", base_url="http://wawp.test", credential_in=place)
+    now = datetime.datetime.now(datetime.UTC)
+    async with AsyncClient(dialect, transport=httpx.MockTransport(answer)) as client:
+        await client.run(dialect.sent_messages(Recipient(to="+16505550123"), now, now))
+    (request,) = asked
+    assert request.url.params["instance_id"] == "ABC"
+    assert (request.url.params.get("access_token"), request.headers.get("access-token")) == (
+        ("token-1", None) if where == "query" else (None, "token-1")
+    )
