@@ -75,7 +75,8 @@ def sandbox(
     """Run the simulators of the services until Ctrl-C, so that you can rehearse.
 
     Set a block's base_url to the printed address followed by the service, such as /graph or /waha, and its token to
-    sandbox-token. /_sandbox/truth shows what arrived; post faults to /_sandbox/faults.
+    sandbox-token. /_sandbox/truth shows what arrived; post faults to /_sandbox/faults, and where webhooks go and what phones
+    do to /_sandbox/webhooks and /_sandbox/phones.
 
     Args:
         host: Loopback address to listen on.

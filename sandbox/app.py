@@ -11,13 +11,19 @@
 | `DELETE /_sandbox/truth` | forget all of it |
 | `GET /_sandbox/messages` | each accepted message whole; `?recipient=`, `?since=` |
 | `GET`, `POST`, `DELETE /_sandbox/faults` | list, tell (one `Fault` or a list), stop all |
+| `GET`, `POST`, `DELETE /_sandbox/webhooks` | where webhooks go (one `Webhook` or a list), with counts; post none |
+| `GET /_sandbox/webhooks/taken` | what receivers took; `?since=` seconds since the epoch |
+| `GET /_sandbox/webhooks/reached` | how many messages are delivered, read, played or failed by what they took |
+| `POST /_sandbox/webhooks/flush` | post at once whatever waits |
+| `GET`, `POST`, `DELETE /_sandbox/phones` | what phones do (one `Phone` or a list); switch all off |
+| `POST /_sandbox/writings` | let people write unasked (one `Writing` or a list) |
 
 Dispatch is by hand, not by Starlette's router: the sandbox is the other side of benchmarks.
 """
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,9 +32,11 @@ from pydantic import TypeAdapter, ValidationError
 from ..providers.registry import providers
 from .faults import Fault, Faults
 from .links import Links
+from .phones import Phone, Writing
 from .service import Answer, Call, Room, Service
 from .settings import SandboxSettings
 from .truth import Truth
+from .webhooks import Webhook, Webhooks
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,6 +45,9 @@ HangUp = Callable[[Scope, str], bool]
 
 MAX_BODY = 40 * 1024 * 1024
 _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
+_WEBHOOKS: TypeAdapter[list[Webhook]] = TypeAdapter(list[Webhook])
+_PHONES: TypeAdapter[list[Phone]] = TypeAdapter(list[Phone])
+_WRITINGS: TypeAdapter[list[Writing]] = TypeAdapter(list[Writing])
 _GRAPH_ROOT = re.compile(r"v\d{1,2}\.0")
 
 
@@ -51,6 +62,7 @@ class Sandbox:
         truth: What happened.
         faults: What goes wrong.
         services: By name.
+        webhooks: Where webhooks go, and what the phones do.
         hang_up: Closes the connection that a scope came by, if the server can; set by `sandbox.server`.
     """
 
@@ -59,7 +71,9 @@ class Sandbox:
         self.truth = Truth(self.settings.keep_messages)
         self.faults = Faults(faults)
         self.hang_up: HangUp | None = None
-        room = Room(self.settings, self.truth, self.faults, Links(fetch=self.settings.fetch_links))
+        self.webhooks = Webhooks(self.settings)
+        links = Links(fetch=self.settings.fetch_links)
+        room = Room(self.settings, self.truth, self.faults, links, self.webhooks)
         self.services: dict[str, Service] = {
             name: provider.load_simulator()(room) for name, provider in providers().items() if provider.simulator
         }
@@ -68,6 +82,7 @@ class Sandbox:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
+            await self.close()
             return
         if scope["type"] != "http":
             return
@@ -87,6 +102,10 @@ class Sandbox:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
+    async def close(self) -> None:
+        """Post no more webhooks."""
+        await self.webhooks.clear()
+
     def _is_asked_by_another_site(self, scope: Scope) -> bool:
         """Whether a browser asks for a page that isn't ours: by a name that only points here, or from another origin."""
         headers = dict(scope["headers"])
@@ -102,7 +121,7 @@ class Sandbox:
         service = self.services.get(first)
         if service is None:
             if not _GRAPH_ROOT.fullmatch(first):
-                return self._own(scope, body)
+                return await self._own(scope, body)
             service, rest, first = self.services["graph"], path[1:], ""
         if len(body) > MAX_BODY:
             return Answer(b"", 413)
@@ -121,36 +140,71 @@ class Sandbox:
             self.truth.refused(service.name, answer.reason, throttled=answer.throttled)
         return answer
 
-    def _own(self, scope: Scope, body: bytes) -> Answer:
-        query = Call(scope["method"], scope["path"], scope["query_string"]).query
+    async def _own(self, scope: Scope, body: bytes) -> Answer:
+        path, method = scope["path"].rstrip("/"), scope["method"]
+        query = Call(method, path, scope["query_string"]).query
+        if method == "POST" and not _is_json(scope):  # what a form of any page can post is text/plain
+            return Answer({"error": "send application/json"}, 415)
         try:
-            match (scope["path"].rstrip("/"), scope["method"]):
-                case ("/_sandbox/truth", "GET"):
-                    since, brief = float(query.get("since", 0)), bool(query.get("brief"))
-                    return Answer(self.truth.report(since=since, brief=brief))
-                case ("/_sandbox/truth", "DELETE"):
-                    self.truth.reset()
-                    return Answer({"ok": True})
-                case ("/_sandbox/messages", "GET"):
-                    since = float(query.get("since", 0))
-                    return Answer(self.truth.messages(recipient=query.get("recipient", ""), since=since))
-                case ("/_sandbox/faults", "GET"):
-                    return Answer(self.faults.report())
-                case ("/_sandbox/faults", "POST"):
-                    if not _is_json(scope):  # what a form of any page can post is text/plain
-                        return Answer({"error": "send application/json"}, 415)
-                    told = json.loads(body or b"null")
-                    self.faults.add(*_FAULTS.validate_python(told if isinstance(told, list) else [told]))
-                    return Answer(self.faults.report())
-                case ("/_sandbox/faults", "DELETE"):
-                    self.faults.clear()
-                    return Answer([])
-                case ("", "GET"):
-                    return Answer({"sandbox": "prefect-whatsapp", "services": [f"/{name}" for name in self.services]})
+            told = json.loads(body or b"null") if method == "POST" else None
+            return await self._control(path, method, query, told if isinstance(told, list) else [told])
         except ValidationError as wrong:
             return Answer({"error": wrong.errors(include_url=False, include_context=False)}, 422)
         except ValueError as wrong:
             return Answer({"error": str(wrong)}, 400)
+
+    async def _control(self, path: str, method: str, query: Mapping[str, str], told: list[Any]) -> Answer:
+        since = float(query.get("since", 0))
+        match (path, method):
+            case ("/_sandbox/truth", "GET"):
+                return Answer(self.truth.report(since=since, brief=bool(query.get("brief"))))
+            case ("/_sandbox/truth", "DELETE"):
+                self.truth.reset()
+                self.webhooks.forget()
+                return Answer({"ok": True})
+            case ("/_sandbox/messages", "GET"):
+                return Answer(self.truth.messages(recipient=query.get("recipient", ""), since=since))
+            case ("/_sandbox/faults", "GET"):
+                return Answer(self.faults.report())
+            case ("/_sandbox/faults", "POST"):
+                self.faults.add(*_FAULTS.validate_python(told))
+                return Answer(self.faults.report())
+            case ("/_sandbox/faults", "DELETE"):
+                self.faults.clear()
+                return Answer([])
+            case ("", "GET"):
+                return Answer({"sandbox": "prefect-whatsapp", "services": [f"/{name}" for name in self.services]})
+        return await self._control_phones(path, method, since, told)
+
+    async def _control_phones(self, path: str, method: str, since: float, told: list[Any]) -> Answer:
+        webhooks = self.webhooks
+        match (path, method):
+            case ("/_sandbox/webhooks", "GET"):
+                return Answer(webhooks.report())
+            case ("/_sandbox/webhooks", "POST"):
+                await webhooks.add(*_WEBHOOKS.validate_python(told))
+                return Answer(webhooks.report())
+            case ("/_sandbox/webhooks", "DELETE"):
+                await webhooks.clear()
+                return Answer([])
+            case ("/_sandbox/webhooks/taken", "GET"):
+                return Answer(webhooks.taken(since=since))
+            case ("/_sandbox/webhooks/reached", "GET"):
+                return Answer(webhooks.reached())
+            case ("/_sandbox/webhooks/flush", "POST"):
+                webhooks.flush()
+                return Answer(webhooks.report())
+            case ("/_sandbox/phones", "GET"):
+                return Answer(webhooks.phones.report())
+            case ("/_sandbox/phones", "POST"):
+                webhooks.phones.add(*_PHONES.validate_python(told))
+                return Answer(webhooks.phones.report())
+            case ("/_sandbox/phones", "DELETE"):
+                webhooks.phones.clear()
+                return Answer([])
+            case ("/_sandbox/writings", "POST"):
+                await webhooks.write(*_WRITINGS.validate_python(told))
+                return Answer({"ok": True})
         return Answer({"error": "no such address in the sandbox"}, 404)
 
     async def _drop(self, scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:

@@ -4,15 +4,20 @@ Source: https://github.com/Zodt/ChatApi
 """
 
 import re
+import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from .faults import Fault, FaultKind
 from .gateway import chat_key, inline_fault, vcard_fault
+from .gateway_webhooks import ChatApiWebhooks
 from .graph_body import BodyFault, read_cards
+from .history import chat_api_history
 from .service import Answer, Call, Room, Service, throttle_headers
 from .settings import SandboxSettings
 from .truth import Action, Message
+from .webhooks import Writer
 
 _PATH = re.compile(r"/(?:instance)?([\w-]+)/(\w+)/?")
 _DATA = re.compile(r"data:(audio/[\w.+-]+)(?:;\s*codecs=opus)?;base64,")
@@ -27,7 +32,8 @@ _FIELDS = {
 _KINDS = {"sendMessage": "text", "sendPTT": "audio", "sendFile": "audio"} | dict.fromkeys(
     ("sendContact", "sendVCard"), "contacts"
 )
-_READS = ("status", "showMessagesQueue", "clearMessagesQueue")
+_HISTORIES = ("messages", "messagesHistory")
+_READS = ("status", "showMessagesQueue", "clearMessagesQueue", *_HISTORIES)
 _HELD = "Status of the account not equals authenticated. Message will be sent after authorization."
 _WRONG_PHONE = "Wrong phone format: it should contain only numbers, country code first, 9-14 characters long"
 
@@ -40,6 +46,7 @@ class ChatApiService(Service):
     """One instance of a service that speaks the dialect; both `/instance{ID}/…` and 1msg's `/{ID}/…`."""
 
     name: ClassVar[str] = "chat-api"
+    webhooks_by: ClassVar[type[Writer] | None] = ChatApiWebhooks
     special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.SENT_FALSE})
 
     def __init__(self, room: Room) -> None:
@@ -49,7 +56,11 @@ class ChatApiService(Service):
     @classmethod
     def account(cls, settings: SandboxSettings) -> dict[str, Any]:
         """Give the fields of its block."""
-        return {"instance_id": settings.chat_api_instance, "token": settings.token}
+        return {
+            "instance_id": settings.chat_api_instance,
+            "token": settings.token,
+            "webhook_secret": settings.webhook_secret,
+        }
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/instance{ID}/{method}?token=`."""
@@ -66,7 +77,7 @@ class ChatApiService(Service):
         if action is Action.SEND:
             return await self._send(call, method)
         like_1msg = not call.path.startswith("/instance")
-        answer = await self._read(method)
+        answer = await self._read(method, call.query)
         if method == "status" and like_1msg and isinstance(answer.body, dict) and "accountStatus" in answer.body:
             ready = answer.body["accountStatus"] == "authenticated"
             return Answer({"status": "connected" if ready else "connecting"})
@@ -97,20 +108,39 @@ class ChatApiService(Service):
         """Say `sent: true`, also of a message that is held."""
         number = self.next_number()
         chat = message.recipient if "@" in message.recipient else f"{message.recipient}@c.us"
-        message.message_id = f"true_{chat}_3EB0{number:016X}"
+        message.message_id = f"true_{chat}_3EB0{self.mark(number):016X}"
         words = f"Sent to {chat}"
         if fault is not None and fault.kind is FaultKind.SESSION_DOWN:
             self._held.append(message)
             words = _HELD
         return Answer({"sent": True, "message": words, "id": message.message_id, "queueNumber": number})
 
-    async def _read(self, method: str) -> Answer:
+    async def goes_out(self, message: Message) -> None:
+        """A message that is held goes out later."""
+        if message not in self._held:
+            await super().goes_out(message)
+
+    async def _release(self) -> None:
+        """What was held is sent once the account is back."""
+        if self._held and not self.faults.in_force(FaultKind.SESSION_DOWN, self.name):
+            held, self._held = self._held, []
+            for message in held:
+                message.at = time.time()
+                await self.goes_out(message)
+
+    async def _read(self, method: str, query: Mapping[str, str]) -> Answer:
         if method == "status":
             return await self.struck(Action.CHECK) or Answer(
                 {"accountStatus": "authenticated", "statusData": {"substatus": "normal"}}
             )
-        if not self.faults.in_force(FaultKind.SESSION_DOWN, self.name):
-            self._held.clear()  # what was held is sent once the account is back
+        await self._release()
+        if method in _HISTORIES:
+            if struck := await self.struck(Action.OTHER):
+                return struck
+            found = [
+                m for m in self.truth.sent(self.name, chat_key(query.get("chatId"), "g.us")) if m not in self._held
+            ]
+            return Answer(chat_api_history(found, query, newest_first=method == "messagesHistory"))
         if method == "clearMessagesQueue":
             count = len(self._held)
             self._held.clear()

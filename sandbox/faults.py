@@ -19,6 +19,17 @@ def recipient_key(address: str) -> str:
     return canonical_address(f"+{address}" if address.isdecimal() else address).removeprefix("+")
 
 
+def find_simulated(name: str) -> str:
+    """Give the name of a service that is there.
+
+    Raises:
+        ValueError: None has this name.
+    """
+    if name not in providers():
+        raise ValueError(f"there is no service {name!r}; choose one of: {', '.join(providers())}")
+    return name
+
+
 class FaultKind(StrEnum):
     """What can go wrong."""
 
@@ -110,9 +121,7 @@ class Fault(BaseModel):
     @field_validator("service")
     @classmethod
     def _is_simulated(cls, value: str) -> str:
-        if value and value not in providers():
-            raise ValueError(f"there is no service {value!r}; choose one of: {', '.join(providers())}")
-        return value
+        return find_simulated(value) if value else value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

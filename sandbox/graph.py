@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 
 from .faults import Fault, FaultKind
 from .graph_body import BodyFault, read_message
+from .graph_webhooks import GraphWebhooks
 from .service import Answer, Call, Room, Service, throttle_headers
 from .settings import SandboxSettings
 from .truth import Action, Message
 from .uploads import UploadFault, read_upload
 from .voice import NotVoice, container, read_voice
+from .webhooks import Writer
 
 _PATH = re.compile(r"/v(\d{1,2})\.0/(\d{1,32})(?:/(messages|media|content))?/?")
 _VERSIONS = range(21, 27)
@@ -58,6 +60,7 @@ class GraphService(Service):
     """The Cloud API of one business phone number."""
 
     name: ClassVar[str] = "graph"
+    webhooks_by: ClassVar[type[Writer] | None] = GraphWebhooks
     special_faults: ClassVar[frozenset[FaultKind]] = frozenset(
         {FaultKind.PAIR, FaultKind.WINDOW, FaultKind.MEDIA_DISOWNED, FaultKind.QUEUED}
     )
@@ -72,7 +75,8 @@ class GraphService(Service):
     @classmethod
     def account(cls, settings: SandboxSettings) -> dict[str, Any]:
         """Give the fields of its block."""
-        return {"access_token": settings.token, "phone_number_id": settings.phone_number_id}
+        secrets = {"app_secret": settings.app_secret, "verify_token": settings.verify_token}
+        return {"access_token": settings.token, "phone_number_id": settings.phone_number_id, **secrets}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/v26.0/{phone number id}[/messages|/media]` and `/v26.0/{media id}`."""
@@ -133,12 +137,14 @@ class GraphService(Service):
     def acceptance(self, message: Message, fault: Fault | None) -> Answer:
         """Give the message its `wamid`."""
         number = self.next_number()
-        message.message_id = f"wamid.HBg{base64.b64encode(f'{message.recipient}:{number:012d}'.encode()).decode()}"
+        message.message_id = (
+            f"wamid.HBg{base64.b64encode(f'{message.recipient}:{self.mark(number):018d}'.encode()).decode()}"
+        )
         status = "accepted" if fault is None or fault.kind is not FaultKind.QUEUED else "held_for_quality_assessment"
         person = message.recipient
         contact = {"input": person, "user_id": person}
         if person.isdecimal():
-            contact = {"input": message.body["to"], "wa_id": person}
+            contact = {"input": message.body["to"], "wa_id": self.webhooks.wa_id(person)}
         return Answer(
             {
                 "messaging_product": "whatsapp",

@@ -7,7 +7,7 @@ from .settings import SandboxSettings
 
 
 def sandbox_sender(provider: str, url: str, **fields: Any) -> Any:
-    """The block of a provider's account in the sandbox, unpaced.
+    """The block of a provider's account in the sandbox, unpaced, for sending and for receiving its webhooks.
 
     Args:
         provider: Its name, such as `graph`.

@@ -8,15 +8,19 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+from pydantic import BaseModel
 
 from .faults import Fault
+from .phones import Phone, Writing
 from .settings import SandboxSettings
+from .webhooks import Webhook, services_that_post, writer_of
 
 if TYPE_CHECKING:
     from .app import Sandbox, Scope
@@ -63,6 +67,7 @@ async def _serve(app: "Sandbox", host: str, port: int, announce: Callable[[str],
         if await _started(server, serving):
             announce(url)
         await serving
+        await app.close()
 
 
 def _server(app: "Sandbox") -> Any:
@@ -164,7 +169,7 @@ class _Control:
             pydantic.ValidationError: No such fault.
         """
         told = [*faults, *([Fault(**fault)] if fault else [])]
-        self._ask("POST", "faults", [each.model_dump(mode="json", exclude_unset=True) for each in told])
+        self._tell("faults", told)
 
     def faults_met(self) -> list[dict[str, Any]]:
         """The faults in force, each with how many calls it `met` and `hit`."""
@@ -175,15 +180,89 @@ class _Control:
         """Stop all faults."""
         self._ask("DELETE", "faults")
 
+    def webhooks(self, *webhooks: Webhook, **webhook: Any) -> None:
+        """Post webhooks from now on: `webhooks(service="graph", url="http://127.0.0.1:8088/graph/weekly", twice=0.1)`.
+
+        Raises:
+            pydantic.ValidationError: Not on this machine, or no such field.
+            ValueError: The receiver doesn't answer Graph's handshake.
+        """
+        self._tell("webhooks", [*webhooks, *([Webhook(**webhook)] if webhook else [])])
+
+    def receive_at(self, receiver: str, *, name: str = "sandbox", only: str = "", **webhook: Any) -> None:
+        """Post the webhooks of all services to a receiver of the sandbox's blocks, each saved under this name.
+
+        Args:
+            receiver: Where it listens, such as `http://127.0.0.1:8088`.
+            name: The blocks' name: `prefect-whatsapp receive graph/sandbox chat-api/sandbox …`.
+            only: One service, in place of all.
+            webhook: More fields of each `Webhook`.
+        """
+        secret = SandboxSettings().webhook_secret
+        for service in [only] if only else services_that_post():
+            url = f"{receiver}/{service}/{name}" + ("" if writer_of(service).signs else f"/{secret}")
+            self.webhooks(service=service, url=url, **webhook)
+
+    def phones(self, *phones: Phone, **phone: Any) -> None:
+        """Let phones behave so from now on: `phones(does="failed", code=131026, fraction=0.1)`; the first that fits counts.
+
+        Raises:
+            pydantic.ValidationError: No such behaviour.
+        """
+        self._tell("phones", [*phones, *([Phone(**phone)] if phone else [])])
+
+    def write(self, **writing: Any) -> None:
+        """Let a person write unasked: `write(service="waha", sender="+16505550101", text="STOP")`."""
+        self._tell("writings", [Writing(**writing)])
+
+    def webhooks_met(self) -> list[dict[str, Any]]:
+        """Where webhooks go, each with its counts: `told`, `lost`, `posted`, `taken`, `refused`, `waiting`."""
+        listed: list[dict[str, Any]] = self._ask("GET", "webhooks")
+        return listed
+
+    def webhooks_taken(self, *, since: float = 0.0) -> list[dict[str, Any]]:
+        """What receivers took, in that order; see `sandbox.webhooks.Taken`."""
+        listed: list[dict[str, Any]] = self._ask("GET", f"webhooks/taken?since={since}")
+        return listed
+
+    def reached(self) -> dict[str, int]:
+        """How many messages are `delivered`, `read`, `played` (each at least so far) or `failed`, as receivers know."""
+        counts: dict[str, int] = self._ask("GET", "webhooks/reached")
+        return counts
+
+    def webhooks_done(self, seconds: float = 30.0) -> bool:
+        """Wait until nothing waits to be posted; False where something still does after so long."""
+        until = time.monotonic() + seconds
+        while any(target["waiting"] for target in self.webhooks_met()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def flush_webhooks(self) -> None:
+        """Post at once whatever waits: the day that a late one waits for is over."""
+        self._ask("POST", "webhooks/flush", [])
+
+    def _tell(self, what: str, told: Sequence[BaseModel]) -> None:
+        answer = self._send("POST", what, [each.model_dump(mode="json", exclude_unset=True) for each in told])
+        if answer.status_code == 400:
+            raise ValueError(answer.json()["error"])
+        answer.raise_for_status()
+
     def reset(self) -> None:
-        """Forget the truth and stop all faults; media ids stay."""
+        """Forget the truth, stop all faults and webhooks and switch the phones off; media ids stay."""
         self.behave()
+        self._ask("DELETE", "webhooks")
+        self._ask("DELETE", "phones")
         self._ask("DELETE", "truth")
 
     def _ask(self, method: str, what: str, body: Any = None) -> Any:
+        return self._send(method, what, body).raise_for_status().json()
+
+    def _send(self, method: str, what: str, body: Any = None) -> httpx.Response:
         if self._http is None:
             self._http = httpx.Client(trust_env=False, timeout=30)
-        return self._http.request(method, f"{self.url}/_sandbox/{what}", json=body).raise_for_status().json()
+        return self._http.request(method, f"{self.url}/_sandbox/{what}", json=body)
 
     def _forget(self) -> None:
         http, self._http = self._http, None
@@ -287,6 +366,7 @@ class ThreadedSandbox(_Control):
                 await _started(self._server, serving)
                 started.set()
                 await serving
+                await self.app.close()
 
         self._thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True, name="whatsapp-sandbox")
         self._thread.start()

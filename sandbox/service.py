@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from .faults import SPECIAL, Fault, FaultKind, Faults
 from .links import Links
 from .settings import SandboxSettings
 from .truth import Action, Message, Truth
+from .webhooks import Webhooks, Writer
 
 HTML_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -84,6 +87,7 @@ class Room:
     truth: Truth
     faults: Faults
     links: Links
+    webhooks: Webhooks
 
 
 class Service(ABC):
@@ -92,14 +96,18 @@ class Service(ABC):
     Attributes:
         name: The provider's.
         special_faults: Faults that not every service has and this one knows.
+        webhooks_by: Writes its webhooks; None where it posts none.
     """
 
     name: ClassVar[str]
     special_faults: ClassVar[frozenset[FaultKind]] = frozenset()
+    webhooks_by: ClassVar[type[Writer] | None] = None
 
     def __init__(self, room: Room) -> None:
         self.settings, self.truth, self.faults, self.links = room.settings, room.truth, room.faults, room.links
+        self.webhooks = room.webhooks
         self._number = 0
+        self._since = time.time_ns() // 1000
 
     @classmethod
     @abstractmethod
@@ -131,6 +139,10 @@ class Service(ABC):
         self._number += 1
         return self._number
 
+    def mark(self, number: int) -> int:
+        """A number for ids, that no other service's message has, and none of an earlier process on the same ledger."""
+        return (self._since + number) << 8 | zlib.crc32(self.name.encode()) & 0xFF
+
     async def send(self, message: Message) -> Answer:
         """Take a message whose request is in order: let faults strike, accept it, answer."""
         latency, fault = self._strike(Action.SEND, message.recipient)
@@ -138,12 +150,14 @@ class Service(ABC):
         if fault is None or not (unreadable or not self.holds(fault, message)):
             self.truth.accept(message)
             answer = self.acceptance(message, fault)
+            await self.goes_out(message)
             await _pass(latency)
             return answer
         accepted = b""
         if fault.accepted:  # and the sender is told otherwise, or nothing
             self.truth.accept(message)
             accepted = self.acceptance(message, None).content()
+            await self.goes_out(message)
             await _pass(latency)
             self.truth.unanswered(message.recipient)
             await _pass(fault.seconds)
@@ -155,6 +169,10 @@ class Service(ABC):
         if fault.accepted:
             answer.reason, answer.throttled = "", False
         return answer
+
+    async def goes_out(self, message: Message) -> None:
+        """Hand an accepted message on to the phones."""
+        await self.webhooks.accepted(message)
 
     async def struck(self, action: Action) -> Answer | None:
         """Let faults strike a call that isn't a send; None where it goes well."""

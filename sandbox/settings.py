@@ -27,6 +27,10 @@ class SandboxSettings(BaseModel):
         gone_media_code: What Graph answers to a send by a media id that is gone: 100 was recorded.
         hosts: Names by which it may be asked; a page of another site that has its name point to this machine gets nothing.
         keep_messages: How many accepted messages are kept whole; the counts are kept for all.
+        app_secret: Signs Graph's webhooks.
+        verify_token: What Graph's handshake repeats.
+        webhook_secret: Signs WAHA's and Wawp's webhooks, and is the last part of the address of Chat-API's.
+        wawp_webhook_header: Header of Wawp's signature; empty for none, then the secret is a part of the address.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,3 +52,7 @@ class SandboxSettings(BaseModel):
     gone_media_code: Literal[100, 131009, 131053] = 100
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1", "sandbox")
     keep_messages: int = 200_000
+    app_secret: str = "sandbox-app-secret"  # noqa: S105 - likewise
+    verify_token: str = "sandbox-verify-token"  # noqa: S105 - likewise
+    webhook_secret: str = "sandbox-webhook-secret"  # noqa: S105 - likewise
+    wawp_webhook_header: str = "X-Wawp-Signature"

@@ -157,6 +157,10 @@ class Truth:
         """Seconds since start or reset on the monotonic clock."""
         return time.monotonic() - self._zero
 
+    def sent(self, service: str, recipient: str) -> list[Message]:
+        """Give what a service sent to one recipient, or to all where none is named, in that order."""
+        return [m for m in self._messages if m.service == service and recipient in ("", m.recipient)]
+
     def messages(self, *, recipient: str = "", since: float = 0.0) -> list[dict[str, Any]]:
         """List accepted messages in order, for one recipient or from a second on."""
         return [asdict(m) for m in self._messages if m.seconds >= since and (not recipient or m.recipient == recipient)]

@@ -8,15 +8,22 @@ Source: https://waha.devlike.pro/docs/how-to/send-messages/
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from .faults import Fault, FaultKind
 from .gateway import chat_key, contact_fault, inline_fault
+from .gateway_webhooks import WahaWebhooks
+from .history import waha_history, waha_message
+from .people import lid_of
 from .service import Answer, Call, Service, throttle_headers
 from .settings import SandboxSettings
 from .truth import Action, Message
+from .webhooks import Writer
 
 _SESSION = re.compile(r"/api/sessions/([^/]+)/?")
 _NEW_ID = re.compile(r"/api/([^/]+)/new-message-id/?")
+_CHATS = re.compile(r"/api/([^/]+)/chats/([^/]+)/messages(?:/([^/]+))?/?")
+_LIDS = re.compile(r"/api/([^/]+)/lids/(pn/)?([^/]+)/?")
 _OWN_IDS_SINCE = (2026, 4, 3)
 _FIELDS = {
     "/api/sendText": {"session", "chatId", "text", "reply_to", "linkPreview", "linkPreviewHighQuality", "id"},
@@ -43,12 +50,17 @@ class WahaService(Service):
     """One server with one session."""
 
     name: ClassVar[str] = "waha"
+    webhooks_by: ClassVar[type[Writer] | None] = WahaWebhooks
     special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.REPUTATION})
 
     @classmethod
     def account(cls, settings: SandboxSettings) -> dict[str, Any]:
         """Give the fields of its block."""
-        return {"session": settings.waha_session, "api_key": settings.token}
+        return {
+            "session": settings.waha_session,
+            "api_key": settings.token,
+            "webhook_hmac_key": settings.webhook_secret,
+        }
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/api/sendVoice`, `/api/sendContactVcard`, `/api/sessions/{name}`, `/api/contacts/check-exists`."""
@@ -69,7 +81,11 @@ class WahaService(Service):
                 return Answer(version)
             return self._session(session[1]) if session else self._number_check(call)
         if call.method == "GET" and _NEW_ID.fullmatch(call.path) and self._own_ids():
-            return Answer({"id": f"3EB0{self.next_number():018X}"})
+            return Answer({"id": f"3EB0{self.mark(self.next_number()):018X}"})
+        if call.method == "GET" and (chat := _CHATS.fullmatch(call.path)) and chat[1] == self.settings.waha_session:
+            return await self.struck(Action.OTHER) or self._history(unquote(chat[2]), chat[3], call)
+        if call.method == "GET" and (lid := _LIDS.fullmatch(call.path)) and lid[1] == self.settings.waha_session:
+            return self._lid(unquote(lid[3]), by_number=bool(lid[2]))
         return self._error(404, f"Cannot {call.method} {call.path}", "Not Found")
 
     def refusal(self, fault: Fault) -> Answer:
@@ -100,7 +116,7 @@ class WahaService(Service):
         number = self.next_number()
         chat = message.recipient if "@" in message.recipient else f"{message.recipient}@c.us"
         own = str(message.body.get("id") or "") if self._own_ids() else ""
-        bare = own or f"3EB0{number:016X}"
+        bare = own or f"3EB0{self.mark(number):016X}"
         message.message_id = serialized = f"true_{chat}_{bare}"
         given: Any = serialized
         if self.settings.waha_engine == "NOWEB":
@@ -147,6 +163,24 @@ class WahaService(Service):
         if fault.startswith("file.url") and not self.settings.waha_validates:
             return self._crash(*_LINK_FAILURES[self.settings.waha_engine], request=body)
         return self._bad_request(fault) if fault and self.settings.waha_validates else await self.send(message)
+
+    def _history(self, chat: str, bare: str | None, call: Call) -> Answer:
+        """A chat's messages of ours, or one of them: `chats/all/messages/{bare id}`."""
+        engine = self.settings.waha_engine
+        recipient = "" if chat == "all" else chat_key(chat, "g.us", "newsletter", "lid") or chat
+        if bare is None:
+            return Answer(waha_history(self.truth.sent(self.name, recipient), call.query, engine))
+        sent = [m for m in self.truth.sent(self.name, recipient) if m.message_id.rpartition("_")[2] == bare]
+        return Answer(waha_message(sent[0], engine)) if sent else self._error(404, "Message not found", "Not Found")
+
+    def _lid(self, given: str, *, by_number: bool) -> Answer:
+        """What the session knows of a person's two names; a number's `@lid` always, the other way what it has met."""
+        if by_number:
+            digits = given.partition("@")[0].removeprefix("+")
+            return Answer({"lid": lid_of(digits), "pn": f"{digits}@c.us"})
+        lid = given if given.endswith("@lid") else f"{given}@lid"
+        met = {lid_of(m.recipient): m.recipient for m in self.truth.sent(self.name, "")}
+        return Answer({"lid": lid, "pn": f"{met[lid]}@c.us" if lid in met else None})
 
     def _own_ids(self) -> bool:
         version = tuple(int(part) for part in self.settings.waha_version.split("."))

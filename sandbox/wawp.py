@@ -7,12 +7,16 @@ from typing import Any, ClassVar
 
 from .faults import Fault, FaultKind
 from .gateway import chat_key, contact_fault
+from .gateway_webhooks import WawpWebhooks
+from .history import waha_history
 from .service import Answer, Call, Service, throttle_headers
 from .settings import SandboxSettings
 from .truth import Action, Message
+from .webhooks import Writer
 
 _KINDS = {"/v2/send/voice": "audio", "/v2/send/contact": "contacts", "/v2/send/text": "text"}
 _ACTIONS = dict.fromkeys(_KINDS, Action.SEND) | {"/v2/session/info": Action.CHECK}
+_HISTORY = "/v2/chats/messages"
 _CREDENTIAL = {"instance_id", "access_token"}
 _FIELDS = {
     "/v2/send/text": {"chatId", "message", "reply_to"},
@@ -32,18 +36,21 @@ class WawpService(Service):
     """One instance."""
 
     name: ClassVar[str] = "wawp"
+    webhooks_by: ClassVar[type[Writer] | None] = WawpWebhooks
     special_faults: ClassVar[frozenset[FaultKind]] = frozenset({FaultKind.SENT_FALSE, FaultKind.QUEUED})
 
     @classmethod
     def account(cls, settings: SandboxSettings) -> dict[str, Any]:
         """Give the fields of its block."""
-        return {"instance_id": settings.wawp_instance, "access_token": settings.token}
+        signs = {"webhook_secret": settings.webhook_secret, "webhook_header": settings.wawp_webhook_header}
+        return {"instance_id": settings.wawp_instance, "access_token": settings.token, **signs}
 
     async def answer(self, call: Call) -> Answer:
         """Answer `/v2/send/voice`, `/v2/send/contact` and `/v2/session/info`."""
-        action = _ACTIONS.get(call.path.rstrip("/"), Action.OTHER)
+        path = call.path.rstrip("/")
+        action = _ACTIONS.get(path, Action.OTHER)
         self.truth.called(self.name, action)
-        if action is Action.OTHER:
+        if action is Action.OTHER and path != _HISTORY:
             return self._error(404, "rest_no_route", "No route was found matching the URL and request method.")
         body = call.json() if call.body else {}
         if not isinstance(body, dict):
@@ -56,9 +63,19 @@ class WawpService(Service):
             return self._wrong_token()
         if action is Action.CHECK:
             return await self.struck(Action.CHECK) or self._session("WORKING")
+        if path == _HISTORY:
+            return await self.struck(Action.OTHER) or self._history(given)
         if call.method != "POST":
             return self._error(405, "method_not_allowed", "Use POST.")
-        return await self._send(call.path.rstrip("/"), given)
+        return await self._send(path, given)
+
+    def _history(self, given: dict[str, Any]) -> Answer:
+        """A chat's messages of ours; without filters by time or sender."""
+        recipient = chat_key(given.get("chatId"), "g.us", "newsletter", "lid", bare=True)
+        if not recipient:
+            return self._error(400, "missing_param", "Missing parameter(s): chatId")
+        page: dict[str, str] = {name: str(given[name]) for name in ("limit", "offset") if name in given}
+        return Answer(waha_history(self.truth.sent(self.name, recipient), page, "WEBJS"))
 
     def _given(self, body: dict[str, Any], call: Call) -> dict[str, Any]:
         """What was sent, the credential only from where this server looks for it."""
@@ -100,8 +117,8 @@ class WawpService(Service):
         if fault is not None:
             return Answer({"code": "success", "message": "Message added to the smart queue", "job_id": f"{number}"})
         chat = message.recipient if "@" in message.recipient else f"{message.recipient}@c.us"
-        message.message_id = serialized = f"true_{chat}_3EB0{number:016X}"
-        whole = {"fromMe": True, "remote": chat, "id": f"3EB0{number:016X}", "_serialized": serialized}
+        message.message_id = serialized = f"true_{chat}_3EB0{self.mark(number):016X}"
+        whole = {"fromMe": True, "remote": chat, "id": f"3EB0{self.mark(number):016X}", "_serialized": serialized}
         shapes = self.settings.wawp_shapes
         match shapes[number % len(shapes)]:
             case "_data":
@@ -111,7 +128,7 @@ class WawpService(Service):
             case "string":
                 return Answer({"id": serialized, "ack": 0})
             case "key":
-                message.message_id = f"3EB0{number:016X}"
+                message.message_id = f"3EB0{self.mark(number):016X}"
                 return Answer({"key": {"remoteJid": chat, "fromMe": True, "id": whole["id"]}, "status": "PENDING"})
             case _:
                 return Answer({"data": {"id": serialized}, "code": "success"})
