@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ..models.errors import InputError
 from ..models.options import Runs, Scale
+from ..sandbox.phones import Phone
 from ..sandbox.processes import QUIET
 from ..sandbox.s3 import bucket_block, local_s3
 from ..sandbox.samples import write_recipients, write_sample_mp3
@@ -28,6 +29,9 @@ from .prefect_server import prefect_server
 
 BUCKET = "sandbox-broadcasts"
 PROGRESS_SECONDS = 0.5
+RECEIPTS_SECONDS = 30.0
+# A third of the phones play the voice note, a third only look at the chat, the rest lie in a pocket.
+PHONES = (Phone(does="played", fraction=0.34), Phone(does="read", fraction=0.5), Phone(does="delivered"))
 
 
 def run_demo(
@@ -63,9 +67,9 @@ def run_demo(
             os.environ.pop(name, None)
         console.print(f"Prefect UI while it runs: {server.url}")
         result = asyncio.run(
-            _broadcast(home, s3.url, sandbox.url, console, provider=provider, kind=kind, count=recipients, runs=runs)
+            _broadcast(home, s3.url, sandbox, console, provider=provider, kind=kind, count=recipients, runs=runs)
         )
-        result["truth"] = _truth(sandbox.truth())
+        result["truth"] = _truth(sandbox.truth()) | sandbox.reached()
         result["agree"] = _agree(result, recipients, runs)
         _print(result, console, as_json=as_json)
         console.print("Stopping what was started.")
@@ -88,12 +92,21 @@ def _started(stack: ExitStack, *services: AbstractContextManager[Any]) -> list[A
 
 
 async def _broadcast(
-    home: Path, s3_url: str, sandbox_url: str, console: Console, *, provider: str, kind: str, count: int, runs: Runs
+    home: Path,
+    s3_url: str,
+    sandbox: RunningSandbox,
+    console: Console,
+    *,
+    provider: str,
+    kind: str,
+    count: int,
+    runs: Runs,
 ) -> dict[str, Any]:
     # Imported now: Prefect reads its settings, just put into the environment, on import.
     from prefect.logging.handlers import APILogHandler
     from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
     from prefect_whatsapp.models import Contact
+    from prefect_whatsapp.receipts.running import RunningReceiver
 
     logging.getLogger("prefect").setLevel(logging.WARNING)
     bucket = bucket_block(s3_url, BUCKET)
@@ -101,7 +114,7 @@ async def _broadcast(
     people = await asyncio.to_thread(write_recipients, home / "list.csv", count)
     await bucket.aupload_from_path(mp3, "weekly.mp3")
     await bucket.aupload_from_path(people, "list.csv")
-    sender = sandbox_sender(provider, sandbox_url)
+    sender = sandbox_sender(provider, sandbox.url)
     await sender.asave("sandbox", overwrite=True)
     await bucket.asave("sandbox", overwrite=True)
     common: dict[str, Any] = {
@@ -111,24 +124,29 @@ async def _broadcast(
         "storage": bucket,
         "scale": Scale(runs=runs),
     }
-    with _progress(console, count) as show:
-        following = asyncio.create_task(_follow(show))
-        try:
-            if kind == "audio":
-                run: Any = partial(broadcast_audio, audio=f"s3://{BUCKET}/weekly.mp3")
-            else:
-                cards = [Contact(name="Sandbox Support", phone="+16505550199", organisation="Sandbox")]
-                run = partial(broadcast_contacts, contacts=cards)
-            state = await run(**common, return_state=True)
-        finally:
-            following.cancel()
-        report = await state.aresult()
-        show(report.planned - report.pending)
-        await APILogHandler.aflush()  # before the server stops, or Prefect complains at the end
+    if kind == "audio":
+        run: Any = partial(broadcast_audio, audio=f"s3://{BUCKET}/weekly.mp3")
+    else:
+        cards = [Contact(name="Sandbox Support", phone="+16505550199", organisation="Sandbox")]
+        run = partial(broadcast_contacts, contacts=cards)
+    with RunningReceiver({f"{provider}/sandbox": sender}) as receiver:
+        sandbox.phones(*PHONES)
+        sandbox.receive_at(receiver.url, only=provider, at_most=100, collect_seconds=0.1)
+        with _progress(console, count) as show:
+            following = asyncio.create_task(_follow(show))
+            try:
+                state = await run(**common, return_state=True)
+            finally:
+                following.cancel()
+            report = await state.aresult()
+            show(report.planned - report.pending)
+            await APILogHandler.aflush()  # before the server stops, or Prefect complains at the end
+        console.print("Waiting for what the phones tell …")
+        await asyncio.to_thread(sandbox.webhooks_done, RECEIPTS_SECONDS)
     return {
         "provider": provider,
         "kind": kind,
-        "report": report.model_dump(),
+        "report": report.model_dump() | await _by_now(),
         "task_runs_completed": await _completed_task_runs(state.state_details.flow_run_id),
     }
 
@@ -143,6 +161,17 @@ async def _follow(show: Any) -> None:
             if record := await store.find_broadcast("demo"):
                 counts = await store.counts(record)
                 show(sum(n for state, n in counts.items() if state not in OPEN_STATES))
+
+
+async def _by_now() -> dict[str, int]:
+    """What the ledger says after the receipts."""
+    from prefect_whatsapp.ledger import LedgerStore
+    from prefect_whatsapp.models import outcome_counts
+
+    async with LedgerStore.open() as store:
+        record = await store.find_broadcast("demo")
+        assert record
+        return outcome_counts(await store.counts(record))
 
 
 async def _completed_task_runs(flow_run_id: Any) -> int:
@@ -165,6 +194,8 @@ def _agree(result: dict[str, Any], recipients: int, runs: str) -> bool:
     return (
         report["accepted"] == report["planned"] == truth["accepted_total"] == recipients
         and not truth["duplicates_total"]
+        and all(report[step] == truth[step] for step in ("delivered", "read", "played"))
+        and report["delivered"] == recipients
         and report["uploads"] == truth["uploads"] == once
         and report["transcodes"] == (1 if kind == "audio" else 0)
         and (result["task_runs_completed"] == recipients if runs != "batch" else result["task_runs_completed"] > 0)
@@ -180,6 +211,8 @@ def _print(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
         table.add_column(column, justify="right")
     report, truth = result["report"], result["truth"]
     table.add_row("accepted", str(report["accepted"]), str(truth["accepted_total"]), str(result["task_runs_completed"]))
+    for name in ("delivered", "read", "played"):
+        table.add_row(name, str(report[name]), str(truth[name]), "")
     table.add_row("uploads", str(report["uploads"]), str(truth["uploads"]), "")
     table.add_row("transcodes", str(report["transcodes"]), "", "")
     for name in ("failed", "skipped", "unknown", "pending", "removed"):

@@ -14,6 +14,20 @@ Each test has a ledger of its own (`PREFECT_WHATSAPP_LEDGER` points into its `tm
 be used in every test, and a test run never meets the ledger of this machine.
 """
 
-from .plugin import whatsapp_blocks, whatsapp_ledger, whatsapp_sandbox, whatsapp_sender, whatsapp_services
+from .plugin import (
+    whatsapp_blocks,
+    whatsapp_ledger,
+    whatsapp_receiver,
+    whatsapp_sandbox,
+    whatsapp_sender,
+    whatsapp_services,
+)
 
-__all__ = ["whatsapp_blocks", "whatsapp_ledger", "whatsapp_sandbox", "whatsapp_sender", "whatsapp_services"]
+__all__ = [
+    "whatsapp_blocks",
+    "whatsapp_ledger",
+    "whatsapp_receiver",
+    "whatsapp_sandbox",
+    "whatsapp_sender",
+    "whatsapp_services",
+]

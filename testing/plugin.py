@@ -12,6 +12,7 @@ from ..sandbox.server import RunningSandbox
 
 if TYPE_CHECKING:
     from ..blocks import Ledger
+    from ..receipts.running import RunningReceiver
 
 SAVED_AS = "sandbox"
 
@@ -69,6 +70,30 @@ def whatsapp_sender(whatsapp_sandbox: RunningSandbox) -> Callable[..., Any]:
         return sandbox_sender(provider, whatsapp_sandbox.url, **fields)
 
     return make
+
+
+@pytest.fixture
+def whatsapp_receiver(
+    whatsapp_sandbox: RunningSandbox, whatsapp_sender: Callable[..., Any], whatsapp_ledger: "Ledger"
+) -> Iterator["RunningReceiver"]:
+    """A receiver of the services' webhooks, into the test's ledger; the sandbox posts to it.
+
+    The phones are switched off until a test says what they do: `whatsapp_sandbox.phones(does="read")`.
+
+    Example:
+        >>> def test_what_fails_late_is_named(whatsapp_sandbox, whatsapp_receiver, whatsapp_sender):
+        ...     whatsapp_sandbox.phones(does="failed", code=131026, recipients=["+16505550111"])
+        ...     report = asyncio.run(my_broadcast(whatsapp_sender("graph"), wait_for_receipts=1))
+        ...     assert report.failed == 1
+    """
+    from ..receipts.running import RunningReceiver
+    from ..sandbox.webhooks import services_that_post
+
+    senders = {f"{provider}/{SAVED_AS}": whatsapp_sender(provider) for provider in services_that_post()}
+    with RunningReceiver(senders, ledger=whatsapp_ledger) as receiver:
+        whatsapp_sandbox.receive_at(receiver.url, name=SAVED_AS)
+        yield receiver
+        whatsapp_sandbox.reset()  # before the receiver ends, so that nothing is posted to nobody
 
 
 @pytest.fixture

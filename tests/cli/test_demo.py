@@ -24,6 +24,11 @@ def test_report_sandbox_and_prefect_agree(command: Command, provider: str, kind:
     assert (told["provider"], told["kind"], told["agree"]) == (provider, kind, True)
     assert told["report"]["accepted"] == told["truth"]["accepted_total"] == told["task_runs_completed"] == RECIPIENTS
     assert told["truth"]["duplicates_total"] == 0
+    report = told["report"]
+    assert report["delivered"] == told["truth"]["delivered"] == RECIPIENTS
+    assert 0 < report["read"] == told["truth"]["read"] < RECIPIENTS
+    assert report["played"] == told["truth"]["played"]
+    assert (report["played"] > 0) is (kind == "audio" and provider != "chat-api")
     assert told["truth"]["uploads"] == told["report"]["uploads"] == (1 if (provider, kind) == ("graph", "audio") else 0)
 
 

@@ -40,6 +40,14 @@ def test_a_lost_answer_is_unknown(whatsapp_sandbox, whatsapp_sender):
     assert (report.accepted, report.unknown) == (2, 1)
 
 
+@pytest.mark.parametrize("provider", ["graph", "chat-api", "wawp", "waha"])
+def test_what_the_phones_tell(whatsapp_sandbox, whatsapp_receiver, whatsapp_sender, provider):
+    whatsapp_sandbox.phones(does="read", seconds=0.01)
+    sender = whatsapp_sender(provider)
+    report = asyncio.run(broadcast_contacts("weekly", sender, CARDS, NUMBERS, wait_for_receipts=1))
+    assert (report.accepted, report.read) == (3, 3)
+
+
 def test_saved_blocks(whatsapp_blocks, tmp_path):
     sender, ledger = GraphCredentials.load(whatsapp_blocks), Ledger.load(whatsapp_blocks)
     report = asyncio.run(broadcast_contacts("weekly", sender, CARDS, NUMBERS, ledger=ledger))
@@ -63,5 +71,5 @@ def test_a_repository_of_ones_own_tests_its_broadcasts_twice_alike(tmp_path: Pat
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
             capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400,
         )  # fmt: skip
-        assert "4 passed" in run.stdout, run.stdout[-3000:]
+        assert "8 passed" in run.stdout, run.stdout[-3000:]
     assert not list(home.rglob("ledger.db")), "a test wrote the ledger of this machine"
