@@ -23,8 +23,14 @@ from prefect_whatsapp.sending.task_run_events import TaskRunEvents
 
 
 async def dispatch(
-    run: BroadcastRun, store: LedgerStore, record: BroadcastRecord, *, shards: Shards | None, stop: StopSignal
-) -> None:
+    run: BroadcastRun,
+    store: LedgerStore,
+    record: BroadcastRecord,
+    *,
+    shards: Shards | None,
+    stop: StopSignal,
+    max_messages: int,
+) -> int:
     """Send what is queued, if anything is.
 
     Args:
@@ -33,6 +39,10 @@ async def dispatch(
         record: The broadcast, planned and, where asked for, approved.
         shards: Child runs that help; None for none.
         stop: Says afterwards why it ended early, if it did.
+        max_messages: Sends at most; 0 for no limit.
+
+    Returns:
+        How many sends this process made.
 
     Raises:
         InputError: A link to the audio would expire before the end.
@@ -41,12 +51,12 @@ async def dispatch(
     counts = await store.counts(record)
     resend = settings.on_unknown == "resend"
     if not (counts[SendState.QUEUED] or counts[SendState.SENDING] or (resend and counts[SendState.UNKNOWN])):
-        return
+        return 0
     _check_link_life(run, counts)
     message = await Message.bring(run.message, store, run.dialect)
     check_build(message.build)
     async with AsyncExitStack() as stack:
-        max_messages = await _start_shards(run, shards, stack, store, record, stop)
+        max_messages = await _start_shards(run, shards, stack, store, record, stop, max_messages)
         client = await stack.enter_async_context(settings.sender.get_async_client(connections=64))
         lease = await stack.enter_async_context(
             store.join(
@@ -93,6 +103,7 @@ async def dispatch(
         await dispatcher.run()
         if backpressure and not await backpressure.caught_up():
             run.log.warning("The Prefect server did not record %d task runs.", backpressure.lost)
+    return dispatcher.tally.settled
 
 
 async def _task_run_events(run: BroadcastRun, stack: AsyncExitStack) -> TaskRunEvents | None:
@@ -124,10 +135,11 @@ async def _start_shards(
     store: LedgerStore,
     record: BroadcastRecord,
     stop: StopSignal,
+    max_messages: int,
 ) -> int:
     """Start the child runs, if any are asked for; what this run itself may send at most."""
     if shards is None:
-        return run.settings.max_messages
+        return max_messages
     if store.on_one_machine:
         run.log.warning(
             "The ledger %s is a file: only workers on this machine that see this very file can help. For others, "
@@ -135,7 +147,7 @@ async def _start_shards(
             store.address,
         )
     await stack.enter_async_context(shards)
-    return await shards.start(record, stop, max_messages=run.settings.max_messages, moving=lambda: store.counts(record))
+    return await shards.start(record, stop, max_messages=max_messages, moving=lambda: store.counts(record))
 
 
 def _check_link_life(run: BroadcastRun, counts: dict[SendState, int]) -> None:

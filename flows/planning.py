@@ -131,6 +131,11 @@ class Planning:
         sentences: list[str] = []
         if self._run.settings.approve:
             sentences += [NOTICE, WITHOUT_PROCESS] if waits_without_process() else [NOTICE]
+        if self._run.settings.canary:
+            sentences.append(
+                f"{self._run.settings.canary:,} messages go first as a canary: if more than a tenth of them fails, the rest is "
+                "not sent."
+            )
         return " ".join(sentences + self._left_out)
 
     async def leave_out(self, store: LedgerStore, record: BroadcastRecord) -> None:

@@ -3,6 +3,7 @@
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows.approval import APPROVAL, pass_gate
 from prefect_whatsapp.flows.broadcast_run import BroadcastRun
+from prefect_whatsapp.flows.canary import send_canary
 from prefect_whatsapp.flows.dispatch import dispatch
 from prefect_whatsapp.flows.form import BroadcastForm
 from prefect_whatsapp.flows.lasting_ledger import refuse_ledger_that_is_thrown_away
@@ -103,7 +104,10 @@ class Broadcast:
 
     async def _send(self, store: LedgerStore, record: BroadcastRecord) -> Report:
         run, stop = self._run, StopSignal()
-        await dispatch(run, store, record, shards=self._shards, stop=stop)
+        sent, at_most = await send_canary(run, store, record, stop=stop), run.settings.max_messages
+        if sent is not None and (not at_most or sent < at_most):
+            left = at_most - sent if at_most else 0
+            await dispatch(run, store, record, shards=self._shards, stop=stop, max_messages=left)
         if not run.part_of:
             await await_receipts(store, record, 0 if stop.reason else run.settings.wait_for_receipts)
             await resolve_unknown_sends(run, store, record)

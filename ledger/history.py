@@ -23,6 +23,8 @@ class Action(StrEnum):
     PLANNED = "planned"  # a list was read into the ledger
     APPROVAL_REQUESTED = "approval requested"
     APPROVED = "approved"
+    CANARY_PASSED = "canary passed"
+    CANARY_FAILED = "canary failed"
     SENT_AGAIN = "sent again"  # unknown or failed rows were queued again
     EXPORTED = "exported"  # rows with whole numbers left the ledger
     FORGOT = "forgot"  # a person's rows were emptied

@@ -16,6 +16,7 @@ from ..models.masking import mask
 from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import SETTLED_STATES, SendState
 from .approvals import may_be_sent
+from .canaries import may_pass_canary
 from .database import Database
 from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
@@ -180,6 +181,7 @@ class Lease:
                 sends.c.broadcast == self.record.number,
                 self._to_send,
                 may_be_sent(self.record.number),
+                may_pass_canary(self.record.number),
             )
             .order_by(sends.c.id)
             .with_for_update(skip_locked=True)
@@ -338,7 +340,8 @@ class Lease:
     async def outstanding(self) -> Outstanding:
         """Count what is left to do, of what may be sent; rows of runs that are gone count as held until `recover` frees them."""
         here = sends.c.broadcast == self.record.number
-        queued = sa.and_(self._to_send, may_be_sent(self.record.number))
+        number = self.record.number
+        queued = sa.and_(self._to_send, may_be_sent(number), may_pass_canary(number))
         held = sends.c.owner.is_not(None)
 
         def count(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:

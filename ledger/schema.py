@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -160,6 +160,16 @@ approvals = sa.Table(
     sa.Column("requested_by", sa.Text, nullable=False),
     sa.Column("approved_at", UtcDateTime),
     sa.Column("approved_by", sa.Text, nullable=False, server_default=""),
+)
+
+canaries = sa.Table(
+    "whatsapp_canaries",
+    metadata,
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), primary_key=True, autoincrement=False),
+    sa.Column("first_row", sa.BigInteger, nullable=False),
+    sa.Column("last_row", sa.BigInteger, nullable=False),
+    sa.Column("begun_at", UtcDateTime, nullable=False),
+    sa.Column("passed_at", UtcDateTime),
 )
 
 history = sa.Table(  # triggers refuse every change but an insertion

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import approvals, broadcasts, earlier_runs, history, media_ids, plan, rows
+from . import approvals, broadcasts, canaries, earlier_runs, history, media_ids, plan, rows
 from .address import read_address
 from .database import Database
 from .earlier_runs import RunPart
@@ -265,6 +265,26 @@ class LedgerStore:
         if approved:
             await self.note(history.Action.APPROVED, actor, record, f"plan {digest[:12]}" + (f" by {by}" if by else ""))
         return approved
+
+    async def begin_canary(self, record: BroadcastRecord, size: int) -> bool:
+        """Let the first so many queued rows go before all others; one that was begun stays as it is.
+
+        Returns:
+            Whether a canary holds the broadcast now: no run is given any other of its rows. False where it has passed.
+        """
+        return await canaries.begin(self._database, record, size)
+
+    async def canary(self, record: BroadcastRecord) -> canaries.CanaryTally | None:
+        """Say what came back of the canary; None where the broadcast has none."""
+        return await canaries.tally(self._database, record)
+
+    async def pass_canary(self, record: BroadcastRecord) -> None:
+        """Let the rest go, for good."""
+        await canaries.passed(self._database, record)
+
+    async def lift_canary(self, record: BroadcastRecord) -> bool:
+        """Drop a canary that has not passed; whether there was one."""
+        return await canaries.lift(self._database, record)
 
     async def note(
         self, action: history.Action, actor: history.Actor, record: BroadcastRecord | None = None, detail: str = ""

@@ -51,6 +51,13 @@ class BroadcastOptions(NumberOptions):
         title="Wait for approval",
         description="Pause after the plan until someone presses Resume. Approval times out after seven days.",
     )
+    canary: int = Field(
+        default=0,
+        ge=0,
+        title="Canary",
+        description="Send this many messages first, wait up to ten minutes for their receipts, and stop if more than a tenth "
+        "failed; 0 for none. A receiver must be running.",
+    )
     max_messages: int = Field(
         default=0, ge=0, title="Maximum messages", description="Maximum number of messages in this run; 0 for no limit."
     )

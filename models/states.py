@@ -49,6 +49,7 @@ class StopReason(StrEnum):
     ACCOUNT = "account"  # the account can't send
     REQUEST = "request"  # nobody can get it: the media or the request is at fault
     THROTTLED = "throttled"  # the service wants nothing for longer than a run waits
+    CANARY = "canary"  # too many of the canary's messages failed
     OUTAGE = "outage"  # the service is unreachable or broken: nothing is accepted
     LEDGER = "ledger"  # the ledger can't be read or written
     INTERNAL = "internal"  # our own fault

@@ -34,7 +34,7 @@ POLL_SECONDS = 1.0
 STILL_AT_MOST_SECONDS = 300.0
 _TAG = "whatsapp-broadcast:"
 # What the parent has done already: a child gets the default in its place.
-_DONE_BY_PARENT = ("on_unknown", "retry_failed", "wait_for_receipts", "dry_run", "approve")
+_DONE_BY_PARENT = ("on_unknown", "retry_failed", "wait_for_receipts", "dry_run", "approve", "canary")
 
 
 def part_of() -> str:

@@ -1,5 +1,6 @@
 """Broadcasts as processes of their own, to be signalled, killed and waited for."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import httpx
 
 END_SECONDS = 120.0
 
@@ -171,6 +174,25 @@ class Runner:
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
         return running
+
+    def receive(self, url: str, port: int, ledger: dict[str, Any]) -> Running:
+        """Start a receiver of a sandbox's webhooks, on 127.0.0.1; it ends with the runner.
+
+        Args:
+            url: The sandbox's.
+            port: Where it listens.
+            ledger: Fields of the ledger.
+        """
+        receiver = self.start({}, receive={"url": url, "port": port, "ledger": ledger})
+
+        def answers() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
+            assert receiver.status is None, receiver.said()
+            return False
+
+        wait_until(answers, "the receiver answers")
+        return receiver
 
     def _listen(self, lines: Any) -> None:
         for line in lines:

@@ -21,15 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import kill_points
+import uvicorn
 from prefect import tags
 from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from prefect_whatsapp.blocks import Ledger
-from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts
+from prefect_whatsapp.models import Contact
 from prefect_whatsapp.models.errors import BroadcastStoppedError
+from prefect_whatsapp.receipts import create_app
 from prefect_whatsapp.recipients import reader
 from prefect_whatsapp.sandbox.s3 import ACCESS_KEY, REGION, SECRET_KEY
 from pydantic import SecretStr
-from senders import sender_of
+from senders import PROVIDERS, sender_of
 
 # What a run imports on its way, half of its CPU time.
 PRELOADED = (
@@ -47,18 +50,30 @@ PLAN_CHUNK = 20  # rows: so that a plan of some dozens is several transactions
 def broadcast(job: dict[str, Any]) -> dict[str, Any]:
     """Run one broadcast to its end; what it reported or raised."""
     arguments = dict(job["arguments"])
-    arguments["sender"] = sender_of("graph", arguments.pop("url"), **arguments.pop("fields", {}))
+    provider = arguments.pop("provider", "graph")
+    arguments["sender"] = sender_of(provider, arguments.pop("url"), **arguments.pop("fields", {}))
     arguments["ledger"] = Ledger(**arguments["ledger"])
     if storage := arguments.pop("storage", None):
         arguments["storage"] = bucket_of(**storage)
     try:
         with tags(*job.get("tags", ())):
-            report = asyncio.run(broadcast_audio(**arguments))
+            if "contacts" in arguments:
+                arguments["contacts"] = [Contact(**card) for card in arguments["contacts"]]
+                report = asyncio.run(broadcast_contacts(**arguments))
+            else:
+                report = asyncio.run(broadcast_audio(**arguments))
     except BroadcastStoppedError as stopped:
         return {"error": type(stopped).__name__, "says": str(stopped), "report": _plain(stopped.report)}
     except BaseException as raised:
         return {"error": type(raised).__name__, "says": str(raised), "report": None}
     return {"error": "", "says": "", "report": _plain(report)}
+
+
+def receive(url: str, port: int, ledger: dict[str, Any]) -> None:
+    """Take the webhooks of all four services of a sandbox into a ledger, until this process is told to end."""
+    senders = {f"{provider}/sandbox": sender_of(provider, url) for provider in PROVIDERS}
+    app = create_app(senders, ledger=Ledger(**ledger), events=False, moved=None)
+    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
 
 
 def bucket_of(url: str, bucket: str) -> S3Bucket:
@@ -101,6 +116,9 @@ def child(job: dict[str, Any], say: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    if receiving := job.get("receive"):
+        receive(**receiving)
+        sys.exit(0)
     prepare(job)
     sending = f"sending {job['id']}\n".encode()
     kill_points.Witness(job["witness"], on_first_claim=lambda: _ignore(os.write(say, sending))).install()
