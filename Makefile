@@ -13,10 +13,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check demo test test-ci test-ui lint types wheel server up down docs docs-images kill-test walk-away bench newest clean
+.PHONY: help install check demo test test-ci test-ui lint types wheel server up down docs docs-images kill-test receipts-test walk-away bench newest clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Install the package and the development tools into .venv
 
@@ -85,6 +85,10 @@ docs-images: $(STAMP) ## Take the pictures of docs/ anew, by Chromium on the rea
 
 kill-test: $(STAMP) ## Kill broadcasts at every moment, run them again, compare (ROUNDS=240)
 	$(BIN)/python tests/kill/rounds.py --rounds $(ROUNDS) --figures docs/figures
+
+receipts-test: ROUNDS = 200
+receipts-test: $(STAMP) ## Kill runs and lose answers while receipts come, see each unknown resolved (ROUNDS=200)
+	$(BIN)/python tests/kill/receipts.py --rounds $(ROUNDS) --figures docs/figures
 
 walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else: 60 rounds a database, four side by side; 80 minutes
 	for database in sqlite postgresql; do \
