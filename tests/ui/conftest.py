@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from prefect_whatsapp.sandbox.processes import free_port, start_process
 from prefect_whatsapp.sandbox.s3 import CREDENTIALS
 
 # The scheduler looks each minute and the worker 10 s ahead, which a test would wait for.
@@ -141,6 +143,34 @@ class Stack:
         with httpx.Client(trust_env=False, timeout=30) as client:
             for what in ("faults", "truth"):
                 client.delete(f"{self.sandbox}/_sandbox/{what}").raise_for_status()
+
+    def tell_sandbox(self, what: str, told: Any = None) -> Any:
+        """Post to the sandbox's control address, such as `phones` or `webhooks/flush`."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            answer = client.post(f"{self.sandbox}/_sandbox/{what}", json=told or []).raise_for_status()
+            return answer.json()
+
+    @contextmanager
+    def receiver(self, account: str) -> Iterator[str]:
+        """`prefect-whatsapp receive` for a saved block, as long as the `with` lasts; its address for that block."""
+        port = free_port()
+        environment = {
+            "PREFECT_HOME": str(self.state / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_API_AUTH_STRING": self.login,
+        }
+        process = start_process(
+            "the receiver",
+            [sys.executable, "-m", "prefect_whatsapp.cli", "receive", account, "--port", str(port)],
+            url=f"http://127.0.0.1:{port}",
+            ready="/health",
+            log=self.state / "receiver.log",
+            environment=environment,
+        )
+        try:
+            yield f"{process.url}/{account}"
+        finally:
+            process.stop()
 
     def fault(self, **fault: Any) -> None:
         """Let a fault happen from now on."""

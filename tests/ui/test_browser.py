@@ -134,6 +134,37 @@ def test_a_thousand_sends_are_task_runs_in_the_list_on_the_timeline_and_each_on_
     browser.shoot(images / "task-run.png", height=700)
 
 
+def test_the_report_goes_on_changing_as_receipts_come_in(stack: Any, browser: Browser, images: Path) -> None:
+    """Before the receipts all are accepted; after them some were read and played, and one failed late."""
+    stack.tell_sandbox("phones", {"does": "failed", "code": 131026, "recipients": ["+12015550107"], "seconds": 0})
+    for does, fraction in (("played", 0.34), ("read", 0.5), ("delivered", 1.0)):
+        stack.tell_sandbox("phones", {"does": does, "fraction": fraction, "seconds": 0})
+    with stack.receiver("graph/weekly") as url:
+        # Nothing comes before the first picture is taken: all of it is a day late, until the sandbox is asked to flush.
+        stack.tell_sandbox("webhooks", {"service": "graph", "url": url, "late": 1.0, "at_most": 1000})
+        run = stack.run("broadcast-audio/weekly-voice-note", {"broadcast": "spring-receipts"})
+        page = f"/v2/runs/flow-run/{run['id']}?tab=Artifacts"
+        browser.open(page)
+        browser.follow("whatsapp-spring-receipts-report")
+        browser.follow_to("/artifacts/artifact/")
+        browser.see("Report of spring-receipts")
+        before = browser.text()
+        browser.shoot(images / "report-before-receipts.png", height=1000)
+        stack.tell_sandbox("webhooks/flush")
+        report = browser.address.removeprefix(stack.url)
+        deadline = time.monotonic() + 90
+        while "131026" not in browser.text():
+            assert time.monotonic() < deadline, browser.text()
+            time.sleep(2)
+            browser.open(report)
+            browser.see("Report of spring-receipts")
+        after = browser.text()
+        browser.top()
+        browser.shoot(images / "report-after-receipts.png", height=1000)
+    assert "20155501" not in after
+    assert before != after
+
+
 def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser, images: Path) -> None:
     browser.open("/v2/deployments")
     browser.follow("cards-to-a-list")
