@@ -153,10 +153,11 @@ async def test_an_early_status_is_parked_and_matched_when_the_send_is_settled(st
     assert (await store.receipts.match_parked()).matched == 0
 
 
-async def test_many_parked_statuses_are_matched_in_pieces(store: LedgerStore) -> None:
-    count = 1200
+async def test_many_parked_statuses_are_matched_in_pieces(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_whatsapp.ledger.receipts._IN_A_QUERY", 50)
+    count = 120
     broadcast = await begin(store, numbers(count))
-    await record(store, *(status(SendState.DELIVERED, f"wamid.{place}") for place in range(1, count + 300)))
+    await record(store, *(status(SendState.DELIVERED, f"wamid.{place}") for place in range(1, count + 30)))
     async with store.join(broadcast, messages_per_second=0) as lease:
         for _ in range(count):
             await send(lease)
@@ -450,8 +451,9 @@ async def test_whoever_blocked_the_account_has_opted_out(store: LedgerStore) -> 
     assert not await claimed(store, await begin(store, numbers(1), "after"))
 
 
-async def test_opt_outs_are_listed_page_by_page(store: LedgerStore) -> None:
-    people = numbers(1500)
+async def test_opt_outs_are_listed_page_by_page(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_whatsapp.ledger.people._PAGE", 100)
+    people = numbers(150)
     await store.people.opt_out(people, source="import")
     assert [each.address async for each in store.people.opt_outs()] == people
 
