@@ -58,6 +58,8 @@ class Measured:
     seconds: float
     peak_per_second: int
     refused_after_10_s: float
+    start_seconds: float = 0.0  # until the first send: reading, planning, the audio, the plan's page
+    tail_seconds: float = 0.0  # from the last send on: recording, the report
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ def _measure(case: Case, contender: str) -> Measured:
             seconds=ended - min(float(o["began"]) for o in outputs),
             peak_per_second=truth["peak_per_second"],
             refused_after_10_s=_refused_after_10_s(truth),
+            start_seconds=first_send - min(float(o["began"]) for o in outputs),
+            tail_seconds=max(float(o["began"]) + o["seconds"] for o in outputs) - first_send - sending,
         )
 
 
@@ -283,14 +287,15 @@ def _line(m: Measured) -> str:
     return (
         f"{m.contender:15s} {m.sends_per_second:8.1f} sends/s  peak {m.peak_per_second:5d}/s  {recorded:32s} "
         f"CPU {m.cpu_ms_per_send:5.2f} ms, server {m.server_cpu_ms_per_send:5.2f} ms a send  {m.memory_mb:5.0f} MB  "
+        f"start {m.start_seconds:.1f} s, tail {m.tail_seconds:.1f} s  "
         f"accepted {m.accepted}, twice {m.twice}, uploads {m.uploads}"
     )
 
 
 def _summary(results: list[Measured]) -> str:
     lines = [
-        "| case | contender | n | sends/s | recorded/s | runs | CPU a send | server CPU | memory | twice |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| case | contender | n | sends/s | recorded/s | runs | CPU a send | server CPU | memory | start | tail | twice |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[Measured]] = {}
     for measured in results:
@@ -302,7 +307,8 @@ def _summary(results: list[Measured]) -> str:
             f"| {case} | {contender} | {group[0].recipients:,} | {_spread(sends)} | {_spread(recorded)} | "
             f"{group[-1].runs_recorded or ''} | {statistics.median(m.cpu_ms_per_send for m in group):.2f} ms | "
             f"{statistics.median(m.server_cpu_ms_per_send for m in group):.2f} ms | "
-            f"{max(m.memory_mb for m in group):.0f} MB | {sum(m.twice for m in group)} |"
+            f"{max(m.memory_mb for m in group):.0f} MB | {statistics.median(m.start_seconds for m in group):.1f} s | "
+            f"{statistics.median(m.tail_seconds for m in group):.1f} s | {sum(m.twice for m in group)} |"
         )
     return "\n".join([*lines, "", *_ratios(groups), ""])
 
