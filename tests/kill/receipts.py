@@ -5,6 +5,7 @@ It prints a line a round and a table, writes both as figures, and exits 0 only w
 """
 
 import argparse
+import math
 import os
 import platform
 import shutil
@@ -32,6 +33,7 @@ def main() -> int:
     asked.add_argument("--rounds", type=int, default=200)
     asked.add_argument("--workers", type=int, default=4, help="rounds at a time")
     asked.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    asked.add_argument("--minutes", type=float, default=math.inf, help="begin no round after so long")
     asked.add_argument("--figures", type=Path, help="folder for receipts-test.md and receipts-test.json")
     asked.add_argument("--keep", action="store_true", help="keep ledgers and logs, and say where")
     options = asked.parse_args()
@@ -55,7 +57,9 @@ def main() -> int:
         rig = stack.enter_context(ReceiptRig(folder, runner, postgres, audio=audio, seed=options.seed))
         databases = " and ".join(rig.databases)
         print(f"{options.rounds} rounds of {RECIPIENTS} recipients on {databases}, seed {rig.seed}")
-        for number, each in enumerate(rig.play_all(options.rounds, workers=options.workers), 1):
+        for number, each in enumerate(
+            rig.play_all(options.rounds, workers=options.workers, seconds=options.minutes * 60), 1
+        ):
             played.append(each)
             print(
                 f"{number:4} {each.provider:8} {each.kind:8} {each.database:10} killed {each.killed} accepted"

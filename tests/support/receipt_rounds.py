@@ -14,13 +14,14 @@ The webhooks come early, twice and in any order, and one in a hundred never.
 import asyncio
 import itertools
 import json
+import math
 import random
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -257,10 +258,16 @@ class ReceiptRig:
             before = len(taken)
             time.sleep(2.0)  # the longest that two updates of one message, and a repetition, lie apart
 
-    def play_all(self, rounds: int, *, workers: int = 3) -> Iterator[Round]:
-        """Play so many rounds, some at a time, as much of a round is waiting."""
+    def play_all(self, rounds: int, *, workers: int = 3, seconds: float = math.inf) -> Iterator[Round]:
+        """Play so many rounds, some at a time, as much of a round is waiting; none begins after so many seconds."""
+        until, numbers = time.monotonic() + seconds, iter(range(rounds))
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(self.play, range(rounds))
+            playing = {pool.submit(self.play, number) for number in itertools.islice(numbers, workers)}
+            while playing:
+                ended, playing = wait(playing, return_when=FIRST_COMPLETED)
+                if time.monotonic() < until:
+                    playing |= {pool.submit(self.play, number) for number in itertools.islice(numbers, len(ended))}
+                yield from (each.result() for each in ended)
 
 
 def _as_told(state: SendState, told: SendState) -> bool:
