@@ -211,6 +211,10 @@ class _Control:
         """
         self._tell("phones", [*phones, *([Phone(**phone)] if phone else [])])
 
+    def switch_off_phones(self) -> None:
+        """Forget what phones were told to do."""
+        self._ask("DELETE", "phones")
+
     def write(self, **writing: Any) -> None:
         """Let a person write unasked: `write(service="waha", sender="+16505550101", text="STOP")`."""
         self._tell("writings", [Writing(**writing)])
@@ -253,7 +257,7 @@ class _Control:
         """Forget the truth, stop all faults and webhooks and switch the phones off; media ids stay."""
         self.behave()
         self._ask("DELETE", "webhooks")
-        self._ask("DELETE", "phones")
+        self.switch_off_phones()
         self._ask("DELETE", "truth")
 
     def _ask(self, method: str, what: str, body: Any = None) -> Any:

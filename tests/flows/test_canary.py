@@ -56,7 +56,7 @@ async def test_a_canary_that_fails_late_stops_the_rest_and_says_why_until_it_is_
         assert report
         assert (report.stop_reason, report.failed, report.pending) == (StopReason.CANARY, 2, 8)
         assert receiving.truth()["accepted_total"] == 4
-    receiving._ask("DELETE", "phones")
+    receiving.switch_off_phones()
     receiving.phones(does="delivered", seconds=0.05)
     report = await broadcast_audio(**arguments, canary=4, retry_failed=True)
     assert (report.accepted, report.failed, receiving.truth()["accepted_total"]) == (12, 0, 14)
