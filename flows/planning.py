@@ -24,6 +24,7 @@ class Planning:
 
     Attributes:
         planned: What was read of the list so far.
+        phone: The number that is logged in, as the account's check told.
         approved: Whether somebody resumed this very run, and so approved what was planned.
     """
 
@@ -31,7 +32,7 @@ class Planning:
         self._run = run
         self._list = RecipientList(run.settings.recipients, run.settings.storage, run.settings.default_region)
         self.planned = self._list.planned
-        self.approved = False
+        self.phone, self.approved = "", False
         self._left_out: list[str] = []
 
     async def read_through(self, store: LedgerStore) -> dict[SendState, int]:
@@ -202,6 +203,7 @@ class Planning:
             content=run.message.digest,
             content_label=run.message.label,
             sender=run.dialect.sender,
+            phone=self.phone,
             scheduled_at=run.start.at if run.start.by_schedule else None,
         )
         if is_dated(run.settings.broadcast):

@@ -66,6 +66,7 @@ class Broadcast:
             for warning in message.warnings:
                 run.log.warning("%s", warning)
             account = await self._check()
+            planning.phone = account.phone
             if settings.dry_run:
                 counts = await planning.read_through(store)
                 return await report_dry_run(run, planning.planned, counts, account, notice=planning.notice())

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import BroadcastMismatchError
+from ..models.masking import mask
 from ..models.states import SendState
 from .database import Database
 from .records import BroadcastRecord, BroadcastSummary
@@ -15,6 +16,7 @@ from .schema import broadcasts, sends
 
 _FIELDS = (
     "sender",
+    "phone",
     "id",
     "name",
     "kind",
@@ -25,6 +27,10 @@ _FIELDS = (
     "created_at",
     "scheduled_at",
 )
+
+
+# What the first run that knows it adds to a broadcast, and every later one has to have too.
+_LEARNED = ("sender", "phone")
 
 
 async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
@@ -45,16 +51,14 @@ async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
         learned: dict[str, Any] = {}
         if found.scheduled_at is None and asked.scheduled_at is not None:
             learned["scheduled_at"] = asked.scheduled_at
-        if not found.sender and asked.sender:
-            learned["sender"] = asked.sender
-        if learned and _promise(found) == _promise(asked):
+        learned |= {name: value for name in _LEARNED if not getattr(found, name) and (value := getattr(asked, name))}
+        if learned and not _differ(found, asked):
             await connection.execute(sa.update(broadcasts).where(broadcasts.c.number == found.number).values(**learned))
             found = dataclasses.replace(found, **learned)
         return found
 
     found = await database.transact("begin a broadcast", work)
-    other_server = asked.sender and found.sender not in ("", asked.sender)
-    if other_server or _promise(found) != _promise(asked):
+    if _differ(found, asked):
         raise BroadcastMismatchError(
             f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
             " give this one another name"
@@ -108,6 +112,7 @@ def as_broadcast(entry: Any) -> BroadcastRecord:
         scheduled_at=entry.scheduled_at,
         plan=entry.plan,
         sender=entry.sender,
+        phone=entry.phone,
         number=entry.number,
     )
 
@@ -117,10 +122,17 @@ async def _find(connection: AsyncConnection, name: str) -> BroadcastRecord | Non
     return None if entry is None else as_broadcast(entry)
 
 
+def _differ(found: BroadcastRecord, asked: BroadcastRecord) -> bool:
+    known = ((getattr(found, name), getattr(asked, name)) for name in _LEARNED)
+    return _promise(found) != _promise(asked) or any(has and wants and has != wants for has, wants in known)
+
+
 def _promise(record: BroadcastRecord) -> tuple[str, str, str, str]:
     return record.kind, record.provider, record.account, record.content
 
 
 def _told(record: BroadcastRecord) -> str:
     label = f" {record.content_label}" if record.content_label else ""
-    return f"{record.kind}{label} (content {record.content[:6]}) from {record.sender or f'{record.provider}:{record.account}'}"
+    sender = record.sender or f"{record.provider}:{record.account}"
+    phone = f" ({mask(record.phone)})" if record.phone else ""
+    return f"{record.kind}{label} (content {record.content[:6]}) from {sender}{phone}"

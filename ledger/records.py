@@ -29,6 +29,7 @@ class BroadcastRecord:
         scheduled_at: Scheduled start of the schedule's run that it is; None where no schedule started it.
         sender: The account with its server's host, where each server has accounts of its own; empty where not known.
         plan: How many times a list was begun.
+        phone: The digits of the number that was logged in when it began; empty where that isn't known.
         number: Its number within the ledger's tables.
     """
 
@@ -45,6 +46,7 @@ class BroadcastRecord:
     scheduled_at: datetime.datetime | None = None
     plan: int = 0
     sender: str = ""
+    phone: str = field(default="", repr=False)
     number: int = field(default=0, repr=False)
 
 

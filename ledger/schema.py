@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -54,6 +54,8 @@ broadcasts = sa.Table(
     sa.Column("removed", sa.Integer, nullable=False, server_default="0"),
     sa.Column("scheduled_at", UtcDateTime),
     sa.Column("sender", sa.Text, nullable=False, server_default=""),  # `provider:account`, with its server's host
+    # The digits of the number that was logged in when it began, where another may log in under the same account.
+    sa.Column("phone", sa.Text, nullable=False, server_default=""),
     # How many times a list was begun. `planned_at` is that of the last one, and NULL until it was read to its end.
     sa.Column("plan", sa.Integer, nullable=False, server_default="0"),
 )

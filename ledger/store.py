@@ -92,6 +92,7 @@ class LedgerStore:
         content_label: str = "",
         scheduled_at: datetime.datetime | None = None,
         sender: str = "",
+        phone: str = "",
     ) -> BroadcastRecord:
         """Begin a broadcast, or go on with the one of that name.
 
@@ -103,6 +104,7 @@ class LedgerStore:
             content: Digest of what is sent.
             content_label: The same in words for a person.
             sender: The account with its server's host, such as `waha:default@localhost:3000`; empty to not compare it.
+            phone: The digits of the number that is logged in; empty to not compare it.
             scheduled_at: When a schedule had this run start; None where none did. The first one's stays.
 
         Returns:
@@ -122,6 +124,7 @@ class LedgerStore:
             created_at=_now(),
             scheduled_at=scheduled_at,
             sender=sender,
+            phone=phone,
         )
         return await broadcasts.begin(self._database, asked)
 

@@ -61,6 +61,8 @@ class AccountStatus:
         ready: Whether a message sent now goes out now.
         state: The service's own word: `authenticated`, `WORKING`, ….
         detail: Who it is or what is wrong, numbers masked.
+        phone: The digits of the number that is logged in, where the service says it and another may take its place under the
+            same account; empty elsewhere.
         messages_per_second: What the service says it allows; None where it doesn't say.
         messaging_limit: How many people the business may write to first, in the service's measure; empty where it
             doesn't say. Messages to those who wrote within 24 hours don't count against it.
@@ -70,6 +72,7 @@ class AccountStatus:
     ready: bool
     state: str
     detail: str = ""
+    phone: str = field(default="", repr=False, kw_only=True)
     messages_per_second: float | None = None
     messaging_limit: str = ""
     credential_in: Literal["", "body", "query", "header"] = ""

@@ -118,7 +118,16 @@ class WahaLike(Gateway, ABC):
             (p["me"] for p in places if isinstance(p, Mapping) and isinstance(p.get("me"), Mapping)), {}
         )
         who = self.clean(" ".join(str(me[key]) for key in ("pushName", "id") if me.get(key)))
-        return AccountStatus(ready=state == "WORKING", state=state, detail=_NEXT_STEP.get(state, who))
+        return AccountStatus(
+            ready=state == "WORKING", state=state, detail=_NEXT_STEP.get(state, who), phone=_phone(me.get("id"))
+        )
+
+
+def _phone(jid: Any) -> str:
+    """The digits of a phone's own id, `16505550100@c.us` or `16505550100:12@s.whatsapp.net`; an `@lid` has none."""
+    name, _, domain = str(jid or "").partition("@")
+    digits = name.partition(":")[0]
+    return digits if digits.isdecimal() and domain in ("c.us", "s.whatsapp.net") else ""
 
 
 def queue_words(answer: Mapping[str, Any], has_id: bool) -> str:

@@ -213,7 +213,8 @@ class WahaService(Service):
     def _session(self, name: str, state: str = "WORKING") -> Answer:
         if name != self.settings.waha_session:
             return self._error(404, "Session not found", "Not Found")
-        me = {"id": "16505550100@c.us", "pushName": "Sandbox"} if state == "WORKING" else None
+        phone = self.settings.display_phone_number.removeprefix("+")
+        me = {"id": f"{phone}@c.us", "pushName": "Sandbox"} if state == "WORKING" else None
         return Answer(
             {"name": name, "status": state, "config": {}, "me": me, "engine": {"engine": self.settings.waha_engine}}
         )

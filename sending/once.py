@@ -63,7 +63,13 @@ async def send_once(
     dialect, stop = sender.dialect(), StopSignal()
     async with (ledger or Ledger()).open() as store:
         record = await store.start_broadcast(
-            key, kind=message.kind, provider=dialect.name, account=dialect.account, content=digest, content_label=label
+            key,
+            kind=message.kind,
+            provider=dialect.name,
+            account=dialect.account,
+            content=digest,
+            content_label=label,
+            sender=dialect.sender,
         )
         await store.plan(record, [to])
         row = await store.find_row(record, to)

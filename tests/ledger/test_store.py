@@ -236,3 +236,20 @@ async def test_an_account_of_the_same_name_on_another_server_is_another_sender(s
     before = await store.start_broadcast("of before", **waha)
     assert before.sender == ""
     assert (await store.start_broadcast("of before", **waha, sender="waha:default@one:3000")).sender != ""
+
+
+async def test_another_number_that_is_logged_in_under_the_same_account_is_another_sender(store: LedgerStore) -> None:
+    """A session is logged out and another phone logged in: it must not go on with a broadcast."""
+    waha = {**PROMISE, "provider": "waha", "account": "default", "sender": "waha:default@one:3000"}
+    first = await store.start_broadcast("weekly", **waha, phone="16505550100")
+    assert await store.start_broadcast("weekly", **waha, phone="16505550100") == first
+    assert await store.start_broadcast("weekly", **waha) == first  # a service that doesn't tell
+    with pytest.raises(BroadcastMismatchError) as refused:
+        await store.start_broadcast("weekly", **waha, phone="16505550123")
+    assert "…0100" in str(refused.value)
+    assert "…0123" in str(refused.value)
+    assert "1650555" not in f"{refused.value} {first}"
+    await store.start_broadcast("of before", **waha)
+    with pytest.raises(BroadcastMismatchError):  # and what is refused teaches nothing
+        await store.start_broadcast("of before", **{**waha, "sender": "waha:default@two:3000"}, phone="16505550123")
+    assert (await store.start_broadcast("of before", **waha, phone="16505550100")).phone == "16505550100"

@@ -273,6 +273,23 @@ async def test_the_session_s_state_and_owner_are_told() -> None:
     me = {"id": "16505550123@c.us", "pushName": "Ada"}
     status = await both(WAHA, WAHA.check, Answer(200, {"name": "default", "status": "WORKING", "me": me}))
     assert (status.ready, status.state, status.detail) == (True, "WORKING", "Ada …0123@c.us")
+    assert status.phone == "16505550123"
+    assert "16505550123" not in repr(status)
+
+
+@pytest.mark.parametrize(
+    ("own_id", "phone"),
+    [
+        ("16505550123:7@s.whatsapp.net", "16505550123"),
+        ("123456789012345@lid", ""),
+        ("", ""),
+        (None, ""),
+        ("a@c.us", ""),
+    ],
+)
+async def test_the_number_that_is_logged_in_is_read_where_the_service_says_it(own_id: Any, phone: str) -> None:
+    status = await both(WAHA, WAHA.check, Answer(200, {"status": "WORKING", "me": {"id": own_id}}))
+    assert status.phone == phone
 
 
 @pytest.mark.parametrize("state", ["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED"])
