@@ -62,6 +62,8 @@ def run_demo(
             PREFECT_HOME=str(home / "prefect"),
             PREFECT_API_URL=f"{server.url}/api",
             PREFECT_LOGGING_LEVEL="WARNING",
+            # Named, as in a container it is to be thrown away; and never the one that somebody uses for real.
+            PREFECT_WHATSAPP_LEDGER=str(home / "ledger.db"),
         )
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             os.environ.pop(name, None)

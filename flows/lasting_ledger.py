@@ -1,5 +1,6 @@
 """A ledger that is thrown away with its container lets a rerun message everyone again: such a run sends nothing."""
 
+import os
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
@@ -12,6 +13,16 @@ from prefect_whatsapp.models.errors import InputError
 # File systems that are gone with the container or at the next start of the machine.
 _FORGETFUL = frozenset({"overlay", "aufs", "tmpfs", "ramfs", "fuse.fuse-overlayfs"})
 _MOUNTS = Path("/proc/mounts")
+# Docker; Podman and CRI-O. A file system alone proves nothing: a live system has its root in an overlay too.
+_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+# A pod; a task of Amazon ECS or Fargate; a service or a job of Cloud Run.
+_CONTAINER_VARIABLES = (
+    "KUBERNETES_SERVICE_HOST",
+    "ECS_CONTAINER_METADATA_URI_V4",
+    "ECS_CONTAINER_METADATA_URI",
+    "K_SERVICE",
+    "CLOUD_RUN_JOB",
+)
 
 
 async def refuse_ledger_that_is_thrown_away(store: LedgerStore) -> None:
@@ -21,25 +32,31 @@ async def refuse_ledger_that_is_thrown_away(store: LedgerStore) -> None:
         store: The ledger, open.
 
     Raises:
-        InputError: It is the embedded one, and this run of a deployment is in a container of its own or in a folder that
-            the machine forgets.
+        InputError: It is the embedded one, and this run of a deployment is in a container of its own, or the ledger's folder
+            is one that the container (or, for a run of a deployment, the machine) forgets.
     """
+    if not store.is_embedded:
+        return
     context = FlowRunContext.get()
     run = context.flow_run if context else None
-    if not store.is_embedded or run is None or run.deployment_id is None:
-        return
-    pool = await _work_pool_type(run.work_pool_name)
+    deployed = run is not None and run.deployment_id is not None
+    pool = await _work_pool_type(run.work_pool_name) if run is not None and deployed else ""
     if pool not in ("", "process"):
         why = f"this run's work pool is of type {pool}, whose containers do not last"
-    elif is_forgotten(Path(store.address), _mounts()):
+    elif (deployed or _in_container()) and is_forgotten(Path(store.address), _mounts()):
         why = "that folder is inside a container, or in memory"
     else:
         return
     raise InputError(
         f"the ledger would be {store.address}, and {why}, so that a rerun would message everyone again: give the broadcast a "
-        f"saved Ledger block with a PostgreSQL URL, or set {LEDGER_VARIABLE} to a PostgreSQL URL or to a file on a volume "
-        "that outlives the run"
+        f"saved Ledger block with a PostgreSQL URL, or set {LEDGER_VARIABLE} to a PostgreSQL URL or to a file that outlives "
+        "the container (if that one does, name it)"
     )
+
+
+def _in_container() -> bool:
+    """Whether this process surely is in a container."""
+    return any(name in os.environ for name in _CONTAINER_VARIABLES) or any(path.exists() for path in _CONTAINER_FILES)
 
 
 async def _work_pool_type(name: str | None) -> str:

@@ -25,7 +25,7 @@ class Address:
         shown: What may be printed.
         verified: Whether the server has to prove by a certificate that it is the host of that name; what the URL itself
             says of TLS goes before.
-        embedded: Whether nobody said where it is to be, so that it is under Prefect's home.
+        embedded: Whether nobody said where it is to be, so that it is under Prefect's home; False for that of a test harness.
     """
 
     url: URL
@@ -56,7 +56,8 @@ def read_address(url: str = "") -> Address:
     """
     text = url.strip() or os.environ.get(LEDGER_VARIABLE, "").strip()
     if not text:
-        return replace(_file(_embedded_home() / "prefect-whatsapp" / "ledger.db"), embedded=True)
+        home, harness = _embedded_home()
+        return replace(_file(home / "prefect-whatsapp" / "ledger.db"), embedded=not harness)
     if "://" not in text:
         return _file(Path(text))
     try:
@@ -77,17 +78,22 @@ def read_address(url: str = "") -> Address:
     )
 
 
-def _embedded_home() -> Path:
-    """`PREFECT_HOME`; within `prefect_test_harness`, the folder of its database, so that a test never meets the real one."""
+def _embedded_home() -> tuple[Path, bool]:
+    """`PREFECT_HOME`; within `prefect_test_harness`, the folder of its database, so that a test never meets the real one.
+
+    Returns:
+        The folder, and whether it is a test harness's.
+    """
     if "prefect" not in sys.modules and (home := os.environ.get("PREFECT_HOME", "").strip()):
-        return Path(home)  # what Prefect would say too; a command that needs no more of it saves 1.3 s
+        return Path(home), False  # what Prefect would say too; a command that needs no more of it saves 1.3 s
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     connection = settings.server.database.connection_url
     database = Path(connection.get_secret_value().rpartition("sqlite+aiosqlite:///")[2]) if connection else Path()
     # prefect.testing.utilities.prefect_test_harness leaves PREFECT_HOME as it is and names its database so.
-    return database.parent if database.name == "prefect-test.db" else Path(settings.home)
+    harness = database.name == "prefect-test.db"
+    return database.parent if harness else Path(settings.home), harness
 
 
 def _file(path: Path) -> Address:

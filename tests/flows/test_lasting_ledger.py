@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.flow_engine import run_flow_async
+from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import lasting_ledger
 from prefect_whatsapp.flows.lasting_ledger import is_forgotten, refuse_ledger_that_is_thrown_away
@@ -74,9 +75,35 @@ async def test_a_run_in_a_container_needs_a_ledger_that_outlives_it(
         assert await look() == "lasting"
 
 
-@pytest.mark.server
-@pytest.mark.usefixtures("prefect_api")
-async def test_a_script_of_ones_own_is_let_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mark", ["file", "KUBERNETES_SERVICE_HOST", "ECS_CONTAINER_METADATA_URI_V4", ""])
+@pytest.mark.parametrize(("mounts", "forgotten"), [(CONTAINER, True), ("/dev/sda1 / ext4 rw 0 0", False), ("", False)])
+async def test_a_script_in_a_container_needs_a_ledger_that_outlives_it_and_elsewhere_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mark: str, mounts: str, forgotten: bool
+) -> None:
+    """A live system's root is an overlay, and an exported image has Docker's file: only both together are proof."""
+    monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
+    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: mounts)
+    for name in lasting_ledger._CONTAINER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    docker = tmp_path / ".dockerenv"
+    monkeypatch.setattr(lasting_ledger, "_CONTAINER_FILES", (docker,))
+    if mark == "file":
+        docker.touch()
+    elif mark:
+        monkeypatch.setenv(mark, "10.0.0.1")
+    if mark and forgotten:
+        with pytest.raises(InputError, match="if that one does, name it"):
+            await looks.fn("")
+        monkeypatch.setenv("PREFECT_WHATSAPP_LEDGER", str(tmp_path / "ledger.db"))
+    assert await looks.fn("") == "lasting"
+
+
+async def test_the_ledger_of_prefects_test_harness_is_thrown_away_on_purpose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
     monkeypatch.setattr(lasting_ledger, "_mounts", lambda: CONTAINER)
-    assert await looks("") == "lasting"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    harness = f"sqlite+aiosqlite:///{tmp_path}/prefect-test.db"
+    with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: harness}):
+        assert await looks.fn("") == "lasting"
