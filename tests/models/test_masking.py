@@ -64,6 +64,14 @@ def test_of_every_countrys_shortest_number_at_least_half_is_hidden(region: str) 
     "text",
     [
         "daily-2026-11-20",
+        "daily-20260308",
+        "nightly_20260308-1830",
+        "backup.202603081830",
+        "monday-20260308T183000",
+        "hourly-2026-03-08-18",
+        "hourly-2026-03-08 18:30:15",
+        "daily-2026_03_08",
+        "daily-08.03.2026",
         "2026-11-20T13:00:00+00:00",
         "POST to 192.168.100.100",
         "1,234,567 messages",
@@ -74,6 +82,40 @@ def test_of_every_countrys_shortest_number_at_least_half_is_hidden(region: str) 
 )
 def test_dates_addresses_and_counts_stay_readable(text: str) -> None:
     assert mask_numbers(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20260308",  # a local number in Denmark and Hong Kong
+        "to 20260308 now",
+        "daily-20261308",  # no such month
+        "daily-20260332",
+        "true_20260308@c.us",
+        "daily-+20260308",
+        "call-2026030812",
+        "to-201012241830",  # a mobile in Egypt, and a date of 2010
+        "x-2026030818301",
+        "2026-03-0818305550",
+        "daily-45 20260308",
+    ],
+)
+def test_what_only_looks_like_a_date_is_hidden(text: str) -> None:
+    shown = mask_numbers(text)
+    assert "…" in shown
+    assert len(shown) < len(text)
+
+
+@pytest.mark.parametrize("region", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_no_countrys_whole_number_is_a_date_without_dashes(region: str) -> None:
+    """Joined to a word it would be shown: so none may begin with 202 or 203 and have a date's length."""
+    code = str(phonenumbers.country_code_for_region(region))
+    if not code.startswith("20"):
+        return
+    for length in (8, 12, 14):
+        for start in ("2", "3"):
+            number = phonenumbers.PhoneNumber(country_code=int(code), national_number=int(start + "1" * (length - 3)))
+            assert not phonenumbers.is_possible_number(number) or not phonenumbers.is_valid_number(number)
 
 
 def test_a_long_text_of_separators_is_read_in_one_go() -> None:
