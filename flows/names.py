@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import DeploymentSchedule, FlowRun
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.models.masking import mask_numbers
@@ -19,6 +19,9 @@ from prefect_whatsapp.sending.shards import part_of
 _DATE = re.compile(r"\{(?::(?P<format>[^{}|]*)(?:\|(?P<zone>[^{}|]*))?)?\}")
 # How Prefect's scheduler keys the runs that it makes: deployment, schedule, start.
 _SCHEDULED = re.compile(r"scheduled (?P<deployment>[0-9a-f-]{36}) (?P<schedule>[0-9a-f-]{36}) .*")
+# Where the time zone of a run's first try is kept: the next try must come to the same name, though its schedule was changed or
+# deleted meanwhile, as `prefect deploy` does with a schedule that has no slug.
+TIMEZONE_LABEL = "prefect-whatsapp.timezone"
 _LONGEST = 200
 _UTC = "UTC"
 
@@ -50,12 +53,18 @@ def scheduled_start() -> ScheduledStart:
 def _start_of(root_id: UUID) -> ScheduledStart:
     with get_client(sync_client=True) as client:
         root = client.read_flow_run(root_id)
-        schedules: list[DeploymentSchedule] = []
-        if root.deployment_id is not None:
-            with suppress(ObjectNotFound):  # the deployment is gone since
-                schedules = client.read_deployment_schedules(root.deployment_id)
+        timezone = str(root.labels.get(TIMEZONE_LABEL, ""))
+        if not timezone:
+            schedules: list[DeploymentSchedule] = []
+            if root.deployment_id is not None:
+                with suppress(ObjectNotFound):  # the deployment is gone since
+                    schedules = client.read_deployment_schedules(root.deployment_id)
+            timezone = _timezone_of(root, schedules)
+            if root.deployment_id is not None:
+                with suppress(ObjectNotFound, PrefectHTTPStatusError):  # a server that keeps no labels
+                    client.update_flow_run_labels(root_id, {TIMEZONE_LABEL: timezone})
     at = root.expected_start_time or root.created or datetime.datetime.now(datetime.UTC)
-    return ScheduledStart(at, _timezone_of(root, schedules), root.auto_scheduled)
+    return ScheduledStart(at, timezone, root.auto_scheduled)
 
 
 def _timezone_of(root: FlowRun, schedules: list[DeploymentSchedule]) -> str:

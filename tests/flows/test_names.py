@@ -14,7 +14,7 @@ from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.flow_engine import run_flow_async
 from prefect.states import Pending
 from prefect_whatsapp.flows import broadcast_audio
-from prefect_whatsapp.flows.names import ScheduledStart, is_dated, resolve_name, scheduled_start
+from prefect_whatsapp.flows.names import ScheduledStart, _start_of, is_dated, resolve_name, scheduled_start
 from prefect_whatsapp.models.errors import BroadcastMismatchError, InputError
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
@@ -243,3 +243,33 @@ async def test_a_run_by_hand_has_the_time_zone_of_its_deployments_schedule() -> 
     assert deployment
     start = await run_now(tells, await run_by_hand(deployment))
     assert (start.timezone, start.by_schedule) == (CHICAGO, False)
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("gone", ["its schedule", "all schedules"])
+async def test_a_run_that_is_tried_again_keeps_its_time_zone_though_its_schedule_was_deleted(gone: str) -> None:
+    """`prefect deploy` replaces schedules; by another zone's date everyone would get the message twice."""
+    berlin = CronSchedule(cron="0 1 * * 1", timezone="Europe/Berlin")
+    new_york = CronSchedule(cron="0 19 * * 0", timezone="America/New_York")
+    runs = await scheduled_runs(tells, berlin, new_york)
+    (run, *_) = [each for each in runs if await _zone_of(each) == "Europe/Berlin"]
+    first = await run_now(tells, run)
+    deployment = run.deployment_id
+    assert deployment
+    async with get_client() as client:
+        for schedule in await client.read_deployment_schedules(deployment):
+            if gone == "all schedules" or schedule.schedule.timezone == "Europe/Berlin":  # type: ignore[union-attr]
+                await client.delete_deployment_schedule(deployment, schedule.id)
+    _start_of.cache_clear()  # another process
+    again = await run_now(tells, run)
+    assert (first.timezone, again) == ("Europe/Berlin", first)
+
+
+async def _zone_of(run: FlowRun) -> str:
+    """The time zone of the schedule that made a run."""
+    assert run.deployment_id
+    async with get_client() as client:
+        schedules = await client.read_deployment_schedules(run.deployment_id)
+    made_by = (run.idempotency_key or "").split(" ")[2]
+    return next(str(each.schedule.timezone) for each in schedules if str(each.id) == made_by)  # type: ignore[union-attr]
