@@ -242,6 +242,7 @@ class Admission:
             self._size()
         # Who waits for room may be waiting for sends that Prefect's engine never comes to.
         self._rows.resize(sys.maxsize)
+        self.claims.resize(sys.maxsize)  # nor need it wait for a request that hangs: it claims nothing any more
 
     def _needed(self) -> int:
         rate = self.pace.rate

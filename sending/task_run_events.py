@@ -43,6 +43,7 @@ KEPT_AT_MOST = 4_000
 OVERDUE_SECONDS = 30.0
 RETRY_PAUSES = (0.5, 1.0, 2.0, 5.0)
 MESSAGE_CHARACTERS = 2_000
+LAST_SECONDS = 5.0
 
 _logger = get_logger("prefect_whatsapp.recorder")
 _NOT_IN_THE_EVENT = frozenset({
@@ -254,7 +255,9 @@ class TaskRunEvents:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
         try:
-            await self.flush()
+            # Prefect's client tries for a minute while the server is away; a run that is ended by a signal has less.
+            async with asyncio.timeout(None if error is None else LAST_SECONDS):
+                await self.flush()
         except Exception as failure:
             _logger.warning(
                 "%d task runs were not reported to the Prefect server (%s); the ledger has their outcome.",

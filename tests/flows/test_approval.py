@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.states import Cancelled
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.models import Report
@@ -72,3 +73,29 @@ async def test_an_approved_plan_goes_on_without_asking_and_a_changed_one_is_refu
     with pytest.raises(InputError, match="has changed since it was approved"):
         await broadcast_audio(**{**arguments, "recipients": broadcast_arguments(6)["recipients"]})
     assert sandbox.truth()["accepted_total"] == 4
+
+
+async def test_consent_to_send_again_that_was_never_approved_ends_with_its_run(
+    sandbox: RunningSandbox, broadcast_arguments: Arguments
+) -> None:
+    """Asked for, not approved, cancelled: no later run sends what is unknown, with or without another approval."""
+    arguments = broadcast_arguments(4)
+    sandbox.faults(kind="drop", accepted=True, on="send", recipients=arguments["recipients"][:2])
+    assert (await broadcast_audio(**arguments)).unknown == 2
+    sandbox.behave()
+    failed_then = sandbox.truth()["accepted_total"]
+    asking = asyncio.create_task(broadcast_audio(**arguments, on_unknown="resend", approve=True))
+    run = await waiting(arguments["broadcast"])
+    async with get_client() as client:
+        await client.set_flow_run_state(run, Cancelled(), force=True)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    try:
+        assert (await broadcast_audio(**arguments)).unknown == 2
+    except InputError as refused:
+        assert "waits for approval" in refused.message  # noqa: PT017 - either way nothing is sent
+    assert sandbox.truth()["accepted_total"] == failed_then
+    approved = asyncio.create_task(broadcast_audio(**arguments, approve=True))
+    await resume(arguments["broadcast"])
+    assert (await approved).unknown == 2
+    assert sandbox.truth()["accepted_total"] == failed_then == 4

@@ -31,10 +31,20 @@ from postgres import NOT_FOUND, Postgres, find_binaries  # noqa: E402
 from prefect_whatsapp.cli.prefect_server import prefect_server  # noqa: E402
 from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
 
-# What a Prefect server does besides: none of it is asked for here.
+# What a Prefect server does besides: none of it is asked for here. Only the task run recorder is.
 SERVER_SETTINGS = {
     f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
-    for name in ("TRIGGERS", "SCHEDULER", "LATE_RUNS", "FOREMAN", "CANCELLATION_CLEANUP", "REPOSSESSOR")
+    for name in (
+        "CANCELLATION_CLEANUP",
+        "CLEANUP_RECONCILER",
+        "EVENT_PERSISTER",
+        "FOREMAN",
+        "LATE_RUNS",
+        "PAUSE_EXPIRATIONS",
+        "REPOSSESSOR",
+        "SCHEDULER",
+        "TRIGGERS",
+    )
 }
 
 
@@ -80,12 +90,14 @@ def main() -> int:
     if left := unknown_a_kill(each for each in played if each.kind == AT_80_A_SECOND):
         conclusion += (
             f"\n\nAt 80 messages a second and 25 ms an answer a kill left {statistics.mean(left):.1f} sends unknown on"
-            f" average (median {statistics.median(left):g}); 2.0 are on their way then, and so the least possible."
+            f" average (median {statistics.median(left):g}); while it sends, 2.0 requests are on their way at a time."
         )
     figures = table(played, [kind.name for kind in KINDS])
     print(f"\n{figures}\n\n{conclusion}")
-    if interrupted:
-        print(f"\nInterrupted: ask for the same once more, and it goes on (what was played is in {options.journal}).")
+    if interrupted or len(played) < (1 if options.only is not None else options.rounds):
+        print(
+            f"\nNot all were played: ask for the same once more, and it goes on (what was played is in {options.journal})."
+        )
         return 1
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)

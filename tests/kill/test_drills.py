@@ -73,6 +73,21 @@ def test_the_prefect_server_restarted_in_mid_run_costs_no_send(
         server.stop()
 
 
+def test_sigterm_at_any_moment_leaves_nothing_unknown_and_the_next_run_goes_on(
+    runner: Runner, ledger_url: str, arguments: Arguments, after: After
+) -> None:
+    """While it plans, uploads, joins, sends or reports: what had left is settled, the rest pending."""
+    job = arguments(ledger_url, 200)
+    for moment in (0.1, 0.4, 0.7, 1.0, 1.3, 1.6):
+        run = runner.start(job)
+        time.sleep(moment)
+        run.signal(signal.SIGTERM)
+        run.wait()
+    report = runner.start(job).report()
+    assert after(job).broken(report) == []
+    assert (report["accepted"], report["unknown"]) == (200, 0)
+
+
 @pytest.mark.parametrize("runs", ["send", "engine", "batch"])
 def test_with_the_prefect_server_gone_for_good_sigterm_ends_a_run_inside_tags(
     tmp_path: Path, arguments: Arguments, after: After, accepted: Accepted, runs: str

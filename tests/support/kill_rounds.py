@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from kill_aftermath import aftermath
 from kill_figures import DATABASES, Round
 from kill_processes import Runner, Running
@@ -317,6 +318,9 @@ class Rig:
             workers: How many at a time.
             kinds: The ways to die.
             without: Places that were played before.
+
+        Returns:
+            The rounds as they end, without those that could not be played.
         """
         with ThreadPoolExecutor(workers) as pool:
             played = [
@@ -326,7 +330,10 @@ class Rig:
             ]
             try:
                 for future in as_completed(played):
-                    yield future.result()
+                    try:
+                        yield future.result()
+                    except (TimeoutError, httpx.HTTPError) as failure:  # the machine is too busy, or a server died
+                        print(f"     a round could not be played: {failure!r}", flush=True)
             finally:
                 pool.shutdown(cancel_futures=True)
 
