@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..models.errors import RecipientListError
 from .columns import Columns, RawRow, cut, no_column
 from .csv_rows import TOO_LONG
+from .parquet_pages import Pages, read_pages
 from .text import LONGEST_LINE
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 MAX_ROWS = 20_000_000
-MAX_UNPACKED_BYTES = 1_000_000_000  # of the columns that are used, by the file's own word
+MAX_UNPACKED_BYTES = 1_000_000_000  # of the columns that are used
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 1 << 25
 
@@ -87,13 +88,19 @@ def parquet_rows(head: bytes, stream: BinaryIO, filename: str) -> Iterator[RawRo
         if not columns.address:
             raise no_column(filename, len(names))
         wanted = sorted({names[place] for place in columns.used})
-        _check_size(file, filename, wanted)
+        try:
+            pages = _pages(file, source, wanted)
+        except refused as error:
+            raise RecipientListError(f"the list {cut(filename)} can't be read as Parquet ({_kind(error)})") from None
+        _check_size(file, filename, pages)
         line = 0
         try:
             source.seek(0)
             # A dictionary's values are looked up and not repeated in each row: one of a megabyte would fill the memory.
-            file = pq.ParquetFile(source, buffer_size=1 << 20, read_dictionary=_dictionaries(file, wanted))
-            batches = file.iter_batches(batch_size=_batch_rows(file, wanted), columns=wanted, use_threads=False)
+            dictionaries = _dictionaries(file, wanted)
+            file = pq.ParquetFile(source, buffer_size=1 << 20, read_dictionary=dictionaries)
+            rows_at_once = _batch_rows(file, pages, dictionaries)
+            batches = file.iter_batches(batch_size=rows_at_once, columns=wanted, use_threads=False)
             for row in _rows(batches):
                 line = row.line
                 yield row
@@ -144,9 +151,26 @@ def _dictionaries(file: "ParquetFile", wanted: list[str]) -> list[str]:
     return sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"} - other)
 
 
-def _check_size(file: "ParquetFile", filename: str, wanted: list[str]) -> None:
-    """Refuse what says of itself that it is larger than any list of people."""
-    size = sum(max(column.total_uncompressed_size, 0) for column in _chunks(file, wanted))
+def _pages(file: "ParquetFile", source: BinaryIO, wanted: list[str]) -> list[tuple[str, Pages]]:
+    """What the pages of each chunk come to, with its column; at least what the footer says of it.
+
+    Raises:
+        ValueError: A page's header can't be read.
+    """
+    found = []
+    for column in _chunks(file, wanted):
+        starts = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
+        start = min(place for place in starts if place)
+        pages = read_pages(source, start, start + column.total_compressed_size)
+        pages.unpacked = max(pages.unpacked, column.total_uncompressed_size)
+        pages.delta |= "DELTA_BYTE_ARRAY" in column.encodings
+        found.append((column.path_in_schema, pages))
+    return found
+
+
+def _check_size(file: "ParquetFile", filename: str, pages: list[tuple[str, Pages]]) -> None:
+    """Refuse what is larger than any list of people."""
+    size = sum(each.unpacked for _, each in pages)
     if file.metadata.num_rows > MAX_ROWS or size > MAX_UNPACKED_BYTES:
         raise RecipientListError(
             f"the list {cut(filename)} is too large: {file.metadata.num_rows:,} rows and {size / 1e6:,.0f} MB unpacked, "
@@ -154,16 +178,16 @@ def _check_size(file: "ParquetFile", filename: str, wanted: list[str]) -> None:
         )
 
 
-def _batch_rows(file: "ParquetFile", wanted: list[str]) -> int:
+def _batch_rows(file: "ParquetFile", pages: list[tuple[str, Pages]], dictionaries: list[str]) -> int:
     """How many rows at a time take some megabytes, however large a cell may be.
 
-    A column in delta encoding repeats the beginning of the cell before, so that each may be as long as the whole.
+    A column in delta encoding repeats the beginning of the cell before, so that each may be as long as the whole; and a
+    dictionary that Arrow doesn't leave as it is may have its longest value in each row.
     """
-    chunks = list(_chunks(file, wanted))
-    size, rows = sum(max(column.total_uncompressed_size, 0) for column in chunks), max(file.metadata.num_rows, 1)
+    size, rows = sum(each.unpacked for _, each in pages), max(file.metadata.num_rows, 1)
     by_size: int = _BATCH_BYTES * rows // max(size, 1)
-    largest: int = max(
-        (column.total_uncompressed_size for column in chunks if "DELTA_BYTE_ARRAY" in column.encodings), default=0
-    )
+    repeated = [each.unpacked for _, each in pages if each.delta]
+    repeated += [each.dictionary for name, each in pages if name not in dictionaries]
+    largest = max(repeated, default=0)
     by_cell = _BATCH_BYTES // largest if largest > _BATCH_BYTES // _BATCH_ROWS else _BATCH_ROWS
     return max(1, min(_BATCH_ROWS, by_size, by_cell))

@@ -10,6 +10,7 @@ import pytest
 from prefect_whatsapp.models import Recipient
 from prefect_whatsapp.models.errors import RecipientListError
 from prefect_whatsapp.recipients import tables
+from prefect_whatsapp.recipients.parquet_pages import read_pages
 from prefect_whatsapp.recipients.reader import read_recipients, recipients_of
 
 ADA, BOB = "+16505550123", "+16505550124"
@@ -102,6 +103,50 @@ def test_more_rows_than_any_list_has_are_refused_before_they_are_read(monkeypatc
     monkeypatch.setattr(tables, "MAX_ROWS", 40_000)
     with pytest.raises(RecipientListError, match=r"is too large: 50,000 rows and 0 MB unpacked"):
         list(read_recipients(io.BytesIO(content), filename="list.parquet"))
+
+
+def with_a_smaller_footer(content: bytes, size: int) -> bytes:
+    """The same file, whose footer says 1 where it said how large a chunk unpacks to; no byte changes its place."""
+    told, number = bytearray(), size << 1
+    while number > 127:
+        told.append(number & 127 | 128)
+        number >>= 7
+    told.append(number)
+    lie = bytes([2 | 128, *[128] * (len(told) - 2), 0])
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert bytes(told) in content[footer:]  # of the chunk, and of its row group
+    return content[:footer] + content[footer:].replace(bytes(told), lie)
+
+
+def test_a_footer_that_speaks_of_a_few_bytes_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's own header says how large it is: room is made by that."""
+    content = bomb(pa.array(["1" * 50_000_000]), use_dictionary=False, write_statistics=False)
+    column = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0)
+    lying = with_a_smaller_footer(content, column.total_uncompressed_size)
+    assert pq.ParquetFile(io.BytesIO(lying)).metadata.row_group(0).column(0).total_uncompressed_size == 1
+    monkeypatch.setattr(tables, "MAX_UNPACKED_BYTES", 20_000_000)
+    with pytest.raises(RecipientListError, match=r"is too large: 1 rows and 50 MB unpacked"):
+        list(read_recipients(io.BytesIO(lying), filename="list.parquet"))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}, {"data_page_size": 1_000}]
+)
+def test_the_pages_headers_come_to_what_an_honest_footer_says(options: dict[str, object]) -> None:
+    content = bomb(pa.array([f"+1650555{n:04}" for n in range(3_000)]), **options)
+    column = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0)
+    start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+    found = read_pages(io.BytesIO(content), start, start + column.total_compressed_size)
+    # The footer counts the headers too.
+    assert 0.9 * column.total_uncompressed_size < found.unpacked < column.total_uncompressed_size
+    assert bool(found.dictionary) is ("use_dictionary" not in options)
+    assert not found.delta
+
+
+def test_a_page_whose_header_cannot_be_read_is_refused_in_one_sentence() -> None:
+    content = bomb(pa.array([ADA] * 500), use_dictionary=False)
+    with pytest.raises(RecipientListError, match="can't be read as Parquet"):
+        list(read_recipients(io.BytesIO(content[:4] + b"\xff" * 20 + content[24:]), filename="list.parquet"))
 
 
 def test_no_value_of_a_damaged_file_is_quoted() -> None:
