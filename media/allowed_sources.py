@@ -164,11 +164,13 @@ def _is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return _is_public(str(inner))
-    return address.is_global and not address.is_multicast
+    return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
 def _is_deployed() -> bool:
-    if os.environ.get("PREFECT__FLOW_RUN_ID"):  # set by whoever starts a deployed run in a process of its own
+    # Set by whoever starts a deployed run in a process of its own: workers the one, `flow.serve` the other. A subflow's own
+    # run has no deployment, so that its context alone would not say it.
+    if any(os.environ.get(name) for name in ("PREFECT__FLOW_RUN_ID", "PREFECT__DEPLOYMENT_NAME")):
         return True
     context = sys.modules.get("prefect.context")  # without it there is no run
     run = context.FlowRunContext.get() if context else None

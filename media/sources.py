@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from prefect.filesystems import ReadableFileSystem
     from prefect_aws import S3Bucket
 
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -236,19 +238,25 @@ def _open_link(link: str, max_bytes: int, allowed: AllowedSources) -> Iterator[S
 def _open_path(path: Path, max_bytes: int, allowed: AllowedSources) -> Iterator[Source]:
     try:
         path = allowed.check_path(path)
-        facts = path.stat()
-        if stat.S_ISDIR(facts.st_mode):
-            raise SourceError(f"{path} is a directory: name the file in it.")
-        if not stat.S_ISREG(facts.st_mode):
-            raise SourceError(f"{path} is not a regular file: pass the path of one.")
-        check_size(str(path), facts.st_size, max_bytes)
-        file = path.open("rb")
+        # What was looked at is what is opened: no link that took its place since, and no pipe that nobody writes to.
+        descriptor = os.open(path, _OPEN | (_NO_LINK if allowed.listed else 0))
     except FileNotFoundError:
         raise SourceError(
             f"There is no file {path}: check the path, or pass storage if it is a key in a bucket."
         ) from None
     except OSError as exc:
         raise SourceError(f"{path} can't be read: {exc.strerror or type(exc).__name__}.") from None
+    try:
+        facts = os.fstat(descriptor)
+        if stat.S_ISDIR(facts.st_mode):
+            raise SourceError(f"{path} is a directory: name the file in it.")
+        if not stat.S_ISREG(facts.st_mode):
+            raise SourceError(f"{path} is not a regular file: pass the path of one.")
+        check_size(str(path), facts.st_size, max_bytes)
+        file = os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
     with file:
         yield Source(str(path), file, facts.st_size)
 

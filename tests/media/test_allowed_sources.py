@@ -32,6 +32,49 @@ def name_resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[s
     return asked
 
 
+@pytest.mark.parametrize("variable", ["PREFECT__FLOW_RUN_ID", "PREFECT__DEPLOYMENT_NAME"])
+def test_a_subflow_of_a_deployed_run_is_bound_as_the_run_itself(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a worker or by `flow.serve`: the subflow's own run has no deployment."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"key")
+
+    def within() -> str:
+        try:
+            with open_source(str(secret)):
+                return "read"
+        except SourceError as refused:
+            return str(refused)
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "lists"))
+    assert within() == "read"
+    monkeypatch.setenv(variable, "weekly")
+    assert "not in a folder that deployed runs may read" in within()
+
+
+@pytest.mark.usefixtures("deployed")
+def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists, secret = tmp_path / "lists", tmp_path / "secret"
+    lists.mkdir()
+    secret.write_bytes(b"key")
+    (lists / "weekly.csv").write_bytes(b"to")
+    looked_at = AllowedSources.check_path
+
+    def swapped(allowed: AllowedSources, path: Path) -> Path:
+        found = looked_at(allowed, path)
+        path.unlink()
+        path.symlink_to(secret)
+        return found
+
+    monkeypatch.setenv(VARIABLE, str(lists))
+    monkeypatch.setattr(AllowedSources, "check_path", swapped)
+    with pytest.raises(SourceError, match="can't be read"), open_source(str(lists / "weekly.csv")):
+        pass
+
+
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize(
     "link",
@@ -45,6 +88,7 @@ def name_resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[s
         "https://[::ffff:10.0.0.7]/a.mp3",
         "https://[64:ff9b::a00:7]/a.mp3",
         "https://[fd00::1]/a.mp3",
+        "https://[::a00:7]/a.mp3",
         "https://0.0.0.0/a.mp3",
         "https://100.64.0.1/a.mp3",
         "https://2130706433/a.mp3",
