@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check demo test test-ci test-ui lint types wheel server up down docs docs-images kill-test receipts-test walk-away bench newest clean
+.PHONY: help install check demo test test-ci test-ui lint types wheel server up down docs docs-images kill-test receipts-test walk-away bench newest lock sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,13 @@ up: $(STAMP) ## Start a Prefect server, a worker, simulated services and a local
 down: $(STAMP) ## Stop what `make up` started; its ledger and runs are kept
 	@$(BIN)/python deployments/up.py down
 
+lock: $(STAMP) ## Write requirements.lock, every file of the image by its hash, from constraints.txt
+	$(BIN)/python deployments/lock.py
+
+sbom: $(STAMP) ## Write sbom.cdx.json, what the image installs, as CycloneDX
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group sbom
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json
+
 docs: $(STAMP) ## Write docs/reference from the docstrings
 	$(BIN)/python docs/make_reference.py
 
@@ -95,4 +102,4 @@ walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing 
 		$(BIN)/python tests/kill/walk_away.py --database $$database --output docs/figures $(WALK) || exit 1; done
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) sbom.cdx.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
