@@ -63,7 +63,7 @@ class Round:
         what: What was killed.
         database: Of Prefect and of the ledger.
         moment: Seconds from the flow's start to the kill.
-        resumed: Seconds from the kill until the run ran again; None where it had ended before.
+        resumed: Seconds from the kill until the run ran again; None where it did not, as where it had ended before.
         ended: Seconds from the kill to its end.
         state: How the flow run ended, as the type of its state.
         runs: How often it was started.
@@ -213,7 +213,7 @@ def run_rounds(
 
 
 def _line(told: Round) -> str:
-    resumed = "ended before the kill" if told.resumed is None else f"ran again after {told.resumed:5.1f} s"
+    resumed = f"ran again after {told.resumed:5.1f} s" if told.resumed is not None else "did not run again"
     return (
         f"{'ok  ' if told.passed else 'FAIL'} {told.number:3d} {told.what:6s} at {told.moment:5.2f} s, {resumed}, "
         f"{told.state} after {told.ended:5.1f} s, {told.runs} runs, {told.counts}, twice {told.twice}, "
@@ -228,7 +228,7 @@ def table(rounds: Sequence[Round], seed: int) -> str:
         "",
         "By `make walk-away`: what is killed is killed with SIGKILL at a random moment of a run of 120 recipients; a new",
         "worker is started, and nothing else is touched. *resumed* is the time from the kill until the same flow run ran",
-        "again; the rounds that did not run again had ended before the kill.",
+        "again; a round that completed and did not run again had ended before the kill.",
         "",
         "| killed | database | rounds | completed | ran again | resumed, median (at most) | recipients | unknown "
         "| of these accepted | twice | forgotten |",
