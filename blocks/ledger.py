@@ -18,6 +18,7 @@ class Ledger(Referable):
     Attributes:
         url: Empty for the embedded SQLite under `PREFECT_HOME`; `postgresql+asyncpg://user:password@host/database` for
             runs on many machines.
+        encryption_key: Empty for a ledger that isn't encrypted; 32 random bytes in base64 for one that is.
 
     Example:
         Keep the ledger in PostgreSQL:
@@ -39,6 +40,12 @@ class Ledger(Referable):
         description="Leave empty for a SQLite file under PREFECT_HOME. For runs on several machines: "
         "postgresql+asyncpg://user:password@host/database.",
     )
+    encryption_key: SecretStr = Field(
+        default=SecretStr(""),
+        title="Encryption key",
+        description="Leave empty to store numbers as they are. To encrypt numbers, names and message ids in a new ledger: 32 "
+        "random bytes in base64, as `openssl rand -base64 32` prints. Without this key the ledger can't be read again.",
+    )
     patience_seconds: float = Field(
         default=60.0,
         ge=0,
@@ -53,8 +60,12 @@ class Ledger(Referable):
             An async context manager that gives a `ledger.LedgerStore`.
 
         Raises:
-            LedgerError: The database can't be reached or was written by a newer version.
+            LedgerError: The database can't be reached, was written by a newer version, or is encrypted with another key.
         """
         from ..ledger import LedgerStore
 
-        return LedgerStore.open(self.url.get_secret_value(), patience_seconds=self.patience_seconds)
+        return LedgerStore.open(
+            self.url.get_secret_value(),
+            patience_seconds=self.patience_seconds,
+            encryption_key=self.encryption_key,
+        )

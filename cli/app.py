@@ -290,6 +290,68 @@ def resolve(broadcast: str, *, sender: str, ledger: LedgerUrl = "", as_json: AsJ
     return run_resolve(broadcast, sender=sender, ledger=ledger, as_json=as_json)
 
 
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Only print what would be erased.")]
+Confirmed = Annotated[bool, Parameter(name="--yes", negative="", help="Erase without asking.")]
+
+
+@app.command
+def forget(
+    *recipients: People,
+    stdin: Annotated[bool, Parameter(negative="")] = False,
+    default_region: DefaultRegion = "",
+    dry_run: DryRun = False,
+    yes: Confirmed = False,
+    ledger: LedgerUrl = "",
+    as_json: AsJson = False,
+) -> int:
+    """Erase people from the ledger by every address that is known of them. This can't be undone.
+
+    Their rows, replies, receipts and the removed lines of lists lose whatever tells whose they are. Counts stay, and so does
+    an opt-out, as a keyed hash. No broadcast sends to them again under its name. Remove them from your lists as well.
+
+    Args:
+        recipients: Phone numbers or chat ids.
+        stdin: Read them from standard input, a line each, so that they don't appear in the process list.
+        default_region: Default country for numbers without a country code.
+        dry_run: Only print what would be erased.
+        yes: Erase without asking.
+        ledger: Where the send history is stored.
+        as_json: Print the result as JSON.
+    """
+    from .privacy import run_forget
+
+    given = (*recipients, *(sys.stdin if stdin else ()))
+    return run_forget(given, default_region=default_region, dry_run=dry_run, yes=yes, ledger=ledger, as_json=as_json)
+
+
+@app.command
+def purge(
+    *,
+    older_than: str,
+    storage: str = "",
+    dry_run: DryRun = False,
+    yes: Confirmed = False,
+    ledger: LedgerUrl = "",
+    as_json: AsJson = False,
+) -> int:
+    """Keep only the counts of old broadcasts, and delete old receipts, replies and audio. This can't be undone.
+
+    A broadcast is old if nothing happened in it for that time. It can't be run again under its name: nobody would know
+    who got it. Opt-outs stay.
+
+    Args:
+        older_than: Number of days, such as 180d; at least 8d.
+        storage: Name of a saved S3 bucket block, to delete the audio that was put there for services that load it by link.
+        dry_run: Only print what would be deleted.
+        yes: Delete without asking.
+        ledger: Where the send history is stored.
+        as_json: Print the result as JSON.
+    """
+    from .privacy import run_purge
+
+    return run_purge(older_than, storage=storage, dry_run=dry_run, yes=yes, ledger=ledger, as_json=as_json)
+
+
 @app.command
 def doctor(
     *,
@@ -316,7 +378,7 @@ def doctor(
 
 @app.command
 def history(broadcast: str = "", *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
-    """Print who planned, asked for approval, approved, resent and exported, newest first.
+    """Print who planned, asked for approval, approved, resent, exported, erased and purged, newest first.
 
     Args:
         broadcast: Name of one broadcast; empty for all.

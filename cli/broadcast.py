@@ -98,7 +98,7 @@ async def _run(asked: Order, name: str, console: Console) -> Report:
         "broadcast": name,
         "sender": await load_sender(asked.sender),
         "recipients": _recipients(asked.recipients),
-        "storage": await _storage(asked.storage),
+        "storage": await load_storage(asked.storage),
         "ledger": Ledger.model_validate({"url": asked.ledger}),
         "scale": asked.scale,
         **dict(asked.options),
@@ -145,10 +145,17 @@ async def _load(kind: "type[Block]", name: str) -> Any:
         ) from None
 
 
-async def _storage(name: str) -> Any:
+async def load_storage(name: str) -> Any:
+    """Load a saved S3 bucket block; None for no name.
+
+    Raises:
+        InputError: There is no such block.
+    """
+    if not name:
+        return None
     from prefect_aws import S3Bucket
 
-    return await _load(S3Bucket, name) if name else None
+    return await _load(S3Bucket, name)
 
 
 def _recipients(given: tuple[str, ...]) -> str | list[str]:

@@ -1,19 +1,17 @@
 """`prefect-whatsapp opt-outs`: lists of people who want no more messages."""
 
 import asyncio
-import csv
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 
 from ..ledger import LedgerStore
+from ..ledger.people import OptOut
 from ..models import Recipient
 from ..models.errors import InputError
+from ..models.masking import FORGOTTEN
 from ..recipients.source import RecipientList
-
-_COLUMNS = ("recipient", "source", "since")
+from ..reporting.export import export_opt_outs
 
 
 def run_import(path: str, *, default_region: str, ledger: str, as_json: bool) -> int:
@@ -54,18 +52,25 @@ async def _import(path: str, default_region: str, ledger: str, as_json: bool) ->
 
 
 async def _export(output: str, ledger: str) -> int:
-    written = 0
-    with ExitStack() as stack:
-        stream = sys.stdout
-        if output != "-":
-            stream = stack.enter_context(Path(output).open("w", newline="", encoding="utf-8"))  # noqa: ASYNC230
-        lines = csv.writer(stream)
-        lines.writerow(_COLUMNS)
-        async with LedgerStore.open(ledger) as store:
+    forgotten = 0
+    async with LedgerStore.open(ledger) as store:
+
+        async def known() -> AsyncIterator[OptOut]:
+            nonlocal forgotten
             async for each in store.people.opt_outs():
-                lines.writerow((each.address, each.source, each.since.isoformat() if each.since else ""))
-                written += 1
-    print(f"{written:,} opt-outs written", file=sys.stderr)
+                if each.address == FORGOTTEN:
+                    forgotten += 1
+                else:
+                    yield each
+
+        try:
+            written = await export_opt_outs(known(), sys.stdout.buffer if output == "-" else output)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"{output} can't be written: {error.strerror or error}") from None
+    erased = f"; {forgotten:,} more are of people who were erased: only the ledger knows them" if forgotten else ""
+    print(f"{written:,} opt-outs written{erased}", file=sys.stderr)
     return 0
 
 

@@ -54,7 +54,7 @@ def print_history(broadcast: str, ledger: str, *, as_json: bool) -> int:
     return asyncio.run(_history(broadcast, ledger, as_json))
 
 
-def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
+def existing_ledger(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
     """Open a ledger to read it: a path that is mistyped must not become an empty ledger."""
     address = read_address(ledger)
     if address.path and not address.path.exists():
@@ -67,7 +67,7 @@ def _existing(ledger: str) -> AbstractAsyncContextManager[LedgerStore]:
 @asynccontextmanager
 async def opened_broadcast(broadcast: str, ledger: str) -> AsyncIterator[tuple[LedgerStore, BroadcastRecord]]:
     """Open a ledger that is there, and the broadcast of that name in it."""
-    async with _existing(ledger) as store:
+    async with existing_ledger(ledger) as store:
         record = await store.find_broadcast(broadcast)
         if record is None:
             raise InputError(
@@ -82,7 +82,7 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
         needy = [row async for row in _some(store.rows(record, states=tuple(ATTENTION_STATES)))]
         sending = bool((await store.counts(record)).get(SendState.SENDING, 0))
     if as_json:
-        rows = [{"recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
+        rows = [{"line": r.line, "recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
                  "why": mask_numbers(r.error_text), "claimed_at": _time(r)} for r in needy]  # fmt: skip
         print(json.dumps({"broadcast": record.name, **counts, "removed": record.removed, "needs_a_person": rows}))
         return 0
@@ -94,10 +94,11 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     console.print(table)
     if needy:
         named = Table(title="Rows that need a person")
-        for column in ("recipient", "state", "claimed at", "code", "why"):
+        for column in ("line", "recipient", "state", "claimed at", "code", "why"):
             named.add_column(column)
         for row in needy:
             named.add_row(
+                str(row.line or ""),
                 mask(row.recipient),
                 row.state.value,
                 _time(row),
@@ -126,7 +127,7 @@ def _next_step(counts: dict[str, int], *, sending: bool) -> str:
 
 
 async def _broadcasts(ledger: str, as_json: bool) -> int:
-    async with _existing(ledger) as store:
+    async with existing_ledger(ledger) as store:
         listed = [(entry.record, outcome_counts(entry.counts)) for entry in await store.broadcasts()]
     if as_json:
         print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
@@ -173,7 +174,7 @@ async def _export(
 
 
 async def _history(broadcast: str, ledger: str, as_json: bool) -> int:
-    async with _existing(ledger) as store:
+    async with existing_ledger(ledger) as store:
         entries = await store.history(broadcast=broadcast)
     if as_json:
         print(json.dumps([{**dataclasses.asdict(entry), "at": entry.at.isoformat()} for entry in entries]))

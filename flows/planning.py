@@ -74,6 +74,7 @@ class Planning:
         rows = [
             Recipient(to=row.recipient, name=row.name, reply_to=row.reply_to)
             async for row in store.rows(other, states=reference.states)
+            if not row.forgotten
         ]
         if not rows:
             raise RecipientListError(
@@ -118,7 +119,7 @@ class Planning:
                     record = await store.begin_plan(await self._begin(store))
                     if self._run.settings.approve:
                         await store.hold(record, self._run.actor)
-                self.planned.new += await store.plan(record, chunk.usable)
+                self.planned.new += await store.plan(record, chunk.usable, chunk.lines)
                 await store.remove(record, chunk.removed)
             assert record  # a list without a usable row was refused
             record = await store.mark_planned(record, removed=self.planned.removed)

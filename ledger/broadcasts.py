@@ -1,6 +1,7 @@
 """Broadcasts: begun under a name that stands for one content and one account, looked up, and listed."""
 
 import dataclasses
+import datetime
 from collections.abc import Collection
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..models.masking import mask
 from ..models.states import SendState
 from .database import Database
 from .records import BroadcastRecord, BroadcastSummary
-from .schema import broadcasts, sends
+from .schema import broadcasts, purged_counts, sends
 
 _FIELDS = (
     "sender",
@@ -37,7 +38,7 @@ async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
     """Begin a broadcast, or go on with the one of that name; see `LedgerStore.start_broadcast`.
 
     Raises:
-        BroadcastMismatchError: The name stands for something else.
+        BroadcastMismatchError: The name stands for something else, or its rows were purged.
     """
     values = {field: getattr(asked, field) for field in _FIELDS}
     insert = database.engine.insert(broadcasts).values(values).on_conflict_do_nothing(index_elements=["name"])
@@ -58,6 +59,8 @@ async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
         return found
 
     found = await database.transact("begin a broadcast", work)
+    if found.purged_at is not None:
+        raise BroadcastMismatchError(purged_text(found.name, found.purged_at))
     if _differ(found, asked):
         raise BroadcastMismatchError(
             f"broadcast {found.name!r} already stands for {_told(found)}, so it can't be used for {_told(asked)}:"
@@ -84,7 +87,11 @@ async def find_numbered(database: Database, numbers: Collection[int]) -> list[Br
 async def list_all(database: Database) -> list[BroadcastSummary]:
     """List all broadcasts with their counts, the newest first."""
     listing = sa.select(broadcasts).order_by(broadcasts.c.number.desc())
-    counting = sa.select(sends.c.broadcast, sends.c.state, sa.func.count()).group_by(sends.c.broadcast, sends.c.state)
+    counting = (
+        sa.select(sends.c.broadcast, sends.c.state, sa.func.count())
+        .group_by(sends.c.broadcast, sends.c.state)
+        .union_all(sa.select(purged_counts.c.broadcast, purged_counts.c.state, purged_counts.c.rows))
+    )
 
     async def work(connection: AsyncConnection) -> list[BroadcastSummary]:
         records = [as_broadcast(entry) for entry in await connection.execute(listing)]
@@ -94,6 +101,14 @@ async def list_all(database: Database) -> list[BroadcastSummary]:
         return [BroadcastSummary(record, counts[record.number]) for record in records]
 
     return await database.read("list the broadcasts", work)
+
+
+def purged_text(name: str, purged_at: datetime.datetime) -> str:
+    """Say why a purged broadcast is not run again."""
+    return (
+        f"broadcast {name!r} was purged on {purged_at:%d %b %Y}: the ledger no longer knows who got it, so nobody is sent"
+        " it again; give this one another name"
+    )
 
 
 def as_broadcast(entry: Any) -> BroadcastRecord:
@@ -113,6 +128,7 @@ def as_broadcast(entry: Any) -> BroadcastRecord:
         plan=entry.plan,
         sender=entry.sender,
         phone=entry.phone,
+        purged_at=entry.purged_at,
         number=entry.number,
     )
 

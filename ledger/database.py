@@ -14,11 +14,16 @@ from ..models.errors import LedgerError
 from .address import Address
 from .engines import engine_for
 from .failures import FAILURES, cause, passes
+from .vault import Vault
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 logger = logging.getLogger(__name__)
+
+
+class _TakenBackError(Exception):
+    """Carries a rehearsal's result out of its transaction."""
 
 
 class Database:
@@ -36,6 +41,11 @@ class Database:
         self.address, self.patience_seconds = address, patience_seconds
         self.engine = engine_for(address)
         self._answered = False
+
+    @property
+    def vault(self) -> Vault:
+        """What its columns are encrypted and hashed with."""
+        return self.engine.vault
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads, tried once."""
@@ -64,6 +74,19 @@ class Database:
                 return await work(connection)
 
         return await self.patiently(doing, attempt)
+
+    async def rehearse(self, doing: str, work: Work[T]) -> T:
+        """Do something in one transaction and take it back; what it would have given. Otherwise as `transact`."""
+
+        async def undone(connection: AsyncConnection) -> None:
+            raise _TakenBackError(await work(connection))
+
+        try:
+            await self.transact(doing, undone)
+        except _TakenBackError as back:
+            result: T = back.args[0]
+            return result
+        raise AssertionError("a rehearsal was carried out")
 
     async def read(self, doing: str, work: Work[T]) -> T:
         """Read something; as `transact`, without writing."""

@@ -81,6 +81,12 @@ def this_process(flow_run_id: str = "") -> Actor:
 
 async def add(database: Database, action: Action, actor: Actor, *, broadcast: str = "", detail: str = "") -> None:
     """Add a line; see `LedgerStore.note`."""
+    line = insertion(action, actor, broadcast=broadcast, detail=detail)
+    await database.transact("add to its history", lambda connection: connection.execute(line))
+
+
+def insertion(action: Action, actor: Actor, *, broadcast: str = "", detail: str = "") -> sa.Insert:
+    """Give what adds a line within the transaction of what it tells."""
     values = {
         "at": datetime.datetime.now(datetime.UTC),
         "action": action.value,
@@ -90,7 +96,7 @@ async def add(database: Database, action: Action, actor: Actor, *, broadcast: st
         "flow_run_id": storable(actor.flow_run_id, _CHARACTERS),
         "detail": storable(detail, _CHARACTERS),
     }
-    await database.transact("add to its history", lambda connection: connection.execute(sa.insert(history), values))
+    return sa.insert(history).values(values)
 
 
 async def read(database: Database, *, broadcast: str = "", at_most: int = 1000) -> Sequence[Entry]:

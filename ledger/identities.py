@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.recipient import account_key
 from ..models.spellings import spellings
 from ..models.updates import SamePerson
 from .records import storable
 from .schema import addresses, conversations, people, replies, sends
+from .vault import vault_of
 
 LONGEST_ADDRESS = 200
+_FORGOTTEN = "forgotten:"  # and a number: what stands in the place of an address
 _PAGE = 1000
 # One writer of people at a time on PostgreSQL: two that learn of one person at once would make two of them.
 _PEOPLE_LOCK = sa.text("SELECT pg_advisory_xact_lock(7203, 1)")
@@ -26,7 +29,7 @@ async def note_same_person(connection: AsyncConnection, item: SamePerson) -> Non
     """Join what is known of these addresses; of people nobody knows, nothing is kept."""
     if len(item.addresses) > 1:
         await lock_people(connection)
-        if await _known(connection, _all_forms(item.addresses)):
+        if await _known(connection, all_forms(item.addresses)):
             await ensure_person(connection, item.addresses)
 
 
@@ -45,7 +48,7 @@ async def link_aliases(connection: AsyncConnection, pairs: Sequence[tuple[str, s
 async def ensure_person(connection: AsyncConnection, told: Iterable[str]) -> int:
     """Give the one person of these addresses, joined of several or made anew; their addresses are kept."""
     await lock_people(connection)
-    forms = _all_forms(told)
+    forms = all_forms(told)
     known = await _known(connection, forms)
     if len(known) < len(forms):
         # A status may have told whose id or lid this is.
@@ -53,7 +56,7 @@ async def ensure_person(connection: AsyncConnection, told: Iterable[str]) -> int
             sends.c.alias.in_([form for form in forms if form not in known]), sa.text("whatsapp_sends.alias <> ''")
         )
         recipients = set((await connection.execute(query.limit(20))).scalars())
-        if more := [form for form in _all_forms(filter(is_person, recipients)) if form not in forms]:
+        if more := [form for form in all_forms(filter(is_person, recipients)) if form not in forms]:
             forms += more
             known |= await _known(connection, more)
     found = sorted(set(known.values()))
@@ -66,7 +69,8 @@ async def ensure_person(connection: AsyncConnection, told: Iterable[str]) -> int
             (await connection.execute(sa.insert(people).returning(people.c.id).values(source=""))).scalar_one()
         )
     if missing := [form for form in forms if form not in known]:
-        await connection.execute(sa.insert(addresses), [{"address": form, "person": person} for form in missing])
+        values = [{"address": form, "account_key": account_key(form), "person": person} for form in missing]
+        await connection.execute(sa.insert(addresses), values)
     return person
 
 
@@ -93,10 +97,13 @@ async def _merge(connection: AsyncConnection, person: int, other: int) -> None:
 async def _known(connection: AsyncConnection, told: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for start in range(0, len(told), _PAGE):
-        query = sa.select(addresses.c.address, addresses.c.person).where(
-            addresses.c.address.in_(told[start : start + _PAGE])
+        keys = {address: account_key(address) for address in told[start : start + _PAGE]}
+        query = sa.select(addresses.c.account_key, addresses.c.person).where(
+            addresses.c.account_key.in_(set(keys.values()))
         )
-        found |= {entry.address: entry.person for entry in await connection.execute(query)}
+        people_of = {entry.account_key: entry.person for entry in await connection.execute(query)}
+        hashed = vault_of(connection.dialect).hash
+        found |= {address: people_of[hash] for address, key in keys.items() if (hash := hashed(key)) in people_of}
     return found
 
 
@@ -140,10 +147,26 @@ async def record_wish(
 
 def is_person(address: str) -> bool:
     """Whether an address is one person's, not a group's or a channel's."""
-    return bool(address) and not address.endswith(("@g.us", "@newsletter")) and not address.startswith("Y2FwaV9ncm91c")
+    return (
+        bool(address)
+        and not is_forgotten(address)
+        and not address.endswith(("@g.us", "@newsletter"))
+        and not address.startswith("Y2FwaV9ncm91c")
+    )
 
 
-def _all_forms(told: Iterable[str]) -> list[str]:
+def forgotten_as(number: int | str) -> str:
+    """What stands in the place of an address that was forgotten; each is different, as addresses are."""
+    return f"{_FORGOTTEN}{number}"
+
+
+def is_forgotten(address: str) -> bool:
+    """Whether an address was forgotten."""
+    return address.startswith(_FORGOTTEN)
+
+
+def all_forms(told: Iterable[str]) -> list[str]:
+    """Give every form of these addresses, each once."""
     forms = (form for address in told for form in spellings(storable(address, LONGEST_ADDRESS)))
     return list(dict.fromkeys(filter(None, forms)))
 

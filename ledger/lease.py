@@ -145,6 +145,7 @@ class Lease:
         change = sa.update(sends).where(
             sends.c.broadcast == self.record.number,
             sends.c.state == SendState.UNKNOWN,
+            sends.c.forgotten_at.is_(None),
             sends.c.resend.not_in([self._resend, f"{self._resend} sent"]),
         )
         if only_gone:

@@ -17,7 +17,7 @@ from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import SendState
 from ..models.updates import StatusUpdate
 from .engines.base import Engine
-from .identities import LONGEST_ADDRESS, link_aliases
+from .identities import LONGEST_ADDRESS, is_forgotten, link_aliases
 from .records import storable
 from .replies import Reply
 from .schema import broadcasts, receipts, sends
@@ -89,13 +89,19 @@ async def take_statuses(
         else:
             recorded.matched += 1
             told[row].append(update)
-        kept.append((update, row))
+        if row is None or not is_forgotten(rows[row].recipient):
+            kept.append((update, row))
     learned = await _move(connection, provider, rows, told, recorded)
-    if received_at is not None:
+    if received_at is not None and kept:
         await _keep(connection, engine, provider, kept, received_at)
-    elif matched := [{"a": f"{provider}:{u.account}", "b": u.message_id, "c": u.state.value, "row": row}
-                     for u, row in kept if row is not None]:  # fmt: skip
-        await connection.execute(_MARK_MATCHED, matched)
+    elif received_at is None:
+        matched = [
+            {"a": f"{provider}:{update.account}", "b": update.message_id, "c": update.state.value, "row": row}
+            for update, row in kept
+            if row is not None
+        ]
+        if matched:
+            await connection.execute(_MARK_MATCHED, matched)
     if learned:  # people are locked last, by everyone
         await link_aliases(connection, learned)
 
@@ -138,6 +144,8 @@ async def _move(
             after = advance(after, _without_own(update, row.recipient), failed_before=again)
         if after is not before:
             recorded.moved.add(row.broadcast)
+            if is_forgotten(row.recipient):  # its state goes on being counted; an id of a message holds the number
+                after = replace(after, message_id="", bare_id="", alias="", error_text="")
             changes.append({"row": row_id, **{f"new_{name}": getattr(after, name) for name in _MOVED}})
             if after.alias != before.alias:
                 learned.append((after.alias, row.recipient))

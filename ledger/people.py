@@ -7,15 +7,17 @@ it. Which addresses are one person's is told in `identities`.
 import datetime
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ErrorKind
-from ..models.masking import mask
+from ..models.masking import FORGOTTEN, mask
+from ..models.recipient import account_key
 from ..models.states import SendState
 from .database import Database
-from .identities import ensure_person, record_wish
+from .identities import ensure_person, is_forgotten, record_wish
 from .records import BroadcastRecord
 from .schema import addresses, conversations, people, sends
 
@@ -26,7 +28,7 @@ _PAGE = 1000
 _OPTED_OUT_ROW = (
     sa.select(sa.literal_column("1"))
     .select_from(addresses.join(people, people.c.id == addresses.c.person))
-    .where(addresses.c.address == sends.c.recipient, people.c.opted_out.is_(True))
+    .where(addresses.c.account_key == sends.c.account_key, people.c.opted_out.is_(True))
     .exists()
 )
 
@@ -36,7 +38,7 @@ class OptOut:
     """A person who wants no more messages.
 
     Attributes:
-        address: One of their addresses, the phone number where it is known.
+        address: One of their addresses, the phone number where it is known; `forgotten` of who was forgotten.
         source: What said so: a word, `user_preferences`, `import`, `command`, ….
         since: When.
     """
@@ -110,46 +112,45 @@ class PeopleBook:
 
     async def opt_outs(self) -> AsyncIterator[OptOut]:
         """Go through the people who opted out, a page in memory at a time."""
-        query = (
-            sa.select(addresses.c.person, addresses.c.address, people)
-            .join(people, people.c.id == addresses.c.person)
-            .where(people.c.opted_out.is_(True))
-            .order_by(addresses.c.person, addresses.c.address)  # a + sorts before digits and letters
-        )
-        last: tuple[int, str] = (0, "")
-        told = 0
+        query = sa.select(people).where(people.c.opted_out.is_(True)).order_by(people.c.id).limit(_PAGE)
+        last = 0
         while True:
-            after = sa.tuple_(addresses.c.person, addresses.c.address) > sa.tuple_(*map(sa.literal, last))
 
-            async def work(
-                connection: AsyncConnection, after: sa.ColumnElement[bool] = after
-            ) -> Sequence[sa.Row[tuple[object, ...]]]:
-                return (await connection.execute(query.where(after).limit(_PAGE))).all()
+            async def work(connection: AsyncConnection, last: int = last) -> tuple[list[Any], dict[int, str]]:
+                page = list(await connection.execute(query.where(people.c.id > last)))
+                theirs = sa.select(addresses.c.person, addresses.c.address).where(
+                    addresses.c.person.in_([entry.id for entry in page])
+                )
+                known = [pair for pair in await connection.execute(theirs) if not is_forgotten(pair.address)]
+                # A + sorts before digits and letters.
+                return page, {
+                    entry.person: entry.address for entry in sorted(known, key=lambda e: e.address, reverse=True)
+                }
 
-            page = await self._database.read("read opt-outs", work)
+            page, named = await self._database.read("read opt-outs", work)
             for entry in page:
-                if entry.person != told:
-                    told = entry.person
-                    times = [moment for moment in (entry.said_stop_at, entry.native_stop_at) if moment]
-                    yield OptOut(entry.address, entry.source, max(times, default=None))
+                times = [moment for moment in (entry.said_stop_at, entry.native_stop_at) if moment]
+                yield OptOut(named.get(entry.id, FORGOTTEN), entry.source, max(times, default=None))
             if len(page) < _PAGE:
                 return
-            last = page[-1].person, page[-1].address
+            last = page[-1].id
 
     async def opted_out(self, who: Sequence[str]) -> set[str]:
         """Which of these canonical addresses are people's who opted out."""
         found: set[str] = set()
         for start in range(0, len(who), _PAGE):
+            asked = {address: account_key(address) for address in who[start : start + _PAGE]}
             query = (
-                sa.select(addresses.c.address)
+                sa.select(addresses.c.account_key)
                 .join(people, people.c.id == addresses.c.person)
-                .where(addresses.c.address.in_(who[start : start + _PAGE]), people.c.opted_out.is_(True))
+                .where(addresses.c.account_key.in_(set(asked.values())), people.c.opted_out.is_(True))
             )
 
             async def work(connection: AsyncConnection, query: sa.Select[tuple[str]] = query) -> set[str]:
                 return set((await connection.execute(query)).scalars())
 
-            found |= await self._database.read("read opt-outs", work)
+            hashes = await self._database.read("read opt-outs", work)
+            found |= {address for address, key in asked.items() if self._database.vault.hash(key) in hashes}
         return found
 
     async def open_windows(self, who: Sequence[str], account: str, *, now: datetime.datetime | None = None) -> int:
@@ -157,11 +158,12 @@ class PeopleBook:
         since = (now or datetime.datetime.now(datetime.UTC)) - WINDOW
         count = 0
         for start in range(0, len(who), _PAGE):
+            keys = {account_key(address) for address in who[start : start + _PAGE]}
             query = (
-                sa.select(sa.func.count(addresses.c.address.distinct()))
+                sa.select(sa.func.count(addresses.c.account_key.distinct()))
                 .join(conversations, conversations.c.person == addresses.c.person)
                 .where(
-                    addresses.c.address.in_(who[start : start + _PAGE]),
+                    addresses.c.account_key.in_(keys),
                     conversations.c.account == account,
                     conversations.c.last_inbound_at > since,
                 )
@@ -227,6 +229,7 @@ class PeopleBook:
             sends.c.broadcast == record.number,
             sends.c.state.in_([SendState.FAILED, SendState.SKIPPED]),
             sends.c.error_code == code,
+            sends.c.forgotten_at.is_(None),
         )
 
         async def work(connection: AsyncConnection) -> list[str]:
@@ -273,7 +276,7 @@ def _open_window(record: BroadcastRecord, now: datetime.datetime | None) -> sa.E
         sa.select(sa.literal_column("1"))
         .select_from(addresses.join(conversations, conversations.c.person == addresses.c.person))
         .where(
-            addresses.c.address == sends.c.recipient,
+            addresses.c.account_key == sends.c.account_key,
             conversations.c.account == f"{record.provider}:{record.account}",
             conversations.c.last_inbound_at > since,
         )

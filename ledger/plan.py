@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..models.errors import BroadcastMismatchError
 from ..models.recipient import Recipient
+from .broadcasts import purged_text
 from .database import Database
 from .records import NAME_CHARACTERS, BroadcastRecord, RemovedRow, storable
 from .schema import broadcasts, removed
@@ -14,14 +16,25 @@ from .schema import broadcasts, removed
 _VALUE_CHARACTERS = 200
 
 
-async def queue(database: Database, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
+async def queue(database: Database, record: BroadcastRecord, rows: Sequence[Recipient], lines: Sequence[int]) -> int:
     """Queue one chunk of recipients; see `LedgerStore.plan`."""
+    vault = database.vault
     cells = [
-        (row.to, row.account_key, storable(row.name, NAME_CHARACTERS), storable(row.reply_to, NAME_CHARACTERS))
-        for row in rows
+        (
+            vault.seal(row.to, matched=True),
+            vault.hash(row.account_key),
+            vault.seal(storable(row.name, NAME_CHARACTERS), matched=False),
+            vault.seal(storable(row.reply_to, NAME_CHARACTERS), matched=False),
+            line,
+        )
+        for row, line in zip(rows, lines or [0] * len(rows), strict=True)
     ]
+    # Locked, so that no purge can take the rows away between this look and the new rows: who had the message got it again.
+    purged = sa.select(broadcasts.c.purged_at).where(broadcasts.c.number == record.number).with_for_update(read=True)
 
     async def work(connection: AsyncConnection) -> int:
+        if (moment := (await connection.execute(purged)).scalar_one()) is not None:
+            raise BroadcastMismatchError(purged_text(record.name, moment))
         return await database.engine.queue_recipients(connection, record.number, cells)
 
     return await database.transact("queue recipients", work)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..models.errors import ErrorKind
-from ..models.masking import mask
+from ..models.masking import FORGOTTEN, mask
 from ..models.states import SendState
 
 NAME_CHARACTERS = 500  # that are kept of a name, a label or a sentence
@@ -30,6 +30,7 @@ class BroadcastRecord:
         sender: The account with its server's host, where each server has accounts of its own; empty where not known.
         plan: How many times a list was begun.
         phone: The digits of the number that was logged in when it began; empty where that isn't known.
+        purged_at: Since when only the counts of its rows are kept; None where the rows are there.
         number: Its number within the ledger's tables.
     """
 
@@ -47,6 +48,7 @@ class BroadcastRecord:
     plan: int = 0
     sender: str = ""
     phone: str = field(default="", repr=False)
+    purged_at: datetime.datetime | None = None
     number: int = field(default=0, repr=False)
 
 
@@ -85,7 +87,7 @@ class Row:
     Attributes:
         id: The row's number.
         broadcast_id: Id of its broadcast.
-        recipient: Canonical address.
+        recipient: Canonical address; `forgotten` of who was forgotten.
         name: How the list calls them.
         reply_to: Id of the message to quote.
         state: Where its message stands.
@@ -101,6 +103,7 @@ class Row:
         claimed_at: When it was last claimed.
         settled_at: When its outcome was recorded.
         resolved_by: What ended `unknown`: `callback`, `message id`, or the name of a look-up; empty where nothing had to.
+        line: The line of the list that it was planned from; 0 where that is not known.
         sent_at: When the message left the service, as the service says; likewise `failed_at`, `delivered_at`, `read_at`
             and `played_at`.
     """
@@ -128,6 +131,12 @@ class Row:
     delivered_at: datetime.datetime | None = None
     read_at: datetime.datetime | None = None
     played_at: datetime.datetime | None = None
+    line: int = 0
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether `forget` took away who it was."""
+        return self.recipient == FORGOTTEN
 
     @property
     def failed_late(self) -> bool:

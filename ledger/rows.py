@@ -7,17 +7,24 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.errors import ErrorKind, LedgerError
+from ..models.masking import FORGOTTEN
 from ..models.recipient import Recipient
 from ..models.report import outcome_counts
 from ..models.states import ATTENTION_STATES, SendState
 from .database import Database
 from .records import BroadcastRecord, RemovedRow, Row
-from .schema import removed, sends
+from .schema import purged_counts, removed, sends
 
 
 async def count(database: Database, record: BroadcastRecord) -> dict[SendState, int]:
     """Count rows by state; every state is there."""
-    query = sa.select(sends.c.state, sa.func.count()).where(sends.c.broadcast == record.number).group_by(sends.c.state)
+    kept = sa.select(purged_counts.c.state, purged_counts.c.rows).where(purged_counts.c.broadcast == record.number)
+    query = (
+        sa.select(sends.c.state, sa.func.count())
+        .where(sends.c.broadcast == record.number)
+        .group_by(sends.c.state)
+        .union_all(kept)
+    )
 
     async def work(connection: AsyncConnection) -> dict[SendState, int]:
         found = {SendState(state): number for state, number in await connection.execute(query)}
@@ -33,6 +40,11 @@ async def count_outcomes(database: Database, record: BroadcastRecord) -> dict[st
         sa.select(sends.c.state, sa.func.count(), late)
         .where(sends.c.broadcast == record.number)
         .group_by(sends.c.state)
+        .union_all(
+            sa.select(purged_counts.c.state, purged_counts.c.rows, sa.literal(0)).where(
+                purged_counts.c.broadcast == record.number
+            )
+        )
     )
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
@@ -92,7 +104,7 @@ async def requeue(database: Database, record: BroadcastRecord, state: SendState)
         raise LedgerError(f"rows that are {state} can't be queued again")
     change = (
         sa.update(sends)
-        .where(sends.c.broadcast == record.number, sends.c.state == state)
+        .where(sends.c.broadcast == record.number, sends.c.state == state, sends.c.forgotten_at.is_(None))
         .values(
             state=SendState.QUEUED,
             owner=None,
@@ -120,7 +132,7 @@ def as_row(entry: Any, record: BroadcastRecord) -> Row:
     return Row(
         id=entry.id,
         broadcast_id=record.id,
-        recipient=entry.recipient,
+        recipient=FORGOTTEN if entry.forgotten_at else entry.recipient,
         name=entry.name,
         reply_to=entry.reply_to,
         state=SendState(entry.state),
@@ -141,6 +153,7 @@ def as_row(entry: Any, record: BroadcastRecord) -> Row:
         delivered_at=entry.delivered_at,
         read_at=entry.read_at,
         played_at=entry.played_at,
+        line=entry.line,
     )
 
 

@@ -2,6 +2,7 @@
 
 Names begin with `whatsapp_`. A ledger has a database of its own: in one that holds another program's tables none are made.
 A broadcast has a number for the tables and an opaque id for the world: 100,000 rows in four indexes are half as large so.
+Columns of type `Sealed` are encrypted where the ledger has a key, and those of type `Hashed` keep no number in any.
 """
 
 import datetime
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0008"
+from .vault import vault_of
+
+SCHEMA_VERSION = "0009"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -31,6 +34,40 @@ class UtcDateTime(TypeDecorator[datetime.datetime]):
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=datetime.UTC)
+
+
+class Sealed(TypeDecorator[str]):
+    """What tells who somebody is, or may hold a number: encrypted where the ledger has a key, as it is where not.
+
+    Args:
+        matched: Whether it is looked up by its value.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, *, matched: bool = False) -> None:
+        super().__init__()
+        self.matched = matched
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Encrypt what goes in."""
+        return vault_of(dialect).seal(value, matched=self.matched) if value else value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Decrypt what comes out."""
+        return vault_of(dialect).open(value) if value else value
+
+
+class Hashed(TypeDecorator[str]):
+    """An address that is only ever compared: kept as the ledger's keyed hash of it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Hash what goes in; what comes out is the hash."""
+        return vault_of(dialect).hash(value) if value else value
 
 
 metadata = sa.MetaData()
@@ -58,6 +95,15 @@ broadcasts = sa.Table(
     sa.Column("phone", sa.Text, nullable=False, server_default=""),
     # How many times a list was begun. `planned_at` is that of the last one, and NULL until it was read to its end.
     sa.Column("plan", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("purged_at", UtcDateTime),  # since when only the counts of its rows are kept
+)
+# How many rows of a purged broadcast were in which state.
+purged_counts = sa.Table(
+    "whatsapp_purged_counts",
+    metadata,
+    sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("rows", sa.Integer, nullable=False),
 )
 
 sends = sa.Table(
@@ -65,27 +111,32 @@ sends = sa.Table(
     metadata,
     sa.Column("id", _Number, primary_key=True),
     sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), nullable=False),
-    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("recipient", Sealed(matched=True), nullable=False),
     # What repeats are found by: the same for each spelling of one WhatsApp account (`models.recipient.account_key`).
-    sa.Column("account_key", sa.Text, nullable=False, server_default=""),
-    sa.Column("name", sa.Text, nullable=False, server_default=""),
-    sa.Column("reply_to", sa.Text, nullable=False, server_default=""),
+    sa.Column("account_key", Hashed, nullable=False, server_default=""),
+    sa.Column("name", Sealed(), nullable=False, server_default=""),
+    sa.Column("reply_to", Sealed(), nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False, server_default="queued"),
     sa.Column("owner", _Number),  # the lease that reserved or is sending it; NULL where none does
     sa.Column("claim", sa.Text, nullable=False, server_default=""),  # token of the last claim, never cleared
+    sa.Column("line", sa.BigInteger, nullable=False, server_default="0"),  # of the list, by which reports name a row
     # The flow run that may send an unknown row again, and has done so where ` sent` follows.
     sa.Column("resend", sa.Text, nullable=False, server_default=""),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("message_id", sa.Text, nullable=False, server_default=""),
-    sa.Column("status_text", sa.Text, nullable=False, server_default=""),
+    sa.Column("message_id", Sealed(), nullable=False, server_default=""),
+    sa.Column("status_text", Sealed(), nullable=False, server_default=""),
     sa.Column("error_code", sa.Text, nullable=False, server_default=""),
-    sa.Column("error_text", sa.Text, nullable=False, server_default=""),
+    sa.Column("error_text", Sealed(), nullable=False, server_default=""),
     sa.Column("error_kind", sa.Text, nullable=False, server_default=""),
     sa.Column("task_run_id", sa.Text, nullable=False, server_default=""),
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("settled_at", UtcDateTime),
-    sa.Column("bare_id", sa.Text, nullable=False, server_default=""),  # the message id as every webhook tells it
-    sa.Column("alias", sa.Text, nullable=False, server_default=""),  # another address of the recipient, from a webhook
+    sa.Column(
+        "bare_id", Sealed(matched=True), nullable=False, server_default=""
+    ),  # the message id as every webhook tells it
+    sa.Column(
+        "alias", Sealed(matched=True), nullable=False, server_default=""
+    ),  # another address of the recipient, from a webhook
     sa.Column("resolved_by", sa.Text, nullable=False, server_default=""),  # what ended `unknown`
     # When the service says that it was; a later one stands in for those that were left out.
     sa.Column("sent_at", UtcDateTime),
@@ -93,6 +144,8 @@ sends = sa.Table(
     sa.Column("delivered_at", UtcDateTime),
     sa.Column("read_at", UtcDateTime),
     sa.Column("played_at", UtcDateTime),
+    # Whoever it was is not named here any more, and their row is never sent.
+    sa.Column("forgotten_at", UtcDateTime),
     sa.UniqueConstraint("broadcast", "recipient", name="whatsapp_sends_once"),
 )
 sa.Index("whatsapp_sends_one_account", sends.c.broadcast, sends.c.account_key, unique=True)
@@ -114,7 +167,7 @@ removed = sa.Table(
     metadata,
     sa.Column("broadcast", _Number, sa.ForeignKey("whatsapp_broadcasts.number"), primary_key=True),
     sa.Column("line", _Number, primary_key=True, autoincrement=False),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("value", Sealed(), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("plan", sa.Integer, nullable=False, server_default="0"),  # the list that it is a line of
 )
@@ -141,6 +194,14 @@ leases = sa.Table(
 lease_counts = sa.text("(left_at IS NULL OR share <> 0)")
 for _name, _column in (("sender", leases.c.sender), ("broadcast", leases.c.broadcast)):
     sa.Index(f"whatsapp_owners_by_{_name}", _column, sqlite_where=lease_counts, postgresql_where=lease_counts)
+
+# One row: the key of the ledger's hashes, encrypted where the ledger is.
+keys = sa.Table(
+    "whatsapp_keys",
+    metadata,
+    sa.Column("id", _Number, primary_key=True),
+    sa.Column("hash_key", sa.Text, nullable=False),
+)
 
 media = sa.Table(
     "whatsapp_media",
@@ -192,14 +253,14 @@ receipts = sa.Table(
     "whatsapp_receipts",
     metadata,
     sa.Column("account", sa.Text, primary_key=True),  # `provider:account`, as in `leases.sender`
-    sa.Column("bare_id", sa.Text, primary_key=True),
+    sa.Column("bare_id", Sealed(matched=True), primary_key=True),
     sa.Column("state", sa.Text, primary_key=True),
     sa.Column("send", _Number),  # NULL while no row is known that it is about
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
     sa.Column("code", sa.Text, nullable=False, server_default=""),
-    sa.Column("text", sa.Text, nullable=False, server_default=""),
-    sa.Column("alias", sa.Text, nullable=False, server_default=""),
+    sa.Column("text", Sealed(), nullable=False, server_default=""),
+    sa.Column("alias", Sealed(matched=True), nullable=False, server_default=""),
 )
 _parked = sa.text("send IS NULL")
 sa.Index("whatsapp_receipts_parked", receipts.c.received_at, sqlite_where=_parked, postgresql_where=_parked)
@@ -220,9 +281,12 @@ people = sa.Table(
 addresses = sa.Table(
     "whatsapp_addresses",
     metadata,
-    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("address", Sealed(matched=True), primary_key=True),
+    # What a row's recipient is found by; as with `sends.account_key`, and all that is left of who was forgotten.
+    sa.Column("account_key", Hashed, nullable=False, server_default=""),
     sa.Column("person", _Number, sa.ForeignKey("whatsapp_people.id"), nullable=False),
 )
+sa.Index("whatsapp_addresses_by_account", addresses.c.account_key)
 sa.Index("whatsapp_addresses_by_person", addresses.c.person)
 conversations = sa.Table(
     "whatsapp_conversations",
@@ -235,7 +299,7 @@ replies = sa.Table(
     "whatsapp_replies",
     metadata,
     sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("bare_id", sa.Text, primary_key=True),
+    sa.Column("bare_id", Sealed(matched=True), primary_key=True),
     sa.Column("person", _Number, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("word", sa.Text, nullable=False, server_default=""),  # what matched a word list; no other text is kept
@@ -252,7 +316,7 @@ unread = sa.Table(
     sa.Column("id", _Number, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content", Sealed(), nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
 )
 receivers = sa.Table(

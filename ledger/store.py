@@ -6,10 +6,15 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from pydantic import SecretStr
+
+from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import approvals, broadcasts, canaries, earlier_runs, history, media_ids, plan, rows
+from . import approvals, broadcasts, canaries, earlier_runs, history, keys, media_ids, plan, rows
+from . import forget as forgetting
+from . import purge as purging
 from .address import read_address
 from .database import Database
 from .earlier_runs import RunPart
@@ -30,15 +35,20 @@ class LedgerStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str = "", *, patience_seconds: float = 60.0) -> AsyncIterator["LedgerStore"]:
+    async def open(
+        cls, url: str = "", *, patience_seconds: float = 60.0, encryption_key: SecretStr | str = ""
+    ) -> AsyncIterator["LedgerStore"]:
         """Open a ledger, making or migrating it where needed.
 
         Args:
             url: Empty for SQLite under `PREFECT_HOME`; a path or `sqlite+aiosqlite:///…`; `postgresql+asyncpg://…`.
             patience_seconds: How long each operation tries again while the database is away, locked or full.
+            encryption_key: 32 random bytes in base64, by which numbers, names and messages' ids are encrypted; empty for
+                what `PREFECT_WHATSAPP_LEDGER_KEY` says in the environment, else for none. A new ledger takes it; later it
+                is opened with that key alone.
 
         Raises:
-            LedgerError: Not an address, not reachable, or made by a newer version.
+            LedgerError: Not an address, not reachable, made by a newer version, or encrypted with another key or none.
 
         Example:
             >>> async def main() -> int:
@@ -48,6 +58,8 @@ class LedgerStore:
         database = Database(read_address(url), patience_seconds)
         try:
             await migrate(database)
+            key = encryption_key if isinstance(encryption_key, SecretStr) else SecretStr(encryption_key)
+            await keys.unlock(database, key)
             store = cls(database)
             try:
                 yield store
@@ -140,17 +152,18 @@ class LedgerStore:
         """List all broadcasts with their counts, the newest first."""
         return await broadcasts.list_all(self._database)
 
-    async def plan(self, record: BroadcastRecord, rows: Sequence[Recipient]) -> int:
+    async def plan(self, record: BroadcastRecord, rows: Sequence[Recipient], lines: Sequence[int] = ()) -> int:
         """Queue one chunk of recipients; those that the broadcast has already stay as they are.
 
         Args:
             record: The broadcast.
             rows: Some thousands at a time.
+            lines: The line of the list that each of them stands in; none where they come from no list.
 
         Returns:
             How many were new.
         """
-        return await plan.queue(self._database, record, rows) if rows else 0
+        return await plan.queue(self._database, record, rows, lines) if rows else 0
 
     async def remove(self, record: BroadcastRecord, rows: Sequence[RemovedRow]) -> None:
         """Keep lines of the list that were not planned, with their reasons; a line that is told again is replaced."""
@@ -226,6 +239,43 @@ class LedgerStore:
             How many.
         """
         return await rows.requeue(self._database, record, state)
+
+    async def forget(self, address: str, actor: history.Actor, *, dry_run: bool = False) -> forgetting.Forgotten:
+        """Erase a person by every address that is known of them; an opt-out stays, as a keyed hash.
+
+        Their rows stay without what tells whose they are, so that no broadcast that is run again sends to them twice; what
+        was still to be sent to them is skipped. Nothing else ever queues such a row again.
+
+        Args:
+            address: Canonical.
+            actor: Who asks for it, for the history.
+            dry_run: Only tell what would be erased.
+
+        Raises:
+            LedgerError: A message to them is being sent at this moment; nothing was erased.
+        """
+        return await forgetting.forget(self._database, address, actor, dry_run=dry_run)
+
+    async def purge(
+        self, older_than: datetime.timedelta, actor: history.Actor, *, dry_run: bool = False
+    ) -> purging.Purged:
+        """Keep only the counts of broadcasts in which nothing happened for so long, and drop old receipts and replies.
+
+        A broadcast that was purged can't be run again under its name. Opt-outs stay.
+
+        Args:
+            older_than: At least eight days.
+            actor: Who asks for it, for the history.
+            dry_run: Only tell what would be purged.
+
+        Raises:
+            LedgerError: The time is too short.
+        """
+        if older_than < purging.SHORTEST:
+            raise LedgerError(
+                f"what is younger than {purging.SHORTEST.days} days may still be needed and is not purged"
+            )
+        return await purging.purge(self._database, _now() - older_than, actor, dry_run=dry_run)
 
     async def plan_digest(self, record: BroadcastRecord) -> str:
         """Give the digest of the plan as it is now: what is sent, from which account, up to which row."""

@@ -1,12 +1,14 @@
 """Puts audio where a service that loads by link finds it, for as long as its queue may take."""
 
+import datetime
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models.audio import Audio
 from ..models.errors import InputError
 from .linked_audio import check_linked_audio
-from .s3 import presign, put
+from .s3 import presign, put, remove_old
 
 if TYPE_CHECKING:
     from prefect_aws import S3Bucket
@@ -20,6 +22,31 @@ def cache_directory() -> Path:
     from prefect.settings import get_current_settings
 
     return Path(get_current_settings().home) / "prefect-whatsapp" / "media"
+
+
+def remove_cached(before: datetime.datetime, *, dry_run: bool = False) -> tuple[int, int]:
+    """Delete fetched audio and voice notes that were last used before a moment.
+
+    Args:
+        before: What was used later stays.
+        dry_run: Only count.
+
+    Returns:
+        How many files, and their bytes.
+    """
+    files = size = 0
+    for path in sorted(cache_directory().rglob("*")):
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode) and facts.st_mtime < before.timestamp():
+            files, size = files + 1, size + facts.st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return files, size
+
+
+def remove_published(storage: "S3Bucket", before: datetime.datetime, *, dry_run: bool = False) -> tuple[int, int]:
+    """Delete the audio that `publish` put into a bucket before a moment; see `media.s3.remove_old`."""
+    return remove_old(storage, _FOLDER, before, dry_run=dry_run)
 
 
 def publish(audio: Audio, storage: "S3Bucket | None", *, account: str, seconds: int) -> Audio:

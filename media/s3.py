@@ -6,7 +6,9 @@ chain: environment (`AWS_…`, also `AWS_ENDPOINT_URL`), profile, container or i
 Source: https://boto3.amazonaws.com/v1/documentation/api/latest/reference/services/s3.html
 """
 
+import datetime
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from prefect_aws import S3Bucket
 
+_WRITTEN_ANEW_AFTER = datetime.timedelta(days=1)
 LONGEST_LINK_SECONDS = 7 * 24 * 3600  # of a signature version 4
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; HEAD gives the bare HTTP status.
@@ -78,7 +81,7 @@ class StoredObject:
     Attributes:
         uri: `s3://bucket/key`.
         etag: The store's own digest, without quotes.
-        uploaded: False where the same bytes were there already.
+        uploaded: False where the same bytes were put there within the last day.
     """
 
     uri: str
@@ -139,7 +142,7 @@ def open_object(bucket: str, key: str, storage: "S3Bucket | None") -> Iterator[O
 
 
 def put(storage: "S3Bucket | None", key: str, path: Path, mime_type: str) -> StoredObject:
-    """Keep a file in the bucket, unless the same bytes are there already.
+    """Keep a file in the bucket, unless the same bytes were put there within the last day.
 
     Args:
         storage: The bucket of a bare key, and whose credentials are used; None for boto3's own chain.
@@ -165,7 +168,8 @@ def put(storage: "S3Bucket | None", key: str, path: Path, mime_type: str) -> Sto
                 found.get("Metadata", {}).get("sha256"),
                 found.get("ContentType"),
             )
-            if same:
+            # An old object is written anew, so that its age is that of its last use: see `remove_old`.
+            if same and _age(found) < _WRITTEN_ANEW_AFTER:
                 return StoredObject(f"s3://{bucket}/{whole}", str(found["ETag"]).strip('"'), uploaded=False)
             made = client.put_object(
                 Bucket=bucket, Key=whole, Body=file, ContentType=mime_type, Metadata={"sha256": sha256}
@@ -195,6 +199,43 @@ def presign(storage: "S3Bucket | None", key: str, seconds: int) -> str:
     with _client(storage, f"s3://{bucket}/{whole}") as client, _explained(bucket, whole):
         params = {"Bucket": bucket, "Key": whole}
         return client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+
+
+def remove_old(
+    storage: "S3Bucket", folder: str, before: datetime.datetime, *, dry_run: bool = False
+) -> tuple[int, int]:
+    """Delete the objects of one of our folders that were written before a moment.
+
+    Args:
+        storage: The bucket, below whose `bucket_folder` our folder lies.
+        folder: Such as `prefect-whatsapp`; only objects named as `publish` names them are touched.
+        before: Objects that were written later stay.
+        dry_run: Only count.
+
+    Returns:
+        How many objects, and their bytes.
+
+    Raises:
+        SourceError: The bucket is missing, refuses, or can't be reached.
+    """
+    bucket, prefix = locate(f"{folder}/x", storage)
+    prefix = prefix[:-1]
+    ours = re.compile(re.escape(prefix) + r"[0-9a-f]{64}/[^/]+")
+    found: list[tuple[str, int]] = []
+    with _client(storage, f"s3://{bucket}/{prefix}") as client, _explained(bucket, prefix, verb="listed"):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for each in page.get("Contents", ()):
+                if ours.fullmatch(each["Key"]) and each["LastModified"] < before:
+                    found.append((each["Key"], each["Size"]))
+        if not dry_run:
+            for key, _ in found:
+                client.delete_object(Bucket=bucket, Key=key)
+    return len(found), sum(size for _, size in found)
+
+
+def _age(found: dict[str, Any]) -> datetime.timedelta:
+    written: datetime.datetime = found["LastModified"]
+    return datetime.datetime.now(datetime.UTC) - written
 
 
 def _head(client: "S3Client", bucket: str, key: str) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def make_voice_note(audio: Audio, *, directory: Path, settings: VoiceSettings | 
         except AudioError:
             note = None
         if note and note.voice_ready:
+            os.utime(kept)  # what is used is not old: see `remove_cached`
             return _as_note(audio, note, settings, transcoded=False)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".voice-", ignore_cleanup_errors=True) as work:
         made = _encode(audio, Path(work), settings)

@@ -68,6 +68,7 @@ class ErrorKind(StrEnum):
     COUNTRY = "country"  # the account may not write to this country
     GROUP = "group"  # the group can't get it
     OPTED_OUT = "opted out"  # this person asked for no more messages; no request was made
+    FORGOTTEN = "forgotten"  # this person's data was erased before anything was sent; no request was made
     FAILED_LATER = "failed later"  # the service took the message, and told by a webhook that it failed
     QUOTE = "quote"  # the message to quote is refused
     UNSUPPORTED = "unsupported"  # the service has no such feature; no request was made

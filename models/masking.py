@@ -26,6 +26,7 @@ _PLAIN_DATE = re.compile(
     r"20[23]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[-_]?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?", re.ASCII
 )
 _WORD_BEFORE = re.compile(r"[^\W\d_][-_.]")
+FORGOTTEN = "forgotten"  # what stands in the place of a recipient whose data was erased
 _DOMAINS = frozenset({"c.us", "s.whatsapp.net", "g.us", "newsletter", "lid", "broadcast"})
 
 
@@ -45,6 +46,8 @@ def mask(recipient: str) -> str:
         >>> mask("120363000000001234@g.us")
         '…1234@g.us'
     """
+    if recipient == FORGOTTEN:
+        return recipient
     name, _, domain = recipient.partition("@")
     return _tail(name.removeprefix("+")) + (f"@{domain}" if domain.lower() in _DOMAINS else "")
 

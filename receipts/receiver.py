@@ -203,7 +203,11 @@ class Receiver:
 
 
 def _opened(ledger: Ledger) -> AbstractAsyncContextManager[LedgerStore]:
-    return LedgerStore.open(ledger.url.get_secret_value(), patience_seconds=_PATIENCE_SECONDS)
+    return LedgerStore.open(
+        ledger.url.get_secret_value(),
+        patience_seconds=_PATIENCE_SECONDS,
+        encryption_key=ledger.encryption_key,
+    )
 
 
 def reply_event_id(reply: Reply) -> UUID:

@@ -61,7 +61,7 @@ async def _by_history(store: LedgerStore, record: BroadcastRecord, sender: Sende
     found = 0
     async with sender.get_async_client(connections=1) as client:
         async for row in store.rows(record, [SendState.UNKNOWN]):
-            if row.claimed_at is None:
+            if row.claimed_at is None or row.forgotten:
                 continue
             try:
                 if row.message_id and client.dialect.reserves_ids and await _by_id(client, row.message_id):

@@ -33,11 +33,13 @@ class ListChunk:
 
     Attributes:
         usable: Recipients in the list's order.
+        lines: The line of each of them.
         removed: Rows that get no message, with their reasons.
         completed: Of the usable, how many had no country code, by the country that was put in front.
     """
 
     usable: list[Recipient] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
     removed: list[RemovedRow] = field(default_factory=list)
     completed: Counter[str] = field(default_factory=Counter)
 
@@ -141,6 +143,7 @@ def _sorted_out(rows: Iterator[RawRow], region: str, which: str) -> Iterator[Lis
                 chunk.removed.append(RemovedRow(row.line, _shown(row.address), _REPEATED))
             else:
                 chunk.usable.append(outcome[0])
+                chunk.lines.append(row.line)
                 if outcome[1]:
                     chunk.completed[outcome[1]] += 1
             if chunk.rows >= CHUNK_ROWS:

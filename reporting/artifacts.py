@@ -158,6 +158,7 @@ class ArtifactPublisher:
             key=f"{self._key}-batch",
             table=[
                 {
+                    "line": str(row.line or ""),
                     "recipient": mask(row.recipient),
                     "state": outcome.state.value,
                     "code": markdown(outcome.error_code),

@@ -21,6 +21,7 @@ from ..models.escaping import spreadsheet
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..ledger.people import OptOut
     from ..ledger.records import RemovedRow, Row
 
 ExportFormat = Literal["csv", "jsonl", "parquet"]
@@ -48,8 +49,10 @@ ROW_COLUMNS: dict[str, type] = {
     "played_at": datetime.datetime,
     "failed_at": datetime.datetime,
     "resolved_by": str,
+    "line": int,  # of the list
 }
 REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
+OPT_OUT_COLUMNS: dict[str, type] = {"recipient": str, "source": str, "since": datetime.datetime}
 _BATCH = 2_000
 
 
@@ -79,6 +82,13 @@ async def export_removed(
     return await _export(rows, lambda row: (row.line, row.value, row.reason), REMOVED_COLUMNS, target, form)
 
 
+async def export_opt_outs(opt_outs: "AsyncIterable[OptOut]", target: str | Path | BinaryIO) -> int:
+    """Write people who opted out as CSV: `recipient`, `source` and `since`. Arguments as for `export_rows`."""
+    return await _export(
+        opt_outs, lambda each: (each.address, each.source, _utc(each.since)), OPT_OUT_COLUMNS, target, "csv"
+    )
+
+
 def arrow_schema(columns: dict[str, type] | None = None) -> "pa.Schema":
     """The Arrow types of an export's columns; those of a broadcast's rows unless others are given."""
     import pyarrow as pa
@@ -99,6 +109,7 @@ def _row_values(row: "Row") -> tuple[Value, ...]:
         row.id,
         *map(_utc, (row.sent_at, row.delivered_at, row.read_at, row.played_at, row.failed_at)),
         row.resolved_by,
+        row.line,
     )
 
 

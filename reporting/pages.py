@@ -200,13 +200,14 @@ def resumed(runs: Sequence[RunPart]) -> list[RunPart]:
 
 
 def needy_row(row: Row) -> dict[str, str]:
-    """What the table of rows that need a person says of one: its number in the ledger and last four digits, no name."""
+    """What the table of rows that need a person says of one: its line in the list and last four digits, no name."""
     return {
         "row": str(row.id),
+        "line": str(row.line or ""),
         "recipient": mask(row.recipient),
         "reason": _cell(row.error_text),
         "state": row.state.value,
-        "next step": _NEXT_STEP[row.state],
+        "next step": "None: their data was erased." if row.forgotten else _NEXT_STEP[row.state],
         "code": _cell(row.error_code),
         "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }

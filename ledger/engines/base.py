@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..address import Address
+from ..vault import Vault
 from .commits import Commits
 
 
@@ -21,13 +22,14 @@ class Engine(ABC):
     Attributes:
         on_one_machine: Whether no other machine sees it.
         pool: Its connections.
+        vault: What its columns are encrypted and hashed with.
     """
 
     on_one_machine: ClassVar[bool]
     pool: AsyncEngine
 
     def __init__(self, address: Address) -> None:
-        self.address = address
+        self.address, self.vault = address, Vault()
 
     @abstractmethod
     async def prepare(self) -> None:
@@ -55,7 +57,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def queue_recipients(
-        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str, ...]]
+        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str | int, ...]]
     ) -> int:
         """Insert recipients in their order, those that are there already left out.
 
@@ -89,5 +91,5 @@ class Engine(ABC):
 
 
 # The columns of a row that is planned, beside its broadcast.
-PLANNED = ("recipient", "account_key", "name", "reply_to")
+PLANNED = ("recipient", "account_key", "name", "reply_to", "line")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25

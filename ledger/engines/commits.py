@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ...models.message_ids import bare_message_id
 from ..records import Outcome
+from ..vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ CLAIM = """UPDATE whatsapp_sends AS s SET state = 'sending', owner = {owner}, cl
     message_id = CASE WHEN {message_id} <> '' THEN {message_id} ELSE s.message_id END,
     bare_id = CASE WHEN {bare_id} <> '' THEN {bare_id} ELSE s.bare_id END,
     resend = CASE s.state WHEN 'unknown' THEN s.resend || ' sent' WHEN 'queued' THEN '' ELSE s.resend END
-{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner}
+{source} WHERE s.id = {id} AND coalesce(s.owner, 0) = {owner} AND s.forgotten_at IS NULL
     AND ((s.state = 'sending' AND s.claim = {token}) OR (
         (s.state = 'queued' OR (s.state = 'unknown' AND s.resend = {resend} AND {resend} <> '')) AND NOT EXISTS (
         SELECT 1 FROM whatsapp_addresses AS a JOIN whatsapp_people AS p ON p.id = a.person
-        WHERE a.address = s.recipient AND p.opted_out)))"""
+        WHERE a.account_key = s.account_key AND p.opted_out)))"""
 # A failure that a webhook told of an earlier message of this row says nothing of the one that was accepted now.
 _OPEN = """(s.state IN ('sending', 'unknown', 'queued')
         OR (s.state = 'failed' AND s.bare_id <> '' AND {bare_id} <> '' AND s.bare_id <> {bare_id}))"""
@@ -89,30 +90,30 @@ class Commits(Protocol):
         ...
 
 
-def claim_values(claim: Claim) -> dict[str, Any]:
-    """Give what fills in `CLAIM`, by `CLAIM_FIELDS`."""
+def claim_values(claim: Claim, vault: Vault) -> dict[str, Any]:
+    """Give what fills in `CLAIM`, by `CLAIM_FIELDS`, as the columns keep it."""
     return {
         "id": claim.row_id,
         "owner": claim.lease_id,
         "token": claim.token,
         "task_run_id": claim.task_run_id,
         "resend": claim.resend,
-        "message_id": claim.message_id,
-        "bare_id": bare_message_id(claim.message_id),
+        "message_id": vault.seal(claim.message_id, matched=False),
+        "bare_id": vault.seal(bare_message_id(claim.message_id), matched=True),
     }
 
 
-def settle_values(settlement: Settlement) -> dict[str, Any]:
-    """Give what fills in `SETTLE`, by `SETTLE_FIELDS`."""
+def settle_values(settlement: Settlement, vault: Vault) -> dict[str, Any]:
+    """Give what fills in `SETTLE`, by `SETTLE_FIELDS`, as the columns keep it."""
     outcome = settlement.outcome
     return {
         "id": settlement.row_id,
         "token": settlement.token,
         "state": outcome.state.value,
-        "message_id": outcome.message_id,
-        "bare_id": bare_message_id(outcome.message_id),
-        "status_text": outcome.status_text,
+        "message_id": vault.seal(outcome.message_id, matched=False),
+        "bare_id": vault.seal(bare_message_id(outcome.message_id), matched=True),
+        "status_text": vault.seal(outcome.status_text, matched=False),
         "error_code": outcome.error_code,
-        "error_text": outcome.error_text,
+        "error_text": vault.seal(outcome.error_text, matched=False),
         "error_kind": outcome.error_kind,
     }

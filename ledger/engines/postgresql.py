@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from ...models.logs import ENGINE_NAME
 from ..address import Address
 from ..failures import FAILURES
+from ..vault import give
 from .base import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PLANNED, Engine
 from .commits import CLAIM, CLAIM_FIELDS, SETTLE, SETTLE_FIELDS, Claim, Settlement, claim_values, settle_values
 
@@ -47,7 +48,7 @@ _PLAN = sa.text(
     f" WITH ORDINALITY AS v({', '.join(PLANNED)}, place) ORDER BY place ON CONFLICT DO NOTHING"
 ).bindparams(
     sa.bindparam("broadcast", type_=sa.BigInteger),
-    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text)) for name in PLANNED),
+    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.BigInteger if name == "line" else sa.Text)) for name in PLANNED),
 )
 
 
@@ -92,6 +93,7 @@ class PostgresEngine(Engine):
             isolation_level=_ISOLATION,
             **pooling,
         )
+        give(engine.sync_engine.dialect, self.vault)
         if not self._direct:
             event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(_SET_LOCALLY))
         return engine
@@ -142,7 +144,7 @@ class PostgresEngine(Engine):
         return postgresql.insert(table)
 
     async def queue_recipients(
-        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str, ...]]
+        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str | int, ...]]
     ) -> int:
         """Insert recipients, those that are there already left out."""
         columns = dict(zip(PLANNED, (list(column) for column in zip(*cells, strict=True)), strict=True))
@@ -208,8 +210,8 @@ class PostgresCommits:
 
     async def commit(self, group: Sequence[Claim | Settlement]) -> set[str]:
         """Make a group durable."""
-        claims = [claim_values(entry) for entry in group if isinstance(entry, Claim)]
-        settlements = [settle_values(entry) for entry in group if isinstance(entry, Settlement)]
+        claims = [claim_values(entry, self._engine.vault) for entry in group if isinstance(entry, Claim)]
+        settlements = [settle_values(entry, self._engine.vault) for entry in group if isinstance(entry, Settlement)]
         at = group[-1].at
         try:
             if self._pooled is None:

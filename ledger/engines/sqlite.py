@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from ...models.errors import LedgerError
 from ...models.logs import ENGINE_NAME
 from ..address import Address
+from ..vault import Vault, give
 from .base import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PLANNED, Engine
 from .commits import CLAIM, CLAIM_FIELDS, SETTLE, SETTLE_FIELDS, Claim, Settlement, claim_values, settle_values
 
@@ -51,6 +52,7 @@ class SqliteEngine(Engine):
             logging_name=ENGINE_NAME,
             connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
         )
+        give(self.pool.sync_engine.dialect, self.vault)
         event.listen(self.pool.sync_engine, "connect", _set_up)
         event.listen(self.pool.sync_engine, "begin", _begin)
         self._writing = self.pool.execution_options(ledger_begin="BEGIN IMMEDIATE")
@@ -88,7 +90,7 @@ class SqliteEngine(Engine):
         return sqlite.insert(table)
 
     async def queue_recipients(
-        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str, ...]]
+        self, connection: AsyncConnection, broadcast: int, cells: Sequence[tuple[str | int, ...]]
     ) -> int:
         """Insert recipients, those that are there already left out."""
         result = await connection.exec_driver_sql(_PLAN, [(broadcast, *cell) for cell in cells])
@@ -111,7 +113,7 @@ class SqliteEngine(Engine):
 
     def commits(self) -> "SqliteCommits":
         """Group commits in a thread of their own."""
-        return SqliteCommits(self._path, self._turn)
+        return SqliteCommits(self._path, self._turn, self.vault)
 
 
 def _set_up(connection: DBAPIConnection, _record: object) -> None:
@@ -162,10 +164,11 @@ class SqliteCommits:
     Args:
         path: The ledger's file.
         turn: Whose turn it is to write, in this process.
+        vault: What encrypts the outcomes.
     """
 
-    def __init__(self, path: Path, turn: asyncio.Lock) -> None:
-        self._path, self._turn = path, turn
+    def __init__(self, path: Path, turn: asyncio.Lock, vault: Vault) -> None:
+        self._path, self._turn, self._vault = path, turn, vault
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-writer")
         self._connection: sqlite3.Connection | None = None
         self._claim = _filled_in(CLAIM, CLAIM_FIELDS)
@@ -187,7 +190,8 @@ class SqliteCommits:
             connection.execute("BEGIN IMMEDIATE")
             for entry in group:
                 statement = self._claim if isinstance(entry, Claim) else self._settle
-                values = claim_values(entry) if isinstance(entry, Claim) else settle_values(entry)
+                vault = self._vault
+                values = claim_values(entry, vault) if isinstance(entry, Claim) else settle_values(entry, vault)
                 values["at"] = entry.at.strftime("%Y-%m-%d %H:%M:%S.%f")
                 if connection.execute(statement, values).rowcount:
                     matched.add(entry.token)

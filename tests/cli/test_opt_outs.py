@@ -1,11 +1,16 @@
 """`prefect-whatsapp opt-outs`: lists in and out, by hand, and who is then not sent to."""
 
+import asyncio
+import csv
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 from prefect_whatsapp.cli import opt_outs
 from prefect_whatsapp.cli.app import app
+from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.models.errors import InputError
 
 ONE, OTHER = "+16505550101", "+16505550102"
@@ -21,6 +26,44 @@ def test_a_list_comes_in_and_goes_out_and_comes_in_again(tmp_path: Path, capsys:
     assert [line.split(",")[:2] for line in lines] == [["recipient", "source"], [ONE, "import"], [OTHER, "import"]]
     opt_outs.run_import(str(out), default_region="", ledger=ledger, as_json=True)
     assert json.loads(capsys.readouterr().out)["known_before"] == 2
+
+
+def test_an_export_is_its_owners_alone_follows_no_link_and_holds_no_formula(tmp_path: Path) -> None:
+    ledger, out, elsewhere = str(tmp_path / "ledger.db"), tmp_path / "out.csv", tmp_path / "elsewhere"
+
+    async def opt_out() -> None:
+        async with LedgerStore.open(ledger) as store:
+            await store.people.opt_out(['=HYPERLINK("//host")'], source="=1+1")  # as a webhook may call somebody
+
+    asyncio.run(opt_out())
+    elsewhere.write_text("mine")
+    out.symlink_to(elsewhere)
+    before = os.umask(0o022)
+    try:
+        opt_outs.run_export(str(out), ledger=ledger)
+    finally:
+        os.umask(before)
+    assert elsewhere.read_text() == "mine"
+    assert stat.S_IMODE(out.lstat().st_mode) == 0o600
+    with out.open(newline="") as lines:
+        _, written = csv.reader(lines)
+    assert not [cell for cell in written if cell.startswith("=")]
+
+
+def test_an_export_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be written"):
+        opt_outs.run_export(str(tmp_path / "no" / "out.csv"), ledger=str(tmp_path / "ledger.db"))
+
+
+def test_who_was_forgotten_is_counted_and_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = str(tmp_path / "ledger.db")
+    for words in (["opt-outs", "add", ONE, OTHER], ["forget", ONE, "--yes"], ["opt-outs", "export"]):
+        capsys.readouterr()
+        app([*words, "--ledger", ledger], result_action="return_value")
+    said = capsys.readouterr()
+    assert OTHER in said.out
+    assert ONE[1:] not in said.out
+    assert "1 opt-outs written; 1 more are of people who were erased" in said.err
 
 
 def test_one_is_added_and_removed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,12 @@ DOCUMENTS = (
     "docs/tutorial.md",
     *(
         f"docs/how-to/{name}.md"
-        for name in ("credentials", "schedule", "resume", "automations", "scale-out", "own-flow")
+        for name in (
+            *("credentials", "schedule", "resume", "automations", "scale-out", "own-flow"),
+            *("personal-data", "who-can-read-what"),
+        )
     ),
+    "docs/security.md",
     *(f"docs/services/{name}.md" for name in ("README", "graph", "waha", "wawp", "chat-api")),
 )
 PAGES = tuple(f"docs/reference/{page.name}" for page in sorted((ROOT / "docs" / "reference").glob("*.md")))

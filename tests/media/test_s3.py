@@ -1,5 +1,6 @@
 """Objects are read, kept and signed through boto3 with the block's credentials; each refusal is one sentence."""
 
+import datetime
 import io
 import socket
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from prefect_aws import AwsClientParameters, MinIOCredentials, S3Bucket
 from prefect_whatsapp.media import download, open_source, open_stream, presign, put
-from prefect_whatsapp.media.s3 import locate
+from prefect_whatsapp.media.s3 import locate, remove_old
 from prefect_whatsapp.models.errors import SourceError
 
 if TYPE_CHECKING:
@@ -95,6 +96,39 @@ def test_the_same_bytes_are_put_once(s3: S3Bucket, samples: Path) -> None:
     assert again.etag == first.etag
     assert put(s3, "a.ogg", samples / "speech_voice.ogg", "audio/ogg; codecs=opus").uploaded
     assert put(s3, "a.ogg", samples / "speech.amr", "audio/amr").uploaded
+
+
+def test_an_old_object_is_written_anew_so_that_its_age_is_that_of_its_last_use(
+    s3: S3Bucket, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, "again.amr", samples / "speech.amr", "audio/amr")
+    monkeypatch.setattr("prefect_whatsapp.media.s3._WRITTEN_ANEW_AFTER", datetime.timedelta())
+    assert put(s3, "again.amr", samples / "speech.amr", "audio/amr").uploaded
+
+
+def test_of_a_bucket_only_our_own_old_objects_are_removed(
+    block: Block, moto: str, s3: S3Bucket, samples: Path, tmp_path: Path
+) -> None:
+    """What somebody else keeps in a folder of that name stays, and what was used since."""
+    storage = block(moto, folder="own")
+    ours = f"prefect-whatsapp/{'a1' * 32}/voice.ogg"
+    for key in (
+        ours,
+        "prefect-whatsapp/list.csv",
+        f"prefect-whatsapp/{'a1' * 32}/a/b",
+        f"x-prefect-whatsapp/{'a1' * 32}/b",
+    ):
+        put(storage, key, samples / "speech.amr", "audio/amr")
+    put(s3, f"prefect-whatsapp/{'a1' * 32}/voice.ogg", samples / "speech.amr", "audio/amr")
+    now = datetime.datetime.now(datetime.UTC)
+    hour = datetime.timedelta(hours=1)
+    assert remove_old(storage, "prefect-whatsapp", now - hour) == (0, 0)
+    assert remove_old(storage, "prefect-whatsapp", now + hour, dry_run=True) == (1, 29_318)
+    assert remove_old(storage, "prefect-whatsapp", now + hour) == (1, 29_318)
+    assert remove_old(storage, "prefect-whatsapp", now + hour) == (0, 0)
+    with pytest.raises(SourceError, match="no object"):
+        download(ours, storage, directory=tmp_path)
+    assert remove_old(s3, "prefect-whatsapp", now + hour) == (1, 29_318)
 
 
 def test_a_signed_link_serves_the_object_with_its_type_for_its_life(s3: S3Bucket, samples: Path) -> None:

@@ -1,6 +1,7 @@
 """A voice note is one mono Opus stream and nothing else, the same bytes for the same input, within its bounds."""
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,25 @@ def test_a_note_made_before_is_used_again(samples: Path, tmp_path: Path) -> None
     assert (made.transcoded, again.transcoded) == (True, False)
     assert again == made.model_copy(update={"transcoded": False})
     assert [path.name for path in tmp_path.iterdir()] == [made.path.name]
+
+
+def test_a_kept_note_and_its_folder_are_their_owners_alone(samples: Path, tmp_path: Path) -> None:
+    """Whatever the umask is, and as ffmpeg leaves a file."""
+    before = os.umask(0o022)
+    try:
+        made = make_voice_note(sample(samples, "speech_ru.m4a"), directory=tmp_path / "notes")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(made.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_note_that_is_used_is_not_old(samples: Path, tmp_path: Path) -> None:
+    given = sample(samples, "speech_ru.m4a")
+    made = make_voice_note(given, directory=tmp_path)
+    os.utime(made.path, (1, 1))
+    make_voice_note(given, directory=tmp_path)
+    assert made.path.stat().st_mtime > time.time() - 60
 
 
 def test_a_damaged_kept_note_is_made_anew(samples: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """At DEBUG the libraries that are called write down neither rows nor what opens something; tracebacks with locals neither."""
 
+import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -15,10 +16,13 @@ from botocore.config import Config
 from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, Ledger, WahaCredentials, WawpCredentials
 from prefect_whatsapp.ledger import LedgerStore, Outcome, RemovedRow
 from prefect_whatsapp.models import Contact, Recipient, SendState
+from prefect_whatsapp.models.errors import WhatsAppError
 from prefect_whatsapp.models.logs import redact
+from prefect_whatsapp.sandbox.server import RunningSandbox
 from pydantic import SecretStr
 from rich.console import Console
 from rich.traceback import Traceback
+from senders import PROVIDERS, TOKEN_FIELD, sender_of
 
 NUMBER, NAME, TOKEN = "+19875550104", "CANARYname", "CANARYtoken"
 CANARIES = (NUMBER[1:], NAME, TOKEN)
@@ -112,6 +116,31 @@ def test_a_redirects_signed_link_is_not_logged(written: io.StringIO) -> None:
     assert "httpcore.http11: receive_response_headers.complete" in written.getvalue()
     assert "HTTP Request: GET" in written.getvalue()
     assert clean(written.getvalue())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_asyncios_debug_mode_shows_neither_a_token_nor_a_number(
+    provider: str, sandbox: RunningSandbox, tmp_path: Path, written: io.StringIO
+) -> None:
+    """It logs each callback that takes long, with its arguments."""
+    sender, person = (
+        sender_of(provider, sandbox.url, **{TOKEN_FIELD[provider]: SecretStr(TOKEN)}),
+        Recipient(to=NUMBER, name=NAME),
+    )
+    loop = asyncio.get_running_loop()
+    loop.slow_callback_duration = 0
+    loop.set_debug(True)
+    try:
+        async with LedgerStore.open(str(tmp_path / "ledger.db")) as store, sender.get_async_client() as client:
+            record = await store.start_broadcast("b", kind="audio", provider="graph", account="1", content="c")
+            await store.plan(record, [person])
+            with pytest.raises(WhatsAppError):
+                await client.run(client.dialect.send_contacts([Contact(name="Ada", phone=NUMBER)], person))
+    finally:
+        loop.set_debug(False)
+    said = written.getvalue()
+    assert "asyncio: Executing" in said
+    assert clean(said), [line for line in said.splitlines() if not clean(line)]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ async def test_a_row_is_written_whole(
         "row": ADA.id if form != "csv" else str(ADA.id),
         **dict.fromkeys(("sent_at", "delivered_at", "read_at", "played_at", "failed_at"), settled_at),
         "resolved_by": "",
+        "line": 0 if form != "csv" else "0",
     }
     assert list(row) == list(ROW_COLUMNS)
 
