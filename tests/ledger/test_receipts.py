@@ -154,7 +154,7 @@ async def test_an_early_status_is_parked_and_matched_when_the_send_is_settled(st
 
 
 async def test_many_parked_statuses_are_matched_in_pieces(store: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_whatsapp.ledger.receipts._IN_A_QUERY", 50)
+    monkeypatch.setattr("prefect_whatsapp.ledger.receipts.IN_A_QUERY", 50)
     count = 120
     broadcast = await begin(store, numbers(count))
     await record(store, *(status(SendState.DELIVERED, f"wamid.{place}") for place in range(1, count + 30)))
