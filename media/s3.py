@@ -225,8 +225,9 @@ def remove_old(
     with _client(storage, f"s3://{bucket}/{prefix}") as client, _explained(bucket, prefix, verb="listed"):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for each in page.get("Contents", ()):
-                if ours.fullmatch(each["Key"]) and each["LastModified"] < before:
-                    found.append((each["Key"], each["Size"]))
+                key = each.get("Key", "")
+                if ours.fullmatch(key) and each.get("LastModified", before) < before:
+                    found.append((key, each.get("Size", 0)))
         if not dry_run:
             for key, _ in found:
                 client.delete_object(Bucket=bucket, Key=key)

@@ -48,7 +48,8 @@ _PLAN = sa.text(
     f" WITH ORDINALITY AS v({', '.join(PLANNED)}, place) ORDER BY place ON CONFLICT DO NOTHING"
 ).bindparams(
     sa.bindparam("broadcast", type_=sa.BigInteger),
-    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.BigInteger if name == "line" else sa.Text)) for name in PLANNED),
+    sa.bindparam("line", type_=postgresql.ARRAY(sa.BigInteger)),
+    *(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text)) for name in PLANNED if name != "line"),
 )
 
 
