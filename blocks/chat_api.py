@@ -31,6 +31,7 @@ class ChatApiCredentials(GatewaySender):
 
     _block_type_name: ClassVar[str | None] = "WhatsApp Chat-API Credentials"
     _block_type_slug: ClassVar[str | None] = "whatsapp-chat-api-credentials"
+    REQUIRED: ClassVar[tuple[str, ...]] = ("base_url", "instance_id", "token")
 
     base_url: str = Field(
         default="",

@@ -24,7 +24,7 @@ class GatewaySender(Sender):
         title="Minimum seconds between sends",
         description="Two sends of a broadcast are separated by a random pause between this minimum and the maximum below. "
         "The gateways advise 30 to 60 seconds: numbers that send faster to strangers are banned. Enter 0 in both fields "
-        "for no pause.",
+        "for no pause. Messages per second, if set, applies as well: the slower of the two decides.",
     )
     max_seconds_between: float = Field(
         default=60.0,

@@ -30,6 +30,7 @@ class GraphCredentials(Sender):
 
     _block_type_name: ClassVar[str | None] = "WhatsApp Graph Credentials"
     _block_type_slug: ClassVar[str | None] = "whatsapp-graph-credentials"
+    REQUIRED: ClassVar[tuple[str, ...]] = ("access_token", "phone_number_id", "base_url")
 
     access_token: SecretStr = Field(
         default=SecretStr(""),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, HttpUrl, SecretStr
 
 from .reference import Referable
-from .sender import DOCUMENTATION_URL, LOGO_URL
+from .sender import DOCUMENTATION_URL, LEDGER_LOGO_URL
 
 if TYPE_CHECKING:  # the database drivers take a third of a second to import; a form needs none
     from ..ledger import LedgerStore
@@ -31,7 +31,9 @@ class Ledger(Referable):
 
     _block_type_name: ClassVar[str | None] = "WhatsApp Ledger"
     _block_type_slug: ClassVar[str | None] = "whatsapp-ledger"
-    _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
+    # Any field will do, see `Referable`; the address may be empty, this one is filled in.
+    REQUIRED: ClassVar[tuple[str, ...]] = ("patience_seconds",)
+    _logo_url: ClassVar[HttpUrl | None] = LEDGER_LOGO_URL
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
 
     url: SecretStr = Field(

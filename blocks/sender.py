@@ -21,10 +21,13 @@ if TYPE_CHECKING:  # aiohttp is imported with the first client
     from ..providers.transport import AsyncClient, Client
 
 DOCUMENTATION_URL = TypeAdapter(HttpUrl).validate_python("https://github.com/prefect-whatsapp/prefect-whatsapp#readme")
-# Prefect's client takes http(s) addresses only, so a picture inside the package can't be named here.
-LOGO_URL = TypeAdapter(HttpUrl).validate_python(
-    "https://upload.wikimedia.org/wikipedia/commons/thumb/5/5e/WhatsApp_icon.png/480px-WhatsApp_icon.png"
+# Prefect's client takes http(s) addresses only, so a picture inside the package can't be named here. These are the neutral
+# ones of Prefect's own Webhook and Local File System blocks: nobody's trademark, and wherever theirs shows, so does ours.
+_LOGOS = (
+    "https://raw.githubusercontent.com/PrefectHQ/prefect/420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/assets/block-logos"
 )
+LOGO_URL = TypeAdapter(HttpUrl).validate_python(f"{_LOGOS}/webhook.png")
+LEDGER_LOGO_URL = TypeAdapter(HttpUrl).validate_python(f"{_LOGOS}/filesystem.png")
 
 
 class Sender(Referable, CredentialsBlock):
@@ -41,6 +44,7 @@ class Sender(Referable, CredentialsBlock):
 
     _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
+    REQUIRED: ClassVar[tuple[str, ...]] = ("base_url",)
 
     base_url: str = Field(default="", title="Base URL", description="Address of the service, without a trailing slash.")
     messages_per_second: float = Field(
@@ -48,7 +52,7 @@ class Sender(Referable, CredentialsBlock):
         ge=0,
         title="Messages per second",
         description="Maximum messages that this account sends in any second, across all runs and machines; 0 for no limit. The "
-        "pause between sends also applies.",
+        "pause between sends applies as well: the slower of the two decides.",
     )
     answer_timeout_seconds: float = Field(
         default=60.0,

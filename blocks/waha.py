@@ -31,6 +31,7 @@ class WahaCredentials(GatewaySender):
 
     _block_type_name: ClassVar[str | None] = "WhatsApp WAHA Credentials"
     _block_type_slug: ClassVar[str | None] = "whatsapp-waha-credentials"
+    REQUIRED: ClassVar[tuple[str, ...]] = ("base_url", "session")
 
     base_url: str = Field(
         default="", title="Base URL", description="Address of your WAHA server, such as http://waha.internal:3000."

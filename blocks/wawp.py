@@ -31,6 +31,7 @@ class WawpCredentials(GatewaySender):
 
     _block_type_name: ClassVar[str | None] = "WhatsApp Wawp Credentials"
     _block_type_slug: ClassVar[str | None] = "whatsapp-wawp-credentials"
+    REQUIRED: ClassVar[tuple[str, ...]] = ("instance_id", "access_token", "base_url")
 
     instance_id: str = Field(
         default="", title="Instance id", description="Id of the WhatsApp session, from Wawp's dashboard."

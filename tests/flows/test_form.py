@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 from prefect_whatsapp.cli.app import app
 from prefect_whatsapp.flows import broadcast_audio, broadcast_contacts, send_audio_message, send_contact_message
 from prefect_whatsapp.flows.form import BroadcastAudioForm, take_apart
@@ -67,3 +69,37 @@ def test_a_file_stays_a_file(place: str) -> None:
 
 def test_one_number_in_the_files_field_is_a_number() -> None:
     assert take_apart("+16505550101") == ["+16505550101"]
+
+
+# What the older UI keeps of a property when it sends a schema back to be checked: its map of `SchemaPropertyResponse`.
+_KEPT = (
+    *("position", "block_type_slug", "$ref", "anyOf", "allOf", "example", "default", "const", "description", "enum"),
+    *("format", "items", "prefixItems", "properties", "required", "title", "type", "maxItems", "minItems"),
+)
+
+
+def _as_the_older_ui_sends_it(schema: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in schema.items() if name in (*_KEPT, "definitions")}
+    for group in ("properties", "definitions"):
+        if group in kept:
+            kept[group] = {name: _as_the_older_ui_sends_it(each) for name, each in kept[group].items()}
+    return kept
+
+
+@pytest.mark.parametrize("of", ["the server", "the older UI"])
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_a_saved_block_fits_each_field_that_takes_one(flow: Flow[Any, Any], of: str) -> None:
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    schema = schema if of == "the server" else _as_the_older_ui_sends_it(schema)
+    reference = {"$ref": {"block_document_id": "00000000-0000-4000-8000-000000000000"}}
+    blocks = {name for name in ("sender", "storage", "ledger") if name in schema["properties"]}
+    filled = {name: "filled" for name in schema["required"]} | dict.fromkeys(blocks, reference)
+    if "contacts" in filled:
+        filled["contacts"] = [{"name": "Front desk", "phone": "+16505550199"}]  # type: ignore[assignment]
+    assert [error.message for error in validate(filled, schema)] == []
+
+
+def test_each_tab_and_each_item_of_the_recipients_has_a_name() -> None:
+    schema = parameter_schema(broadcast_audio).model_dump_for_openapi()["properties"]["recipients"]
+    assert [kind["title"] for kind in schema["anyOf"]] == ["A file", "Typed in"]
+    assert [kind["title"] for kind in schema["anyOf"][1]["items"]["anyOf"]] == ["A number", "With a name"]
