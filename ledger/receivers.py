@@ -22,6 +22,8 @@ async def note_alive(database: Database, accounts: Iterable[str], at: datetime.d
         at: The moment.
     """
     values = [{"account": account, "alive_since": at, "seen_at": at} for account in sorted(set(accounts))]
+    if not values:
+        return
     insert = database.engine.insert(receivers)
     gap = at - datetime.timedelta(seconds=_GAP_SECONDS)
     upsert = insert.on_conflict_do_update(
