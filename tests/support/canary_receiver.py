@@ -51,7 +51,7 @@ async def _posts(
         record = await store.find_broadcast("graph-audio")
         assert record
         rows = [row async for row in store.rows(record)]
-    error = {"code": 131026, "error_data": {"details": f"{numbers[0]} ({NAME}) can't be reached"}}
+    error = {"code": 131026, "error_data": {"details": f"{numbers[0]} can't be reached"}}
     value = {
         "metadata": {"phone_number_id": senders["graph/canary"].phone_number_id},
         "contacts": [{"profile": {"name": NAME}, "wa_id": numbers[1][1:]}],
