@@ -20,14 +20,16 @@ from senders import PROVIDERS, sender_of
 NAME, TEXT = "Canaria Namenson", "what the canary sang"
 FIELD = {"graph": "app_secret", "waha": "webhook_hmac_key", "wawp": "webhook_secret", "chat-api": "webhook_secret"}
 
+MORE = {"wawp": {"webhook_header": ""}}  # its secret in the path, which is more to keep
+
 
 async def receive(setup: dict[str, Any], tell: Callable[[str], None]) -> None:
     """Run a receiver for the four accounts and post to it; what was answered is told."""
     secret = setup["webhook_secret"]
-    senders = {
-        f"{provider}/canary": sender_of(provider, setup["sandbox"], **{FIELD[provider]: SecretStr(secret)})
-        for provider in PROVIDERS
-    }
+    senders = {}
+    for provider in PROVIDERS:
+        fields = {FIELD[provider]: SecretStr(secret), **MORE.get(provider, {})}
+        senders[f"{provider}/canary"] = sender_of(provider, setup["sandbox"], **fields)
     numbers = (await asyncio.to_thread(Path(setup["numbers"]).read_text)).split()
     posts = await _posts(setup, senders, numbers, secret)
     for ledger in (setup["ledger"], str(Path(setup["ledger"]) / "no-folder.db")):
