@@ -1,5 +1,6 @@
-"""What runs before this one left behind: sends whose process is gone, and how often a broadcast was resumed."""
+"""What other runs do and left behind: which one sends now, sends whose process is gone, how often a broadcast was resumed."""
 
+import asyncio
 import datetime
 from collections import Counter
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.states import SendState
 from .database import Database
+from .liveness import host_identity, process_exists
 from .records import BroadcastRecord, Row
 from .rows import as_row
 from .schema import leases, sends
@@ -16,6 +18,8 @@ from .schema import leases, sends
 _OPEN = (SendState.QUEUED.value, SendState.SENDING.value)
 # More than a run may be ahead of what Prefect's server has recorded, which is what a kill can leave untold.
 _UNTOLD_AT_MOST = 4_000
+# More than two heartbeats.
+_LOOK_AGAIN_SECONDS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,31 @@ async def runs(database: Database, record: BroadcastRecord) -> list[RunPart]:
         return [RunPart(entry.joined_at, entry.left_at, left[entry.key]) for entry in await connection.execute(joined)]
 
     return await database.read("list the runs of a broadcast", work)
+
+
+async def is_being_sent(database: Database, record: BroadcastRecord) -> bool:
+    """Whether a run is sending the broadcast: its process lives on this host, or its heart beats on another."""
+    here = host_identity()
+    query = sa.select(leases.c.key, leases.c.host, leases.c.process, leases.c.beat).where(
+        leases.c.broadcast == record.number, leases.c.left_at.is_(None)
+    )
+
+    async def work(connection: AsyncConnection) -> dict[str, tuple[str, str, int]]:
+        return {entry.key: (entry.host, entry.process, entry.beat) for entry in await connection.execute(query)}
+
+    before = await database.read("look for runs that send", work)
+    elsewhere = {}
+    for key, (host, process, beat) in before.items():
+        exists = process_exists(process) if here and host == here and process else None
+        if exists:
+            return True
+        if exists is None:
+            elsewhere[key] = beat
+    if not elsewhere:
+        return False
+    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    after = await database.read("look for runs that send", work)
+    return any(after[key][2] != beat for key, beat in elsewhere.items() if key in after)
 
 
 def _lease_key(claim: str) -> str:

@@ -22,8 +22,20 @@ async def find(database: Database, digest: str, sender: str, margin_seconds: flo
     return await database.read("look up a media id", work)
 
 
-async def remember(database: Database, digest: str, sender: str, media_id: str, lifetime_seconds: float) -> None:
-    """Keep an upload's id in place of any older one."""
+async def size(database: Database, digest: str, sender: str) -> int:
+    """Give the size in bytes of what was uploaded; 0 where it isn't known."""
+    query = sa.select(media.c.size).where(media.c.digest == digest, media.c.sender == sender)
+
+    async def work(connection: AsyncConnection) -> int:
+        return (await connection.execute(query)).scalar_one_or_none() or 0
+
+    return await database.read("look up the size of an upload", work)
+
+
+async def remember(
+    database: Database, digest: str, sender: str, media_id: str, lifetime_seconds: float, size: int
+) -> None:
+    """Keep an upload's id and size in place of any older one."""
     now = datetime.datetime.now(datetime.UTC)
     values = {
         "digest": digest,
@@ -31,9 +43,10 @@ async def remember(database: Database, digest: str, sender: str, media_id: str, 
         "media_id": media_id,
         "uploaded_at": now,
         "expires_at": now + datetime.timedelta(seconds=lifetime_seconds),
+        "size": size,
     }
     insert = database.engine.insert(media).values(values)
-    changed = {name: insert.excluded[name] for name in ("media_id", "uploaded_at", "expires_at")}
+    changed = {name: insert.excluded[name] for name in ("media_id", "uploaded_at", "expires_at", "size")}
     upsert = insert.on_conflict_do_update(index_elements=["digest", "sender"], set_=changed)
     await database.transact("keep a media id", lambda connection: connection.execute(upsert))
 

@@ -211,6 +211,7 @@ media = sa.Table(
     sa.Column("media_id", sa.Text, nullable=False),
     sa.Column("uploaded_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False, server_default="0"),  # bytes; 0 where an older version uploaded it
 )
 
 approvals = sa.Table(

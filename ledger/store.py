@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -12,7 +13,7 @@ from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
 from ..models.recipient import Recipient
 from ..models.states import SendState
-from . import approvals, broadcasts, canaries, earlier_runs, history, keys, media_ids, plan, rows
+from . import approvals, broadcasts, canaries, earlier_runs, history, keys, lately, media_ids, plan, rows
 from . import forget as forgetting
 from . import purge as purging
 from .address import read_address
@@ -222,6 +223,28 @@ class LedgerStore:
         """List the runs that sent a broadcast, the first one first, with how many unknown sends each left."""
         return await earlier_runs.runs(self._database, record)
 
+    async def is_being_sent(self, record: BroadcastRecord) -> bool:
+        """Whether a run is sending the broadcast now; looks twice, seconds apart, where that run is on another host."""
+        return await earlier_runs.is_being_sent(self._database, record)
+
+    async def had_lately(self, record: BroadcastRecord) -> Counter[str]:
+        """Count the queued recipients who got the same content from another broadcast within 30 days.
+
+        Returns:
+            How many, by that broadcast's name; one who had it from two counts in both.
+        """
+        return await lately.of_plan(self._database, record)
+
+    async def accounts_had_lately(self, content: str, name: str, keys: Sequence[str]) -> Counter[str]:
+        """Count likewise of people who are in no plan yet.
+
+        Args:
+            content: Digest of what they would get.
+            name: Of the broadcast that would send it.
+            keys: Their `Recipient.account_key`.
+        """
+        return await lately.of_accounts(self._database, content, name, keys)
+
     async def find_row(self, record: BroadcastRecord, to: Recipient) -> Row:
         """Look up a planned recipient's row, by whichever of their number's spellings it was planned.
 
@@ -361,9 +384,15 @@ class LedgerStore:
         """Give the service's id of an uploaded content that lives for `margin_seconds` more; empty where there is none."""
         return await media_ids.find(self._database, digest, sender, margin_seconds)
 
-    async def remember_media(self, digest: str, sender: str, media_id: str, lifetime_seconds: float) -> None:
-        """Keep an upload's id for every later broadcast of this content from this account."""
-        await media_ids.remember(self._database, digest, sender, media_id, lifetime_seconds)
+    async def media_size(self, digest: str, sender: str) -> int:
+        """Give the size in bytes of an uploaded content; 0 where it isn't known."""
+        return await media_ids.size(self._database, digest, sender)
+
+    async def remember_media(
+        self, digest: str, sender: str, media_id: str, lifetime_seconds: float, *, size: int = 0
+    ) -> None:
+        """Keep an upload's id, and its size in bytes, for every later broadcast of this content from this account."""
+        await media_ids.remember(self._database, digest, sender, media_id, lifetime_seconds, size)
 
     async def forget_media(self, digest: str, sender: str, media_id: str) -> None:
         """Drop an id that the service disowned; a newer one stays."""

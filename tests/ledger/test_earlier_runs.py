@@ -2,8 +2,11 @@
 
 import uuid
 
+import pytest
+import sqlalchemy as sa
 from ledgers import begin, people
 from prefect_whatsapp.ledger import LedgerStore, Outcome
+from prefect_whatsapp.ledger.schema import leases
 from prefect_whatsapp.models import SendState
 
 
@@ -32,3 +35,33 @@ async def test_each_run_is_listed_with_what_it_left_unknown(store: LedgerStore) 
         runs = await store.runs(record)
     assert [(run.unknown, run.left_at is None) for run in runs] == [(1, False), (2, False), (0, True)]
     assert runs[0].joined_at <= runs[1].joined_at <= runs[2].joined_at
+
+
+async def test_a_broadcast_is_being_sent_while_a_run_takes_part_also_between_two_sends(store: LedgerStore) -> None:
+    record = await begin(store, 2)
+    assert not await store.is_being_sent(record)
+    async with store.join(record, messages_per_second=0):
+        assert await store.is_being_sent(record)
+    assert not await store.is_being_sent(record)
+
+
+async def test_a_run_whose_process_is_gone_sends_no_more(store: LedgerStore) -> None:
+    record = await begin(store, 2)
+    async with store.join(record, messages_per_second=0, beat_seconds=60):
+        gone = sa.update(leases).values(process="1:1")  # the first process of the host, as it was at another time
+        await store._database.transact("kill", lambda connection: connection.execute(gone))
+        assert not await store.is_being_sent(record)
+
+
+async def test_a_run_on_another_host_sends_while_its_heart_beats(
+    store: LedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_whatsapp.ledger.earlier_runs._LOOK_AGAIN_SECONDS", 0.5)
+    record = await begin(store, 2)
+    async with store.join(record, messages_per_second=0, beat_seconds=0.1):
+        elsewhere = sa.update(leases).values(host="another")
+        await store._database.transact("move", lambda connection: connection.execute(elsewhere))
+        assert await store.is_being_sent(record)
+    async with store.join(record, messages_per_second=0, beat_seconds=60):
+        await store._database.transact("move", lambda connection: connection.execute(elsewhere))
+        assert not await store.is_being_sent(record)
