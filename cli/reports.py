@@ -80,22 +80,26 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     async with opened_broadcast(broadcast, ledger) as (store, record):
         counts = await store.outcome_counts(record)
         needy = [row async for row in _some(store.rows(record, states=tuple(ATTENTION_STATES)))]
-        sending = bool((await store.counts(record)).get(SendState.SENDING, 0))
+        sending = bool(counts["pending"]) and await store.is_being_sent(record)
     if as_json:
         rows = [{"line": r.line, "recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
                  "why": mask_numbers(r.error_text), "claimed_at": _time(r)} for r in needy]  # fmt: skip
         print(json.dumps({"broadcast": record.name, **counts, "removed": record.removed, "needs_a_person": rows}))
         return 0
     console = Console()
-    table = Table(title=_shown(f"{record.name}: {record.content_label} by {record.provider}"))
-    for name in (*counts, "removed"):
-        table.add_column(name, justify="right")
-    table.add_row(*(f"{n:,}" for n in (*counts.values(), record.removed)))
+    console.print(
+        _shown(f"{record.name}: {record.content_label} by {record.provider}"), soft_wrap=True, highlight=False
+    )
+    table = Table(show_header=False)  # a line a count, so that none is cut in a narrow terminal
+    table.add_column()
+    table.add_column(justify="right")
+    for name, number in {**counts, "removed": record.removed}.items():
+        table.add_row(name, f"{number:,}")
     console.print(table)
     if needy:
         named = Table(title="Rows that need a person")
         for column in ("line", "recipient", "state", "claimed at", "code", "why"):
-            named.add_column(column)
+            named.add_column(column, overflow="fold")
         for row in needy:
             named.add_row(
                 str(row.line or ""),
@@ -133,16 +137,13 @@ async def _broadcasts(ledger: str, as_json: bool) -> int:
         print(json.dumps([{"broadcast": r.name, "kind": r.kind, "provider": r.provider, **counts,
                            "removed": r.removed, "created_at": r.created_at.isoformat()} for r, counts in listed]))  # fmt: skip
         return 0
-    table = Table(box=None, pad_edge=False)
-    table.add_column("broadcast", overflow="fold", no_wrap=False)  # a name that is cut off can't be copied
-    for column in ("created (UTC)", "kind", "provider"):
-        table.add_column(column)
-    for column in outcome_counts({}):
-        table.add_column(column, justify="right")
-    for record, counts in listed:
-        made = record.created_at.strftime("%Y-%m-%d %H:%M")
-        table.add_row(_shown(record.name), made, record.kind, record.provider, *(f"{n:,}" for n in counts.values()))
-    Console().print(table)
+    console = Console()
+    for record, counts in listed:  # no table: a name or a count that is cut off is of no use
+        made = record.created_at.strftime("%Y-%m-%d %H:%M UTC")
+        shown = {**counts, "removed": record.removed}.items()
+        told = ", ".join(f"{number:,} {name}" for name, number in shown if number or name == "planned")
+        console.print(_shown(record.name), style="bold", soft_wrap=True, highlight=False)
+        console.print(f"  {made}, {record.kind} by {record.provider}: {told}", soft_wrap=True, highlight=False)
     return 0
 
 
@@ -181,7 +182,7 @@ async def _history(broadcast: str, ledger: str, as_json: bool) -> int:
         return 0
     table = Table()
     for column in ("when", "what", "broadcast", "who", "flow run", "detail"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for entry in entries:
         when, who = entry.at.isoformat(sep=" ", timespec="seconds"), f"{entry.user}@{entry.host}"
         table.add_row(when, *map(_shown, (entry.action, entry.broadcast, who, entry.flow_run_id, entry.detail)))

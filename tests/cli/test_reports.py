@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -54,9 +55,17 @@ def test_broadcasts_lists_each_with_its_counts(command: Command, ledger: str) ->
     assert set(listed) == {"mixed", "fine"}
     assert {name: listed["mixed"][name] for name in COUNTS} == COUNTS
     assert (listed["fine"]["provider"], listed["fine"]["kind"], listed["fine"]["accepted"]) == ("graph", "contacts", 1)
-    table = command("broadcasts", "--ledger", ledger).stdout
-    assert "mixed" in table
-    assert "fine" in table
+    shown = command("broadcasts", "--ledger", ledger, more={"COLUMNS": "80"}).stdout
+    assert re.search(
+        r"^mixed\n  20\d\d-\d\d-\d\d \d\d:\d\d UTC, contacts by graph: 10 planned, 5 accepted, ", shown, re.MULTILINE
+    )
+    assert "…" not in shown
+
+
+def test_nothing_is_cut_in_a_terminal_of_eighty_columns(command: Command, ledger: str) -> None:
+    shown = command("report", "mixed", "--ledger", ledger, more={"COLUMNS": "80"}).stdout
+    for name, number in COUNTS.items():
+        assert re.search(rf"{name} +│ +{number} ", shown), name
 
 
 def test_the_ledger_may_be_named_by_the_environment(command: Command, ledger: str) -> None:
