@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed, Pending, Running
 from prefect_whatsapp.cli.doctor import AUTOMATIONS
+from prefect_whatsapp.flows.outage import NEEDS_ATTENTION, OUTAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))
@@ -103,6 +104,22 @@ def test_an_action_that_the_server_refused_is_tried_again_later_as_prefect_repea
 
 def test_the_doctor_looks_for_them_by_their_names(apply: ModuleType) -> None:
     assert {told(name)["name"] for name in apply.WALK_AWAY} == set(AUTOMATIONS)
+
+
+def test_a_person_is_alerted_of_everything_that_needs_one_and_of_nothing_that_ends_by_itself() -> None:
+    at_once, lasting = told("alert-when-stopped.yaml")["trigger"], told("alert-when-down.yaml")["trigger"]
+    states = {event.removeprefix("prefect.flow-run.") for event in at_once["expect"]}
+    assert states == {"Failed", "Cancelled", NEEDS_ATTENTION, "Late"}
+    assert {event.removeprefix("prefect.flow-run.") for event in lasting["after"]} == {"Crashed", OUTAGE}
+    for again in ("resume-after-crash.yaml", "resume-after-outage.yaml", "needs-attention-after-crashes.yaml"):
+        assert lasting["within"] > told(again)["trigger"]["within"], "else it alerts before the run is run again"
+    for alert in ("alert-when-stopped.yaml", "alert-when-down.yaml"):
+        assert set(told(alert)["deployments"]) == BROADCASTS
+
+
+def test_a_run_that_crashed_too_often_is_named_as_one_that_left_rows_to_a_person() -> None:
+    (action,) = told("needs-attention-after-crashes.yaml")["actions"]
+    assert action["name"] == NEEDS_ATTENTION
 
 
 def test_the_silence_is_longer_than_three_heartbeats() -> None:

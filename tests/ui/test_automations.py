@@ -67,7 +67,7 @@ async def test_a_broadcast_that_stops_alerts_a_person_on_whatsapp(stack: Any) ->
     (message,) = _messages(stack, "12015550142")
     assert message["kind"] == "text"
     assert message["body"]["text"]["body"].startswith(
-        "*Broadcast alerting stopped*\n\nwaha account default can't send now"
+        "*Broadcast alerting: Failed*\n\nwaha account default can't send now"
     )
 
 
