@@ -73,7 +73,5 @@ class BroadcastRun:
         """How long the queued rows take at the sender's pace."""
         queued = counts.get(SendState.QUEUED, 0)
         queued = min(queued, self.settings.max_messages or queued)
-        if spacing := self.settings.sender.random_spacing:
-            return queued * sum(spacing) / 2
-        rate = self.settings.sender.messages_per_second
-        return queued / rate if rate else 0.0
+        spacing, rate = self.settings.sender.random_spacing, self.settings.sender.messages_per_second
+        return queued * max(sum(spacing) / 2 if spacing else 0.0, 1 / rate if rate else 0.0)  # both hold

@@ -2,6 +2,7 @@
 
 from prefect_whatsapp.flows.form import BroadcastAudioForm, BroadcastContactsForm, takes
 from prefect_whatsapp.flows.names import flow_run_name
+from prefect_whatsapp.flows.one_sentence import fails_in_one_sentence
 from prefect_whatsapp.flows.outage import run_to_its_end
 from prefect_whatsapp.flows.parameters import flow
 from prefect_whatsapp.flows.steps import Broadcast
@@ -11,6 +12,7 @@ from prefect_whatsapp.tasks.content import AudioContent, ContactsContent
 
 @flow(name="broadcast-audio", flow_run_name=flow_run_name)
 @takes(BroadcastAudioForm)
+@fails_in_one_sentence
 async def broadcast_audio(form: BroadcastAudioForm) -> Report:
     """Send one voice note, or basic audio, to everyone on a list.
 
@@ -42,6 +44,7 @@ async def broadcast_audio(form: BroadcastAudioForm) -> Report:
 
 @flow(name="broadcast-contacts", flow_run_name=flow_run_name)
 @takes(BroadcastContactsForm)
+@fails_in_one_sentence
 async def broadcast_contacts(form: BroadcastContactsForm) -> Report:
     """Send contact cards, in one message, to everyone on a list.
 

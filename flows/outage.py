@@ -2,21 +2,23 @@
 
 from typing import cast
 
-from prefect.states import Completed, Failed
+from prefect.states import Completed
+from prefect_whatsapp.flows.one_sentence import engine_retries, failed
 from prefect_whatsapp.flows.steps import Broadcast
 from prefect_whatsapp.models import Report, StopReason
 from prefect_whatsapp.models.errors import (
     BroadcastStoppedError,
     ErrorKind,
-    ProviderError,
     RetryLaterError,
     TransportError,
+    WhatsAppError,
 )
 from prefect_whatsapp.sending.shards import part_of
 
 # The flow run's event is then `prefect.flow-run.Outage`: deployments/automations/resume-after-outage.yaml waits for it.
 OUTAGE = "Outage"
-# Shown in the UI. Automations wait for the event `prefect-whatsapp.broadcast.needs-attention`, which has the counts.
+# The same name as that of a run which crashed three times (deployments/automations/needs-attention-after-crashes.yaml): its
+# event, `prefect.flow-run.Needs attention`, alerts a person. `prefect-whatsapp.broadcast.needs-attention` has the counts.
 NEEDS_ATTENTION = "Needs attention"
 
 
@@ -27,19 +29,37 @@ async def run_to_its_end(broadcast: Broadcast) -> Report:
         broadcast: The broadcast.
 
     Returns:
-        Its report. Where somebody must look, or for an outage, the flow run's state, from which Prefect gives the report,
-        or raises the error, to who called the flow.
+        Its report, as the flow run's state with its message, from which Prefect gives the report, or raises the error, to
+        who called the flow.
     """
     try:
         report = await broadcast.run()
-    except (BroadcastStoppedError, ProviderError, TransportError) as failure:
-        if not is_outage(failure):
-            raise
-        return cast("Report", Failed(name=OUTAGE, message=failure.message, data=failure))
-    message = attention(report)
-    if not message or part_of():  # a shard counts the whole broadcast: its parent says it
+    except WhatsAppError as failure:
+        if is_outage(failure) and not engine_retries():
+            return cast("Report", failed(failure, name=OUTAGE))
+        raise
+    if part_of():  # a shard counts the whole broadcast: its parent says it
         return report
-    return cast("Report", Completed(name=NEEDS_ATTENTION, message=message, data=report))
+    message = "" if broadcast.dry_run else attention(report)
+    if message:
+        return cast("Report", Completed(name=NEEDS_ATTENTION, message=message, data=report))
+    return cast("Report", Completed(message=summary(report, dry_run=broadcast.dry_run), data=report))
+
+
+def summary(report: Report, *, dry_run: bool = False) -> str:
+    """Say what a run came to that leaves nothing to a person.
+
+    Example:
+        >>> summary(Report(broadcast="weekly", planned=200, accepted=150, pending=50))
+        '150 of 200 accepted, 50 not sent yet'
+        >>> summary(Report(broadcast="weekly", planned=2, pending=2, removed=4), dry_run=True)
+        'Dry run: nothing was sent; 2 would be sent, 4 removed from the list'
+    """
+    if dry_run:
+        skipped = f", {report.skipped:,} skipped" if report.skipped else ""
+        return f"Dry run: nothing was sent; {report.pending:,} would be sent{skipped}, {report.removed:,} removed from the list"
+    left = f", {report.pending:,} not sent yet" if report.pending else ""
+    return f"{report.accepted:,} of {report.planned:,} accepted{left}"
 
 
 def attention(report: Report) -> str:

@@ -47,10 +47,17 @@ class CheckedFlow(Flow[P, R]):
         try:
             read = self._model(**given)
         except ValidationError as refused:
-            reasons = _reasons(refused)
+            reasons = _reasons(refused, self._shown)
         else:
             return {name: getattr(read, name) for name in self._model.model_fields if name in read.model_fields_set}
         raise InputError(reasons)  # outside of the handler: the refusal that holds the values isn't its context
+
+    def _shown(self, name: str) -> str:
+        """A parameter as the form calls it, with its name in Python where that is another."""
+        field = self._model.model_fields.get(name)
+        extra = field.json_schema_extra if field else None
+        title = str(extra.get("title", name)) if isinstance(extra, dict) else name
+        return name if title.lower().replace(" ", "_") == name else f"{title} ({name})"
 
     @cached_property
     def _model(self) -> type[BaseModel]:
@@ -109,10 +116,16 @@ def _loaded(name: str, value: Any) -> Any:
         return load(value["$ref"], _sync=True)
     except (ValueError, RuntimeError, TypeError):
         pass
-    raise InputError(f"{name}: the saved block that it names does not exist; choose another, or save it again")
+    named = value["$ref"].get("block_document_slug") if isinstance(value["$ref"], dict) else None
+    block = (
+        f"the saved block {mask_numbers(str(named)[:_REASON_CHARACTERS])!r}"
+        if named
+        else "the saved block that it names"
+    )
+    raise InputError(f"{name}: {block} does not exist; choose another, or save it again under that name")
 
 
-def _reasons(refused: ValidationError) -> str:
+def _reasons(refused: ValidationError, shown: Callable[[str], str]) -> str:
     """Say what is wrong in a sentence a parameter, from declared names and pydantic's words alone."""
     by_parameter: dict[str, list[str]] = {}
     for error in refused.errors(include_context=False, include_url=False):
@@ -121,7 +134,8 @@ def _reasons(refused: ValidationError) -> str:
         if (reason := _reason(error)) not in reasons:
             reasons.append(reason)
     return "; ".join(
-        f"{name} can't be used: {', or '.join(reasons[:_REASONS_AT_MOST])}" for name, reasons in by_parameter.items()
+        f"{shown(name)} can't be used: {', or '.join(reasons[:_REASONS_AT_MOST])}"
+        for name, reasons in by_parameter.items()
     )
 
 

@@ -1,5 +1,6 @@
 """The plan: the list is written into the ledger, and who can't or mustn't get the message is left out."""
 
+from collections import Counter
 from zoneinfo import ZoneInfo
 
 from prefect_whatsapp.flows.approval import NOTICE, WITHOUT_PROCESS
@@ -13,7 +14,11 @@ from prefect_whatsapp.ledger.people import WINDOW
 from prefect_whatsapp.ledger.row_reference import RowReference
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import BroadcastMismatchError, InputError, RecipientListError
+from prefect_whatsapp.models.masking import mask_numbers
 from prefect_whatsapp.recipients.source import RecipientList
+
+# Broadcasts that the warning of repeats names.
+_NAMED_AT_MOST = 3
 
 
 class Planning:
@@ -33,15 +38,18 @@ class Planning:
         self._list = RecipientList(run.settings.recipients, run.settings.storage, run.settings.default_region)
         self.planned = self._list.planned
         self.phone, self.approved = "", False
-        self._left_out: list[str] = []
+        self._remarks: list[str] = []
 
     async def read_through(self, store: LedgerStore) -> dict[SendState, int]:
         """Read the list to its end without writing it; how many of it would be queued, and how many left out."""
         account = f"{self._run.dialect.name}:{self._run.dialect.account}"
         opted_out = opened = closed = 0
+        had: Counter[str] = Counter()
         knows_windows = await self._knows_windows(store)
         async for chunk in self._list.chunks():
             who = [recipient.to for recipient in chunk.usable]
+            keys = [recipient.account_key for recipient in chunk.usable]
+            had += await store.accounts_had_lately(self._run.message.digest, self._run.name, keys)
             out = await store.people.opted_out(who)
             opted_out += len(out)
             if knows_windows:
@@ -49,9 +57,10 @@ class Planning:
                 open_here = await store.people.open_windows(rest, account)
                 opened, closed = opened + open_here, closed + len(rest) - open_here
         if knows_windows:
-            self._left_out.append(_windows(opened, closed))
+            self._remarks.append(_windows(opened, closed))
         if opted_out:
-            self._left_out.append(_opted_out(opted_out))
+            self._remarks.append(_opted_out(opted_out))
+        self._warn_of_repeats(had)
         skipped = opted_out + closed
         return {SendState.QUEUED: self.planned.usable - skipped, SendState.SKIPPED: skipped}
 
@@ -106,8 +115,8 @@ class Planning:
                 )
             if record is None or record.planned_at is None:
                 raise RecipientListError(
-                    f"recipients is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
-                    f"(leave it empty only to continue a planned broadcast; {self._run.name} "
+                    f"the list is empty: give s3://bucket/key, a key in storage, a path or a list of recipients "
+                    f"(leave Recipients empty only to continue a planned broadcast; {self._run.name} "
                     + ("is not planned)" if record is None or not record.plan else "was not planned to the list's end)")
                 )
         if no_list or self.approved:
@@ -128,17 +137,17 @@ class Planning:
                 await store.note(Action.PLANNED, self._run.actor, record, what)
         return record
 
-    def notice(self) -> str:
-        """Say in words for which approval the plan waits, and whom it leaves out."""
+    def notices(self) -> list[str]:
+        """Say in words for which approval the plan waits, who goes first, whom it leaves out, and who had it lately."""
         sentences: list[str] = []
-        if self._run.settings.approve:
-            sentences += [NOTICE, WITHOUT_PROCESS] if waits_without_process() else [NOTICE]
+        if self._run.settings.approve and not self._run.settings.dry_run:
+            sentences.append(" ".join([NOTICE, WITHOUT_PROCESS] if waits_without_process() else [NOTICE]))
         if self._run.settings.canary:
             sentences.append(
                 f"{self._run.settings.canary:,} messages go first as a canary: if more than a tenth of them fails, the rest is "
                 "not sent."
             )
-        return " ".join(sentences + self._left_out)
+        return sentences + self._remarks
 
     async def leave_out(self, store: LedgerStore, record: BroadcastRecord) -> None:
         """Skip, before anything is sent, who wants no more messages (each claim looks again) or can't get one now."""
@@ -150,11 +159,26 @@ class Planning:
         if await self._knows_windows(store):
             windows = await store.people.windows(record)
             await store.people.skip_closed_windows(record)
-            self._left_out.append(_windows(windows.open, windows.closed))
+            self._remarks.append(_windows(windows.open, windows.closed))
         if opted_out := await store.people.opted_out_rows(record):
-            self._left_out.append(_opted_out(opted_out))
-        for sentence in self._left_out:
+            self._remarks.append(_opted_out(opted_out))
+        for sentence in self._remarks:
             self._run.log.info("%s", sentence)
+        if not self._run.part_of:
+            self._warn_of_repeats(await store.had_lately(record))
+
+    def _warn_of_repeats(self, had: Counter[str]) -> None:
+        """Warn where people got this very content under another name: the promise is one message a name, not a person."""
+        if not had:
+            return
+        named = [f"{number:,} from {mask_numbers(name)}" for name, number in had.most_common(_NAMED_AT_MOST)]
+        more = f" and {len(had) - _NAMED_AT_MOST} more broadcasts" if len(had) > _NAMED_AT_MOST else ""
+        warning = (
+            f"Sent before: people on this list got this very message within the last 30 days, {', '.join(named)}{more}. "
+            "Under another name they get it again."
+        )
+        self._run.log.warning("%s", warning)
+        self._remarks.append(warning)
 
     async def to_send_again(self, store: LedgerStore, record: BroadcastRecord) -> dict[SendState, int]:
         """How many unknown and failed sends this run is to send again, by state."""
@@ -170,7 +194,7 @@ class Planning:
         for state, number in again.items():
             if state is SendState.UNKNOWN:  # not queued: another run, without that consent, would send them
                 self._run.log.warning(
-                    "%d sends whose outcome is unknown will be sent again, because on_unknown is resend", number
+                    "%d sends whose outcome is unknown will be sent again, because Unknown sends is resend.", number
                 )
             else:
                 await store.requeue(record, state)

@@ -1,6 +1,7 @@
 """The report of one run: what the ledger holds at its end, or what a dry run would send."""
 
 import time
+from collections.abc import Sequence
 
 from prefect_whatsapp.flows.broadcast_run import BroadcastRun
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
@@ -12,9 +13,9 @@ from prefect_whatsapp.sending.stop import StopSignal
 
 
 async def report_outcome(
-    run: BroadcastRun, planned: Planned, store: LedgerStore, record: BroadcastRecord, stop: StopSignal
+    run: BroadcastRun, planned: Planned, store: LedgerStore, record: BroadcastRecord, stop: StopSignal, *, earlier: int
 ) -> Report:
-    """Publish the report of a run that has ended.
+    """Publish the report of a run that has ended; `earlier` counts what was accepted before it began.
 
     Raises:
         BroadcastStoppedError: It stopped before its end, and nobody asked it to; the report is in `report`.
@@ -23,11 +24,11 @@ async def report_outcome(
     removed = planned.removed or record.removed
     report = _made(run, counts, removed, stop)
     if not run.part_of:  # one report, the parent's
-        await run.artifacts.report(report, store, record)
+        await run.artifacts.report(report, store, record, earlier=earlier)
     if report.unknown:
         run.log.warning(
-            "%d sends have an unknown outcome: they are held and named in the report; on_unknown='resend' sends them "
-            "again.",
+            "%d sends have an unknown outcome: they are held and named in the report. To send them again, run it with "
+            "Unknown sends: resend.",
             report.unknown,
         )
     left = report.pending or (report.unknown and run.settings.on_unknown == "resend")
@@ -37,10 +38,10 @@ async def report_outcome(
 
 
 async def report_dry_run(
-    run: BroadcastRun, planned: Planned, counts: dict[SendState, int], account: AccountStatus, *, notice: str = ""
+    run: BroadcastRun, planned: Planned, counts: dict[SendState, int], account: AccountStatus, *, notices: Sequence[str]
 ) -> Report:
-    """Publish the plan of a dry run, and give what would be sent; `notice` says whom it would leave out."""
-    await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts), notice=notice)
+    """Publish the plan of a dry run, and give what would be sent; `notices` say whom it would leave out."""
+    await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts), notices=notices)
     queued, skipped = counts[SendState.QUEUED], counts[SendState.SKIPPED]
     run.log.info("Dry run: %d would be sent, %d skipped, %d rows removed.", queued, skipped, planned.removed)
     return _made(run, outcome_counts(counts), planned.removed)

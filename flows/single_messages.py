@@ -3,6 +3,7 @@
 from prefect.runtime import flow_run
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows.form import AudioMessageForm, ContactMessageForm, takes
+from prefect_whatsapp.flows.one_sentence import fails_in_one_sentence
 from prefect_whatsapp.flows.parameters import flow
 from prefect_whatsapp.models import Receipt, Recipient, mask
 from prefect_whatsapp.tasks import asend_audio, asend_contacts
@@ -15,6 +16,7 @@ def _run_name() -> str:
 
 @flow(name="send-audio-message", flow_run_name=_run_name)
 @takes(AudioMessageForm)
+@fails_in_one_sentence
 async def send_audio_message(form: AudioMessageForm) -> Receipt:
     """Send one voice note, or basic audio, to one recipient. Each run sends a message; to send only once, use a broadcast.
 
@@ -34,6 +36,7 @@ async def send_audio_message(form: AudioMessageForm) -> Receipt:
 
 @flow(name="send-contact-message", flow_run_name=_run_name)
 @takes(ContactMessageForm)
+@fails_in_one_sentence
 async def send_contact_message(form: ContactMessageForm) -> Receipt:
     """Send contact cards to one recipient, in one message. Each run sends a message.
 

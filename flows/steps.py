@@ -1,5 +1,6 @@
 """A broadcast, step by step: check, plan, approve, dispatch, receive, report."""
 
+from prefect.exceptions import TerminationSignal
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows.approval import APPROVAL, pass_gate
 from prefect_whatsapp.flows.broadcast_run import BroadcastRun
@@ -13,7 +14,7 @@ from prefect_whatsapp.flows.reports import report_dry_run, report_outcome
 from prefect_whatsapp.flows.wait import resumed_from
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.ledger.row_reference import read_reference
-from prefect_whatsapp.models import Report, SendState
+from prefect_whatsapp.models import ACCEPTED_STATES, Report, SendState
 from prefect_whatsapp.models.errors import AccountError, BroadcastStoppedError, ErrorKind, WhatsAppError
 from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.sending.content import Content
@@ -33,6 +34,11 @@ class Broadcast:
         self._run = BroadcastRun.begin(settings, message)
         self._planning = Planning(self._run)
         self._shards = Shards(settings, self._run.scale) if self._run.scale.shards else None
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be sent."""
+        return self._run.settings.dry_run
 
     async def run(self) -> Report:
         """Go through the steps.
@@ -69,13 +75,14 @@ class Broadcast:
             planning.phone = account.phone
             if settings.dry_run:
                 counts = await planning.read_through(store)
-                return await report_dry_run(run, planning.planned, counts, account, notice=planning.notice())
+                return await report_dry_run(run, planning.planned, counts, account, notices=planning.notices())
             planning.approved = settings.approve and await resumed_from(APPROVAL)
             await refuse_ledger_that_is_thrown_away(store)
             record = await planning.write(store)
             await planning.leave_out(store, record)
             again = await planning.to_send_again(store, record)
             counts = await store.counts(record)
+            earlier = sum(counts[state] for state in ACCEPTED_STATES)
             if not again and not counts[SendState.QUEUED] and not counts[SendState.SENDING]:
                 planning.refuse_another_start(record)  # it would report the earlier run's success as its own
             if not run.part_of and not planning.approved:
@@ -83,12 +90,12 @@ class Broadcast:
                     counts[SendState.QUEUED] += number
                     counts[state] -= number
                 await run.artifacts.plan(
-                    planning.planned, message, account, counts, run.pace_seconds(counts), notice=planning.notice()
+                    planning.planned, message, account, counts, run.pace_seconds(counts), notices=planning.notices()
                 )
             sent_again = sum(again.values())
             await pass_gate(store, record, asked=settings.approve, sent_again=sent_again, actor=run.actor)
             await planning.send_again(store, record, again)
-            return await self._send(store, record)
+            return await self._send(store, record, earlier)
 
     async def _check(self) -> AccountStatus:
         account = await self._run.settings.sender.acheck()
@@ -103,13 +110,17 @@ class Broadcast:
             )
         return account
 
-    async def _send(self, store: LedgerStore, record: BroadcastRecord) -> Report:
+    async def _send(self, store: LedgerStore, record: BroadcastRecord, earlier: int) -> Report:
         run, stop = self._run, StopSignal()
-        sent, at_most = await send_canary(run, store, record, stop=stop), run.settings.max_messages
-        if sent is not None and (not at_most or sent < at_most):
-            left = at_most - sent if at_most else 0
-            await dispatch(run, store, record, shards=self._shards, stop=stop, max_messages=left)
+        try:
+            sent, at_most = await send_canary(run, store, record, stop=stop), run.settings.max_messages
+            if sent is not None and (not at_most or sent < at_most):
+                left = at_most - sent if at_most else 0
+                await dispatch(run, store, record, shards=self._shards, stop=stop, max_messages=left)
+        except TerminationSignal:  # Cancel ends this process; by then all in flight is settled, and told here
+            await report_outcome(run, self._planning.planned, store, record, stop, earlier=earlier)
+            raise
         if not run.part_of:
             await await_receipts(store, record, 0 if stop.reason else run.settings.wait_for_receipts)
             await resolve_unknown_sends(run, store, record)
-        return await report_outcome(run, self._planning.planned, store, record, stop)
+        return await report_outcome(run, self._planning.planned, store, record, stop, earlier=earlier)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import phonenumbers
 
+from ..ledger import RemovedRow
 from ..media import MAX_LIST_BYTES, open_stream
 from ..models import Recipient
 from ..models.errors import RecipientListError
@@ -19,6 +20,7 @@ from .reader import ListChunk, read_recipients, recipients_of
 if TYPE_CHECKING:  # two thirds of a second to import, which a run without S3 saves
     from prefect_aws import S3Bucket
 
+_REMOVED_SHOWN = 50
 _CALLING_CODES = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 
 
@@ -33,6 +35,7 @@ class Planned:
         countries: Usable rows by region; groups and newsletters under their kind.
         completed: Usable rows that had no country code, by the country whose code was put in front.
         reasons: Removed rows by reason.
+        removed_first: The first fifty removed rows.
     """
 
     usable: int = 0
@@ -41,6 +44,7 @@ class Planned:
     countries: Counter[str] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    removed_first: list[RemovedRow] = field(default_factory=list)
 
 
 class RecipientList:
@@ -89,6 +93,7 @@ class RecipientList:
     def _count(self, chunk: ListChunk) -> None:
         self.planned.usable += len(chunk.usable)
         self.planned.removed += len(chunk.removed)
+        self.planned.removed_first += chunk.removed[: _REMOVED_SHOWN - len(self.planned.removed_first)]
         self.planned.completed.update(chunk.completed)
         self.planned.countries.update(map(_country, chunk.usable))
         self.planned.reasons.update(row.reason.partition(":")[0] for row in chunk.removed)

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -75,9 +75,18 @@ class ArtifactPublisher:
         counts: Mapping[SendState, int],
         seconds: float,
         *,
-        notice: str = "",
+        notices: Sequence[str] = (),
     ) -> None:
-        """Say, before anything is sent, what will be; `notice` is what the run waits for."""
+        """Say, before anything is sent, what will be, and which rows of the list get nothing.
+
+        Args:
+            planned: What the list came to.
+            message: What is sent.
+            account: What the service says of the account.
+            counts: The ledger's rows by state.
+            seconds: How long it will take at the account's pace; 0 for no pace.
+            notices: What a person should know first: what the run waits for, who is left out.
+        """
         queued = counts.get(SendState.QUEUED, 0)
         page = pages.plan(
             self._name,
@@ -86,10 +95,17 @@ class ArtifactPublisher:
             account,
             counts,
             seconds,
-            notice=notice,
+            notices=notices,
             picture=await self._waveform(message),
         )
         await acreate_markdown_artifact(key=f"{self._key}-plan", markdown=page, description=f"Plan: {queued:,} to send")
+        if rows := planned.removed_first:
+            shown = f"the first {len(rows)} of {planned.removed:,}" if planned.removed > len(rows) else f"{len(rows)}"
+            await acreate_table_artifact(
+                key=f"{self._key}-removed",
+                table=[pages.removed_row(row) for row in rows],
+                description=f"Rows removed from the list: {shown}, by line and reason",
+            )
 
     async def _waveform(self, message: Content) -> str:
         if message.audio is None:
@@ -169,12 +185,20 @@ class ArtifactPublisher:
             description=f"Batch {number}: {len(rows)} sends",
         )
 
-    async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord) -> None:
-        """Say what became of it, name the rows that need a person, and tell the automations."""
+    async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord, *, earlier: int = 0) -> None:
+        """Say what became of it, name the rows that need a person, and tell the automations.
+
+        Args:
+            report: Its counts.
+            store: The ledger.
+            record: The broadcast.
+            earlier: How many were accepted before this run began.
+        """
         async with _one_report(store, record):
             report = report.model_copy(update=await store.outcome_counts(record))
-            page, needy, description = await self._written(report, store, record)
-            await acreate_markdown_artifact(key=f"{self._key}-report", markdown=page, description=_reached(report))
+            page, needy, description = await self._written(report, store, record, earlier=earlier)
+            reached = _reached(report) + (f" ({pages.by_runs(report, earlier)})" if earlier else "")
+            await acreate_markdown_artifact(key=f"{self._key}-report", markdown=page, description=reached)
             if needy:
                 await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
         names = ["stopped" if report.stopped else "completed"]
@@ -210,7 +234,7 @@ class ArtifactPublisher:
         return True
 
     async def _written(
-        self, report: Report, store: LedgerStore, record: BroadcastRecord
+        self, report: Report, store: LedgerStore, record: BroadcastRecord, *, earlier: int = 0
     ) -> tuple[str, list[dict[str, str]], str]:
         """The report's page, the table of rows that need a person, and what that table is called."""
         by_second: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -244,12 +268,14 @@ class ArtifactPublisher:
             receipts=data_uri(pictures[2]) if pictures[2] else "",
             resolved=resolved,
             runs=await store.runs(record),
+            earlier=earlier,
             # The embedded one is found by the command on the same machine; another needs its address.
             ledger="" if store.address == read_address("").shown else store.address,
         )
         number = sum(reasons.values())
         first = f"the first {len(needy):,} of {number:,}" if number > len(needy) else f"{number:,}"
-        return page, [pages.needy_row(row) for row in needy], f"{first} rows that need a person"
+        who = "row that needs a person" if number == 1 else "rows that need a person"
+        return page, [pages.needy_row(row) for row in needy], f"{first} {who}"
 
     def stopped(self, why: str) -> None:
         """Tell the automations that it stopped before there was anything to report."""
@@ -292,7 +318,7 @@ async def _latest(client: PrefectClient, key: str) -> Artifact | None:
 
 def _with_lines_of(before: str, page: str) -> str:
     """A page with what only its run knew: how long it took, and why it stopped."""
-    kept = [line for line in before.splitlines() if line.startswith((pages.STOPPED, pages.TOOK))]
+    kept = [line for line in before.splitlines() if line.startswith((pages.STOPPED, pages.NOW, pages.TOOK))]
     head, _, rest = page.partition("\n")
     return "\n".join([head, *(f"\n{line}" for line in kept), rest])
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import phonenumbers
 
-from ..ledger import Row, RunPart
+from ..ledger import RemovedRow, Row, RunPart
 from ..models import Report, SendState, mask, mask_numbers
 from ..models.escaping import markdown, printable
 from ..providers.dialect import AccountStatus
@@ -45,7 +45,7 @@ def plan(
     counts: Mapping[SendState, int],
     seconds: float,
     *,
-    notice: str = "",
+    notices: Sequence[str] = (),
     picture: str = "",
 ) -> str:
     """Write the plan.
@@ -57,7 +57,7 @@ def plan(
         account: What the service says of the account.
         counts: The ledger's rows by state.
         seconds: How long it will take at the account's pace; 0 for no pace.
-        notice: What the run waits for; empty for nothing.
+        notices: What a person should know first: what the run waits for, who is left out.
         picture: Address of the audio's waveform.
     """
     queued = counts.get(SendState.QUEUED, 0)
@@ -67,7 +67,7 @@ def plan(
         "",
         f"**{queued:,} messages** to send with {markdown(mask_numbers(message.label))}.",
         "",
-        *([f"> {notice}", ""] if notice else []),
+        *(line for notice in notices for line in (f"> {_cell(notice)}", "")),
         *_table(
             ("what", "value"),
             [
@@ -120,6 +120,7 @@ def report(
     receipts: str = "",
     resolved: Mapping[str, int] | None = None,
     runs: Sequence[RunPart] = (),
+    earlier: int = 0,
     ledger: str = "",
 ) -> str:
     """Write the report.
@@ -133,10 +134,12 @@ def report(
         receipts: Address of the picture of the receipts over time.
         resolved: How many sends whose fate was unknown were resolved, by what resolved them.
         runs: The runs that sent it, the first one first.
+        earlier: How many were accepted before this run began.
         ledger: Where the ledger is, without password, if the command line needs to be told.
     """
     lines = [f"# Report of {markdown(name)}", ""]
     lines += [f"{STOPPED} {_cell(report.stopped)}", ""] if report.stopped else []
+    lines += [f"{NOW} {by_runs(report, earlier)}.", ""] if earlier else []
     lines += [f"![Outcome]({outcome})", ""] if outcome else []
     counted = [(_LABELS.get(each, each), getattr(report, each)) for each in _REPORTED]
     lines += _table(("what", "messages"), [(label, f"{number:,}") for label, number in counted])
@@ -213,6 +216,21 @@ def needy_row(row: Row) -> dict[str, str]:
     }
 
 
+def removed_row(row: RemovedRow) -> dict[str, str]:
+    """What the table of removed rows says of one: its line and why, nothing of what stood there."""
+    return {"line": f"{row.line:,}", "reason": _cell(row.reason)}
+
+
+def by_runs(report: Report, earlier: int) -> str:
+    """Say how many of the accepted messages this run sent.
+
+    Example:
+        >>> by_runs(Report(broadcast="weekly", planned=200, accepted=200), 200)
+        '0 now, 200 by earlier runs'
+    """
+    return f"{report.accepted - earlier:,} now, {earlier:,} by earlier runs"
+
+
 def duration(seconds: float) -> str:
     """Write seconds in hours, minutes and seconds.
 
@@ -246,7 +264,7 @@ def progress(done: int, total: int, *, in_flight: int = 0, seconds_left: float |
     return ", ".join(said)
 
 
-TOOK, STOPPED = "This run took", "**Stopped:**"
+TOOK, STOPPED, NOW = "This run took", "**Stopped:**", "**Accepted:**"
 _REPORTED = (
     "planned",
     "accepted",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blocks.sender import Sender
 from ..ledger import LedgerStore
-from ..media import PLAY_BUTTON_BYTES, VoiceSettings, is_ready
+from ..media import PLAY_BUTTON_BYTES, VoiceSettings, is_ready, voice_warnings
 from ..models import Audio, Contact, Receipt, Recipient
 from ..models.errors import InputError
 from ..providers.dialect import Dialect
@@ -53,7 +53,7 @@ class AudioContent(Content):
         self._source, self._sender, self._storage = source, sender, storage
         self._voice, self._convert, self._settings = voice, convert, settings or sender.voice_settings()
         self.audio: Audio | None = None
-        self._media_id = ""
+        self._media_id, self._size_there = "", 0
 
     async def load(self, store: LedgerStore, dialect: Dialect) -> None:
         """Fetch, inspect, and transcode only if needed: not when the service still has this very content."""
@@ -67,6 +67,14 @@ class AudioContent(Content):
         if not self._media_id:
             audio = await self._prepared(audio, dialect)
         self.audio, self.warnings = audio, audio.warnings
+        if self._media_id and self._voice and not audio.voice_ready:  # the note is at the service, not here
+            self._size_there = await store.media_size(self.digest, dialect.sender)
+            self.warnings += voice_warnings(
+                audio.source,
+                self._size_there,
+                audio.duration,
+                play_button_bytes=self._settings.play_button_bytes,
+            )
 
     def facts(self) -> list[tuple[str, str]]:
         """Length, size and codec, and whether it will show a play button."""
@@ -80,11 +88,11 @@ class AudioContent(Content):
             ("arrives as", "a voice note" if self._voice else "an audio file"),
         ]
         if earlier and self._voice and not audio.voice_ready:
-            return [*facts, ("at the service", "the voice note of an earlier broadcast is reused")]
-        return [
-            *facts,
-            ("play button", "yes" if self._voice and audio.size <= PLAY_BUTTON_BYTES else "no: a download icon"),
-        ]
+            facts += [("at the service", "the voice note of an earlier broadcast is reused")]
+            if not self._size_there:
+                return facts
+        size = self._size_there or audio.size
+        return [*facts, ("play button", "yes" if self._voice and size <= PLAY_BUTTON_BYTES else "no: a download icon")]
 
     async def bring(self, store: LedgerStore) -> Build:
         """Bring it to the service, then build each message around the one attachment."""
@@ -113,7 +121,11 @@ class AudioContent(Content):
                 self._media_id = (await aupload_media(self.audio, self._sender)).media_id
                 self.uploads += 1
                 await store.remember_media(
-                    self.digest, dialect.sender, self._media_id, lifetime_seconds=dialect.media_id_days * 86_400.0
+                    self.digest,
+                    dialect.sender,
+                    self._media_id,
+                    lifetime_seconds=dialect.media_id_days * 86_400.0,
+                    size=self.audio.size,
                 )
         known: dict[str, Any] = {"media_id": self._media_id, "account": dialect.sender}
         if self._voice and not self.audio.voice_ready:  # an earlier run made the note, and the service has it

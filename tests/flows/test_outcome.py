@@ -28,7 +28,13 @@ async def test_a_run_that_left_rows_to_a_person_ends_as_needs_attention_and_give
 
 
 async def test_a_run_that_left_nobody_ends_as_completed(broadcast_arguments: Arguments) -> None:
-    assert (await broadcast_audio(**broadcast_arguments(2), return_state=True)).name == "Completed"
+    state = await broadcast_audio(**broadcast_arguments(2), return_state=True)
+    assert (state.name, state.message) == ("Completed", "2 of 2 accepted")
+
+
+async def test_a_dry_run_says_so_where_its_state_is_shown(broadcast_arguments: Arguments) -> None:
+    state = await broadcast_audio(**broadcast_arguments(2, dry_run=True), return_state=True)
+    assert state.message == "Dry run: nothing was sent; 2 would be sent, 0 removed from the list"
 
 
 async def test_a_broadcast_is_made_of_another_ones_skipped_rows(

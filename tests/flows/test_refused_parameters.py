@@ -96,9 +96,19 @@ def test_no_refused_parameter_is_printed(refused: dict[str, Any], where: str) ->
 def test_the_run_says_which_parameter_is_wrong(refused: dict[str, Any]) -> None:
     """Else the search above looked at runs that failed for another reason."""
     states = "\n".join(text for place, text in refused["server"].items() if place.startswith("flow_run_state.message"))
-    assert "max_messages can't be used: input should be a valid integer" in states
+    assert "Maximum messages (max_messages) can't be used: input should be a valid integer" in states
     terminal = refused["terminal"][""]
-    for name in ("sender", "storage", "ledger", "contacts", "recipients", "on_unknown", "dry_run"):
+    for name in (
+        *(
+            "sender",
+            "storage",
+            "ledger",
+            "Contact cards (contacts)",
+            "recipients",
+            "Unknown sends (on_unknown)",
+            "dry_run",
+        ),
+    ):
         assert f"{name} can't be used" in terminal, name
         assert f"{name} can't be used" in states, name
 

@@ -1,0 +1,57 @@
+"""A broadcast that is cancelled: what was sent is reported before its process ends."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import TerminationSignal
+from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.models import Scale
+from prefect_whatsapp.sandbox.samples import sample_numbers
+from prefect_whatsapp.sandbox.server import RunningSandbox
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
+Arguments = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def outlived() -> Iterator[list[int]]:
+    """Prefect hands SIGTERM on to who had it before; here it ends nothing."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    yield told
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_cancel_leaves_a_report_and_the_rows_that_need_a_person(
+    sandbox: RunningSandbox, broadcast_arguments: Arguments, outlived: list[int]
+) -> None:
+    first, *_ = sample_numbers(60)
+    sandbox.faults(kind="window", recipients=[first])
+    sandbox.faults(kind="latency", seconds=0.2)
+    arguments = broadcast_arguments(60, scale=Scale(in_flight=2))
+    run = asyncio.create_task(broadcast_audio(**arguments))
+    while sandbox.truth()["accepted_total"] < 3:
+        await asyncio.sleep(0.1)
+        assert not run.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(TerminationSignal):
+        await run
+    assert outlived == [signal.SIGTERM]
+    accepted = sandbox.truth()["accepted_total"]
+    keys = [f"whatsapp-{arguments['broadcast']}-{what}" for what in ("report", "attention", "progress")]
+    async with get_client() as client:
+        found = await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)))
+    report, attention, progress = sorted(found, key=lambda artifact: keys.index(str(artifact.key)))
+    assert report.description == f"{accepted} of 60 accepted"
+    assert "**Stopped:** the flow run was cancelled" in str(report.data)
+    assert attention.description == "1 row that needs a person"
+    assert re.fullmatch(r"\d+ of 60 done, about .* left", str(progress.description))
+    assert [row["state"] for row in json.loads(str(attention.data))] == ["skipped"]
