@@ -4,7 +4,8 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import griffe
 from prefect.flows import Flow
@@ -106,7 +107,7 @@ def _default(value: Any) -> str:
 
 
 def _signature(name: str, function: Any) -> str:
-    """Names and defaults; what they are stands in the table below it."""
+    """Names, types and defaults; what they are for stands in the table below it."""
     parts, star = [], False
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in ("self", "cls"):
@@ -114,13 +115,37 @@ def _signature(name: str, function: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             parts.append("*")
             star = True
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        parts.append(f"{parameter.name}{default}")
+        typed = f": {_type(parameter.annotation)}" if parameter.annotation is not parameter.empty else ""
+        equals = " = " if typed else "="
+        default = "" if parameter.default is parameter.empty else f"{equals}{parameter.default!r}"
+        parts.append(f"{parameter.name}{typed}{default}")
     awaited = "await " if inspect.iscoroutinefunction(function) else ""
-    line = f"{awaited}{name}({', '.join(parts)})"
+    given = inspect.signature(function).return_annotation
+    returned = "" if given is inspect.Signature.empty else f" -> {_type(given)}"
+    line = f"{awaited}{name}({', '.join(parts)}){returned}"
     if len(line) <= 100:
         return line
-    return f"{awaited}{name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+    return f"{awaited}{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){returned}"
+
+
+def _type(annotation: Any) -> str:
+    """A type as a caller would write it, without the titles and checks that a form adds."""
+    if isinstance(annotation, str):
+        return annotation.strip("'\"")
+    if isinstance(annotation, list):  # the arguments of a Callable
+        return f"[{', '.join(map(_type, annotation))}]"
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type(arguments[0])
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return " | ".join(dict.fromkeys(map(_type, arguments)))
+    if get_origin(annotation) is Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if annotation is NoneType:
+        return "None"
+    named = getattr(annotation, "__name__", None) or str(annotation)
+    listed = ", ".join("..." if each is ... else _type(each) for each in arguments)
+    return f"{named}[{listed}]" if arguments else named
 
 
 def _documented(thing: Any, skip: set[str] | frozenset[str] = frozenset()) -> Iterator[str]:

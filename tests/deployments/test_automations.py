@@ -222,9 +222,9 @@ async def test_after_the_third_crash_a_run_stays_crashed_and_a_person_is_asked(t
     await tried.apply("resume-after-crash.yaml", "needs-attention-after-crashes.yaml")
     for attempt in (1, 2, 3):
         await tried.end(Crashed())
-        await tried.reached("AwaitingRetry" if attempt < 3 else "NeedsAttention")
+        await tried.reached("AwaitingRetry" if attempt < 3 else NEEDS_ATTENTION)
     assert (tried.run.state_type, tried.run.run_count) == (StateType.CRASHED, 3)
-    assert await tried.events("prefect.flow-run.NeedsAttention") == 1, "what alert-when-stopped.yaml listens to"
+    assert await tried.events(f"prefect.flow-run.{NEEDS_ATTENTION}") == 1, "what alert-when-stopped.yaml listens to"
 
 
 @pytest.mark.ci

@@ -33,6 +33,12 @@ def test_the_reference_is_what_the_docstrings_say_now() -> None:
     assert written == _maker().pages()
 
 
+def test_the_reference_of_the_tasks_shows_types() -> None:
+    page = (DOCS / "reference" / "tasks.md").read_text(encoding="utf-8")
+    assert "    audio: Audio | str,\n    to: Recipient | str,\n    sender: Sender,\n" in page
+    assert ") -> Receipt\n" in page
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_interpreter_sessions_in_docstrings_are_what_the_interpreter_says(name: str) -> None:
     module = importlib.import_module(name)
