@@ -15,6 +15,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = "Chromium and its driver are not installed (Debian: chromium, chromium-driver)"
@@ -84,7 +85,7 @@ class Browser:
     def write(self, label: str, words: str) -> None:
         """Fill in a text field."""
         field = self._wait(
-            lambda: self._visible(f"{_field(label)}//*[self::textarea or self::input]"), PATIENCE_SECONDS, label
+            lambda: self._visible(f"{self.field(label)}//*[self::textarea or self::input]"), PATIENCE_SECONDS, label
         )
         field.clear()
         field.send_keys(words)
@@ -92,17 +93,17 @@ class Browser:
     def choose_tab(self, label: str, tab: str) -> None:
         """Choose one of a field's kinds."""
         self._press(
-            f"{_field(label)}//*[@role='tab' and normalize-space(.)={_quoted(tab)}]", f"no tab {tab} at {label}"
+            f"{self.field(label)}//*[@role='tab' and normalize-space(.)={_quoted(tab)}]", f"no tab {tab} at {label}"
         )
 
     def choose_block(self, label: str, name: str) -> None:
         """Choose a saved block."""
-        self._press(f"{_field(label)}//button[@aria-haspopup='listbox']", f"no choice of blocks at {label}")
+        self._press(f"{self.field(label)}//button[@aria-haspopup='listbox']", f"no choice of blocks at {label}")
         self._press(f"//*[@role='option' and normalize-space(.)={_quoted(name)}]", f"no block {name} at {label}")
 
     def options(self, label: str) -> list[str]:
         """Open a field's choices and read them."""
-        self._press(f"{_field(label)}//button[@role='combobox' or @aria-haspopup]", f"no choices at {label}")
+        self._press(f"{self.field(label)}//button[@role='combobox' or @aria-haspopup]", f"no choices at {label}")
         self._wait(lambda: self._visible("//*[@role='option']"), PATIENCE_SECONDS, f"no options at {label}")
         found = [each.text for each in self._driver.find_elements(By.XPATH, "//*[@role='option']")]
         self._driver.switch_to.active_element.send_keys("\ue00c")  # Escape
@@ -115,12 +116,12 @@ class Browser:
 
     def kind_of(self, label: str) -> str:
         """The kind of an input: `text`, `password`, …."""
-        field = self._wait(lambda: self._visible(f"{_field(label)}//input"), PATIENCE_SECONDS, f"no field {label}")
+        field = self._wait(lambda: self._visible(f"{self.field(label)}//input"), PATIENCE_SECONDS, f"no field {label}")
         return str(field.get_attribute("type"))
 
     def switch(self, label: str) -> None:
         """Turn a switch over."""
-        self._press(f"{_field(label)}//button[@role='switch']", f"no switch at {label}")
+        self._press(f"{self.field(label)}//button[@role='switch']", f"no switch at {label}")
 
     def pictures(self) -> list[tuple[int, int]]:
         """Sizes of the pictures that the page's markdown shows, as the browser decoded them."""
@@ -150,6 +151,10 @@ class Browser:
         with Image.open(file) as picture:
             small = picture.convert("RGB").quantize(128)
         small.save(file, optimize=True)
+
+    def field(self, label: str) -> str:
+        """The path of a form's field, by its label; optional fields have their word for it behind the label."""
+        return f"{_labelled('label', label)}/ancestor::div[following-sibling::fieldset][1]/following-sibling::fieldset"
 
     def _press(self, path: str, problem: str) -> None:
         def pressed() -> bool:
@@ -182,14 +187,36 @@ class Browser:
             time.sleep(0.2)
 
 
+class OlderBrowser(Browser):
+    """One tab, for the forms of Prefect's older UI (V1), which is at the paths without `/v2`."""
+
+    def field(self, label: str) -> str:
+        """The path of a form's field, by its label."""
+        own = "ancestor::div[contains(concat(' ', @class, ' '), ' schema-form-property ')]"
+        return f"({_labelled('span', label)}/{own})[last()]/div[contains(@class, 'p-label__body')]"
+
+    def choose_tab(self, label: str, tab: str) -> None:
+        """Choose one of a field's kinds."""
+        button = f"button[contains(@class, 'p-button-group__button') and normalize-space(.)={_quoted(tab)}]"
+        self._press(f"{self.field(label)}//{button}", f"no tab {tab} at {label}")
+
+    def choose_block(self, label: str, name: str) -> None:
+        """Choose a saved block."""
+        path = f"{self.field(label)}//select[option[normalize-space(.)={_quoted(name)}]]"
+        Select(
+            self._wait(lambda: self._visible(path), PATIENCE_SECONDS, f"no block {name} at {label}")
+        ).select_by_visible_text(name)
+
+
 @contextmanager
-def chromium(url: str, profile: Path, *, login: str = "") -> Iterator[Browser]:
+def chromium(url: str, profile: Path, *, login: str = "", kind: type[Any] = Browser) -> Iterator[Any]:
     """A tab of a browser of its own.
 
     Args:
         url: Where the UI is.
         profile: An empty folder.
         login: The server's `PREFECT_SERVER_API_AUTH_STRING`; with it the tab is logged in from the start.
+        kind: Whose forms it reads.
     """
     options = Options()
     options.binary_location = CHROMIUM or ""
@@ -201,15 +228,14 @@ def chromium(url: str, profile: Path, *, login: str = "") -> Iterator[Browser]:
             driver.get(f"{url}/v2/login")
             coded = base64.b64encode(login.encode()).decode()
             driver.execute_script("localStorage.setItem('prefect-password', arguments[0])", coded)
-        yield Browser(driver, url)
+        yield kind(driver, url)
     finally:
         driver.quit()
 
 
-def _field(label: str) -> str:
-    """The fieldset beside a label; optional fields have their word for it behind the label."""
-    named = f"//label[normalize-space(.)={_quoted(label)} or normalize-space(.)={_quoted(label + ' (Optional)')}]"
-    return f"{named}/ancestor::div[following-sibling::fieldset][1]/following-sibling::fieldset"
+def _labelled(element: str, label: str) -> str:
+    words = " or ".join(f"normalize-space(.)={_quoted(each)}" for each in (label, f"{label} (Optional)"))
+    return f"//{element}[{words}]"
 
 
 def _quoted(words: str) -> str:

@@ -53,7 +53,7 @@ class Stack:
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask Prefect's API."""
-        with httpx.Client(trust_env=False, timeout=30, auth=tuple(self.login.split(":", 1))) as client:  # type: ignore[arg-type]
+        with httpx.Client(trust_env=False, timeout=120, auth=tuple(self.login.split(":", 1))) as client:  # type: ignore[arg-type]
             deadline = time.monotonic() + 30
             token = client.get(f"{self.api}/csrf-token", params={"client": "tests"}).json()["token"]
             client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"})

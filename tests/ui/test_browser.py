@@ -94,6 +94,7 @@ def test_each_send_is_a_task_run_with_a_masked_name_and_its_state(stack: Any, br
     stack.fault(kind="drop", accepted=True, on="send", recipients=["+12015550109"])
     run = stack.run("broadcast-audio/weekly-voice-note", {"broadcast": "masked"})
     browser.open(f"/v2/runs/flow-run/{run['id']}")
+    browser.see("Needs attention")
     browser.press("tab", "Task Runs")
     browser.see("send-audio …01")
     browser.search("Search by run name", "…0107")
@@ -179,4 +180,51 @@ def test_choices_are_choices_and_the_blocks_forms_mask_secrets(browser: Browser,
     browser.open("/v2/blocks/catalog/whatsapp-graph-credentials/create")
     browser.see("developers.facebook.com")
     assert browser.kind_of("Access token") == "password"
+    assert "Access token (Optional)" not in browser.text(), "what sending needs is required"
+    assert "App secret (Optional)" in browser.text()
     browser.shoot(images / "block.png", height=1000)
+
+
+def test_a_pasted_column_of_numbers_is_taken_apart_and_the_dry_run_says_which_rows_were_removed(
+    stack: Any, browser: Browser
+) -> None:
+    browser.open("/v2/deployments")
+    browser.follow("voice-note-to-a-list")
+    browser.click("Run")
+    browser.press("menuitem", "Custom run")
+    browser.write("Broadcast", "pasted")
+    browser.choose_tab("Sender", "Meta Graph")
+    browser.choose_block("Sender", "sandbox")
+    browser.write("Audio", "weekly.mp3")
+    browser.write("Recipients", "+12015550120\n+1201555012\n+12015550121")
+    browser.choose_tab("Storage", "S3 bucket")
+    browser.choose_block("Storage", "sandbox")
+    browser.switch("Dry run")
+    browser.click("Submit")
+    browser.click("View run")
+    browser.see("Dry run: nothing was sent; 2 would be sent, 1 removed from the list", seconds=90)
+    browser.press("tab", "Artifacts")
+    browser.see("Rows removed from the list: 1, by line and reason")
+    browser.follow("whatsapp-pasted-removed")
+    browser.follow_to("/artifacts/artifact/")
+    browser.see("not a possible phone number")
+    assert stack.truth()["sends"] == 0
+
+
+def test_the_page_of_a_run_that_failed_says_why_in_one_sentence(stack: Any, browser: Browser) -> None:
+    run = stack.run("broadcast-audio/weekly-voice-note", {"broadcast": "failing", "audio": "nowhere.mp3"})
+    browser.open(f"/v2/runs/flow-run/{run['id']}")
+    browser.see("There is no object 'nowhere.mp3' in bucket 'broadcasts'")
+    browser.see("Finished in state Failed(")
+    assert "Traceback" not in browser.text()
+
+
+def test_the_items_of_a_typed_list_have_names(browser: Browser) -> None:
+    browser.open("/v2/deployments")
+    browser.follow("voice-note-to-a-list")
+    browser.click("Run")
+    browser.press("menuitem", "Custom run")
+    browser.choose_tab("Recipients", "Typed in")
+    browser.click("Add item")
+    browser.choose_tab("Recipients", "A number")
+    browser.choose_tab("Recipients", "With a name")

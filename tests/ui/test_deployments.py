@@ -1,7 +1,11 @@
 """What an engineer deploys with `prefect deploy --all`, run by a worker as a schedule, a form or an event asks."""
 
 import datetime
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ pytestmark = [pytest.mark.ui, pytest.mark.server, pytest.mark.slow]
 Form = Callable[..., dict[str, Any]]
 AUDIO = "broadcast-audio/voice-note-to-a-list"
 WEEKLY = "broadcast-audio/weekly-voice-note"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -52,6 +57,25 @@ def test_the_weekly_schedule_waits_for_a_person_and_never_overlaps_itself(stack:
     assert (schedule["slug"], schedule["active"], schedule["schedule"]["cron"]) == ("monday-nine", False, "0 9 * * 1")
     assert weekly["global_concurrency_limit"]["limit"] == 1
     assert weekly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+
+
+def test_a_schedule_that_a_person_turned_on_stays_on_when_all_is_deployed_again(stack: Any) -> None:
+    deployment = stack.ask("GET", f"/deployments/name/{WEEKLY}")
+    (schedule,) = deployment["schedules"]
+    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    for active in (True, False):
+        stack.ask("PATCH", path, {"active": active})
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.login},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (schedule,) = stack.ask("GET", f"/deployments/name/{WEEKLY}")["schedules"]
+        assert schedule["active"] is active
 
 
 def test_each_week_is_a_broadcast_of_its_own_and_a_rerun_resumes_it(stack: Any) -> None:
