@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeDecorator
 
 from .vault import vault_of
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 

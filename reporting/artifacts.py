@@ -166,7 +166,10 @@ class ArtifactPublisher:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await show(*await at_work())
+            try:
+                await show(*await at_work())  # also where the run was cancelled
+            except Exception as failure:
+                get_run_logger().debug("The progress could not be shown: %s", type(failure).__name__)
 
     async def batch(self, number: int, rows: BatchRows) -> None:
         """List a batch's sends."""

@@ -37,5 +37,7 @@ def test_a_block_that_was_saved_with_an_empty_field_loads_and_is_refused_by_the_
     sender_block: type[Any],
 ) -> None:
     old = sender_block.model_validate(json.loads(json.dumps(dict.fromkeys(sender_block.REQUIRED, ""))))
-    with pytest.raises(InputError, match=f"^{sender_block.__name__} has no {sender_block.REQUIRED[0]}"):
+    with pytest.raises(
+        InputError, match=f"^{sender_block.__name__} has no ({'|'.join(sender_block.REQUIRED)}): fill it in"
+    ):
         old.dialect()
