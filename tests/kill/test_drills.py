@@ -92,7 +92,11 @@ def test_sigterm_at_any_moment_leaves_nothing_unknown_and_the_next_run_goes_on(
 def test_with_the_prefect_server_gone_for_good_sigterm_ends_a_run_inside_tags(
     tmp_path: Path, arguments: Arguments, after: After, accepted: Accepted, runs: str
 ) -> None:
-    """There Prefect asks its server for a slot before each task run, without end; what was in flight is settled."""
+    """There Prefect asks its server for a slot before each task run, without end; what was in flight is settled.
+
+    As the process exits, Prefect's events worker waits seven seconds for each event that it could not tell: a second SIGTERM
+    ends that.
+    """
     server = start_prefect_server(tmp_path / "server")
     try:
         with Runner(tmp_path / "runs", f"{server.url}/api") as runner:
@@ -102,7 +106,9 @@ def test_with_the_prefect_server_gone_for_good_sigterm_ends_a_run_inside_tags(
             server.stop()
             time.sleep(2)
             assert run.signal(signal.SIGTERM)
-            run.wait(100)
+            wait_until(run.result_file.exists, "the end of the broadcast", 300)
+            run.signal(signal.SIGTERM)
+            run.wait(30)
             left = after(job)
             assert {*left.states.values()} <= {"accepted", "queued"}
             assert len(left.in_state(SendState.ACCEPTED)) == accepted()

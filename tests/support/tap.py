@@ -15,7 +15,7 @@ class Tap(RawServer):
     """A relay to another address on loopback; a context manager.
 
     Equal requests get the very same answer, and only the first of them reaches the other side: what differs between
-    two callers is then the callers' own.
+    two callers is then the callers' own. Only a question for a new message id has another answer each time.
 
     Args:
         url: Where requests go on to, `http://127.0.0.1:port`.
@@ -33,7 +33,7 @@ class Tap(RawServer):
     def _relay(self, connection: socket.socket) -> None:
         sent = self.requests[-1]
         self.requests[-1] = request = _without_boundary(sent)
-        if request not in self._answers:
+        if request not in self._answers or b"/new-message-id " in request:
             self._answers[request] = self._asked(sent)
         if answer := self._answers[request]:
             connection.sendall(answer)
