@@ -41,7 +41,7 @@ class GatewaySender(Sender):
 
     def voice_settings(self) -> VoiceSettings:
         """As phones record: a gateway hands the bytes to them as they are, and some iPhones refuse other notes."""
-        return VoiceSettings.as_phones_record()
+        return self._levelled(VoiceSettings.as_phones_record())
 
     @property
     def random_spacing(self) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
+from ..media import VoiceSettings
 from ..providers.graph import Graph, VoiceMimeType
 from ..providers.graph_webhooks import GraphWebhooks
 from .sender import Sender, make_dialect, required, secrets_of
@@ -67,6 +68,12 @@ class GraphCredentials(Sender):
         title="Voice MIME type",
         description="MIME type of an uploaded voice note. Change it only if Meta answers with error 131053.",
     )
+    phone_notes: bool = Field(
+        default=False,
+        title="Voice notes as phones record them",
+        description="Make voice notes at 16 kHz with three frames in a packet, as for the gateways, instead of at 48 kHz with "
+        "one.",
+    )
     app_secret: SecretStr = Field(
         default=SecretStr(""),
         title="App secret",
@@ -78,6 +85,10 @@ class GraphCredentials(Sender):
         title="Verify token",
         description="Only for receipts: a text of your choice, which you also enter in your app's WhatsApp → Configuration.",
     )
+
+    def voice_settings(self) -> VoiceSettings:
+        """How a voice note for Graph is made."""
+        return self._levelled(VoiceSettings.as_phones_record() if self.phone_notes else VoiceSettings())
 
     def dialect(self) -> Graph:
         """Graph's dialect for this number."""

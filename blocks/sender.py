@@ -68,6 +68,13 @@ class Sender(Referable, CredentialsBlock):
         "sent unencrypted. http to this machine and to private networks is always allowed.",
     )
 
+    level_loudness: bool = Field(
+        default=True,
+        title="Level the loudness",
+        description="Bring each voice note towards −16 LUFS by one constant gain, as far as its peaks allow. If off, a note is "
+        "as loud as its recording.",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -130,10 +137,17 @@ class Sender(Referable, CredentialsBlock):
 
     def voice_settings(self) -> VoiceSettings:
         """How a voice note for this service is made."""
-        return VoiceSettings()
+        return self._levelled(VoiceSettings())
 
-    def link_life(self) -> int:
-        """How long a signed link to audio lives, in seconds, where the service loads audio by link."""
+    def _levelled(self, settings: VoiceSettings) -> VoiceSettings:
+        return settings if self.level_loudness else settings.model_copy(update={"loudness": None})
+
+    def link_life(self, takes: float | None = None) -> int:
+        """How long a signed link to audio lives, in seconds, where the service loads audio by link.
+
+        Args:
+            takes: Seconds that all sends take at the account's pace; None where nobody knows.
+        """
         return 0
 
     def get_client(

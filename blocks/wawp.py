@@ -1,14 +1,18 @@
 """The block for Wawp."""
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr
 
+from ..media import LONGEST_LINK_SECONDS
 from ..providers.dialect import AccountStatus
 from ..providers.waha_webhooks import WawpWebhooks
-from ..providers.wawp import ConvertForm, CredentialPlace, Place, Wawp
+from ..providers.wawp import ConvertForm, CredentialPlace, FileForm, Place, Wawp
 from .gateway import GatewaySender
 from .sender import make_dialect, required, secrets_of
+
+LINK_MARGIN_SECONDS = 86_400  # for Wawp's own queue, and for throttles and pauses that nobody foresees
 
 
 class WawpCredentials(GatewaySender):
@@ -55,13 +59,20 @@ class WawpCredentials(GatewaySender):
         title="Form of convert",
         description="Whether convert is sent as a JSON boolean, as Wawp's table says, or as text, as its sample does.",
     )
+    file_as: FileForm = Field(
+        default="flat",
+        title="Form of the audio file",
+        description="How the link to the audio is sent: by flat keys such as file[url], as Wawp's documents say, or nested "
+        "within file, as Wawp's own plugin does.",
+    )
     link_seconds: int = Field(
-        default=604_800,
-        ge=1,
-        le=604_800,
+        default=0,
+        ge=0,
+        le=LONGEST_LINK_SECONDS,
         title="Lifetime of audio links (seconds)",
         description="Wawp loads audio by a signed S3 link, which must remain valid for the whole broadcast and for Wawp's own "
-        "queue. S3 allows seven days at most.",
+        "queue. 0: as long as the broadcast takes and one more day. S3 allows seven days at most, which is what a link of "
+        "the task upload_media gets.",
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(""),
@@ -84,9 +95,11 @@ class WawpCredentials(GatewaySender):
 
     _found: Place | None = PrivateAttr(default=None)
 
-    def link_life(self) -> int:
-        """How long a signed link to the audio lives, in seconds."""
-        return self.link_seconds
+    def link_life(self, takes: float | None = None) -> int:
+        """How long a signed link to the audio lives, in seconds: the field, or the broadcast's length and a day."""
+        if self.link_seconds or takes is None:
+            return self.link_seconds or LONGEST_LINK_SECONDS
+        return min(math.ceil(takes) + LINK_MARGIN_SECONDS, LONGEST_LINK_SECONDS)
 
     def dialect(self) -> Wawp:
         """Wawp's dialect for this session."""

@@ -52,7 +52,8 @@ async def dispatch(
     resend = settings.on_unknown == "resend"
     if not (counts[SendState.QUEUED] or counts[SendState.SENDING] or (resend and counts[SendState.UNKNOWN])):
         return 0
-    _check_link_life(run, counts)
+    run.message.takes = _seconds_to_send(run, counts, resend=resend)
+    _check_link_life(run, run.message.takes)
     message = await Message.bring(run.message, store, run.dialect)
     check_build(message.build)
     async with AsyncExitStack() as stack:
@@ -150,9 +151,15 @@ async def _start_shards(
     return await shards.start(record, stop, max_messages=max_messages, moving=lambda: store.counts(record))
 
 
-def _check_link_life(run: BroadcastRun, counts: dict[SendState, int]) -> None:
+def _seconds_to_send(run: BroadcastRun, counts: dict[SendState, int], *, resend: bool) -> float:
+    """How long this run may send at its pace, with what dead runs held and, where asked for, what is unknown."""
+    sends = counts[SendState.QUEUED] + counts[SendState.SENDING] + resend * counts[SendState.UNKNOWN]
+    return run.pace_seconds({SendState.QUEUED: sends})
+
+
+def _check_link_life(run: BroadcastRun, takes: float) -> None:
     """A link must outlive the broadcast, and the service's own queue after it."""
-    life, takes = run.settings.sender.link_life(), run.pace_seconds(counts)
+    life = run.settings.sender.link_life(takes)
     if run.message.kind == "audio" and run.dialect.carries_audio == "link" and takes > life:
         raise InputError(
             f"the link to the audio would expire after {life:,} s, but the broadcast takes about {takes:,.0f} s at this "

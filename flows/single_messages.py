@@ -28,6 +28,7 @@ async def send_audio_message(form: AudioMessageForm) -> Receipt:
     """
     recipient = Recipient.parse(form.to, default_region=form.default_region, reply_to=form.reply_to)
     message = AudioContent(form.audio, form.sender, form.storage, voice=form.voice, convert=form.convert)
+    message.takes = 0.0
     async with (form.ledger or Ledger()).open() as store:
         await message.load(store, form.sender.dialect())
         ready = await message.ensure_uploaded(store)

@@ -11,6 +11,7 @@ Source: https://github.com/Zodt/ChatApi (the C# SDK, which outlived the service'
 """
 
 import datetime
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -181,6 +182,9 @@ class ChatApi(Gateway):
         if self.contact_form == "contacts":
             if not all(contact.formatted_name for contact in contacts):
                 self.raise_unsupported("contacts", "contact objects need a name on each card")
+            if to.reply_to and self.contact_method != "auto":
+                self.raise_unsupported("reply_to", "sendContact quotes no message where it takes contact objects")
+            to = to.model_copy(update={"reply_to": ""})
             return self._send("sendContact", {"contacts": [contact.cloud_object() for contact in contacts]}, to)
         ids = list(dict.fromkeys(contact.chat_id for contact in contacts))
         if not all(ids):
@@ -191,12 +195,18 @@ class ChatApi(Gateway):
         return self._send("sendContact", {"contactId": ids}, to)
 
     def contact_losses(self, contacts: Sequence[Contact], *, quotes: bool = False) -> tuple[str, ...]:
-        """Say what the dialect can't carry of these cards: names by `sendContact`, the quote by `sendVCard`."""
+        """Say what the dialect can't carry of these cards.
+
+        Names by `sendContact`, the quote by `sendVCard` and by 1msg's `sendContact`.
+
+        Source: https://github.com/1msg/1msg-sdk (SendContactRequest: a phone and contacts, nothing else)
+        """
+        drops_quote = quotes and self.contact_method == "auto"
         if self._by_vcard(contacts):
-            return (
-                ("the message to quote: a vCard quotes none here",) if quotes and self.contact_method == "auto" else ()
-            )
-        if self.contact_form == "contactId" and self._says_more(contacts):
+            return ("the message to quote: a vCard quotes none here",) if drops_quote else ()
+        if self.contact_form == "contacts":
+            return ("the message to quote: contact objects quote none here",) if drops_quote else ()
+        if self._says_more(contacts):
             return (
                 "everything on the cards but their WhatsApp numbers; the names shown are those of the recipient's phone book",
             )
@@ -308,4 +318,4 @@ def _queued(entry: dict[str, Any]) -> QueuedMessage:
 
 
 def _whole(value: object, otherwise: int) -> int:
-    return int(value) if isinstance(value, int | float) else otherwise
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise

@@ -85,7 +85,7 @@ class Gateway(Dialect, ABC):
             OutcomeUnknownError: The answer says neither yes nor no.
         """
         answer = self.parse(response)
-        if isinstance(answer, list) and answer:
+        if isinstance(answer, list) and len(answer) == 1:  # of several, one may refuse and another have been sent
             answer = answer[0]
         if not isinstance(answer, dict):
             self._raise_for_text(response, repeatable=repeatable)

@@ -326,8 +326,8 @@ class Graph(Dialect):
         if not isinstance(answer, dict):
             self.raise_for_unreadable(response, repeatable=repeatable)
         error = answer.get("error")
-        if error and answer.get("messages"):
-            self.raise_unknown("an error and a message id in one answer", response, repeatable=repeatable)
+        if answer.get("messages") and (error or response.status >= 300):
+            self.raise_unknown("a refusal and a message id in one answer", response, repeatable=repeatable)
         if isinstance(error, dict) and isinstance(error.get("code"), int):
             self._raise_refusal(error, response, media_id=media_id, recipient=recipient, repeatable=repeatable)
         if error or response.status >= 300:

@@ -17,6 +17,7 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -302,6 +303,6 @@ def _regain_access(response: Response) -> float | None:
         minutes = [
             float(entry.get("estimated_time_to_regain_access") or 0) for some in usage.values() for entry in some
         ]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return None
-    return max(minutes, default=0.0) * 60 or None
+    return max((each for each in minutes if math.isfinite(each) and each > 0), default=0.0) * 60 or None

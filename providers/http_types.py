@@ -12,6 +12,11 @@ from ..models.errors import InputError
 
 T = TypeVar("T")
 
+# No service nests deeper; what does would end in a RecursionError somewhere, after the message was taken.
+_DEEPEST = 64
+# Half of a character, as an escape or as bytes: json takes it, and nothing that stores or shows text does.
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
@@ -71,13 +76,16 @@ class Response:
     body: bytes = field(default=b"", repr=False)
 
     def json(self) -> Any:
-        """Parse the body; None where it is empty or not JSON."""
+        """Parse the body; None where it is empty, not JSON, or nested as no honest answer is."""
         if not self.body:
             return None
         try:
-            return json.loads(self.body)
+            found = json.loads(self.body)
         except (ValueError, RecursionError):
             return None
+        if self.body.count(b"[") + self.body.count(b"{") > _DEEPEST and _is_deeper(found, _DEEPEST):
+            return None
+        return _whole_characters(found) if _HALF_CHARACTER.search(self.body) else found
 
     def retry_after(self) -> float | None:
         """Seconds of a `Retry-After` header, a date in it counted from the answer's own `Date`; None without one."""
@@ -89,6 +97,30 @@ class Response:
             return None
         now = _http_date(self.headers.get("date", "")) or datetime.datetime.now(datetime.UTC)
         return max(0.0, (until - now).total_seconds())
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
+def _whole_characters(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list():
+            return [_whole_characters(item) for item in value]
+        case dict():
+            return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _http_date(value: str) -> datetime.datetime | None:

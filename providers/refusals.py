@@ -110,7 +110,7 @@ RECIPIENT = Meaning(
     ErrorKind.RECIPIENT,
     "this recipient can't get it",
     "check the number or chat id",
-    r"wrong (?:chat ?id|phone)|(?:chat ?id|phone) format|contain only numbers|\bno lid for user\b"
+    r"wrong (?:chat ?id|phone)|(?:chat ?id|phone) format|contain only numbers|\bno lid (?:for user|found for)\b"
     r"|invalid (?:phone|number|chat ?id|jid|wid|recipient)|not (?:a participant|registered|(?:a |an |on )+whats ?app)"
     r"|(?:number|chat|user|contact|recipient|group|channel) (?:\S+ )?"
     r"(?:not found|not exists?|does ?n[o']t exist|is (?:invalid|not valid))",
@@ -169,7 +169,7 @@ def classify(
         True
     """
     status = response.status
-    if status == 429 and "quota" not in text.lower():
+    if status == 429 and "quota" not in text.lower() and not AFTERWARDS.said_in(text):
         return THROTTLE
     if status >= 500:  # a 502, 503 or 504 is a proxy's, whose words ("Backend fetch failed") are not the service's
         known: Sequence[Meaning] = (AFTERWARDS, TIMEOUT, *(not_sent_on_500 if status == 500 else ()), TROUBLE)
@@ -194,10 +194,11 @@ def says_no(answer: Mapping[str, Any]) -> bool:
     """
     if any(answer.get(key) for key in ("error", "err", "exception")) or _has_false_flag(answer):
         return True
-    code, status_code = answer.get("code"), answer.get("statusCode")
+    code = answer.get("code")
     if isinstance(code, str | int) and code and not _FINE_CODE.fullmatch(str(code)):
         return True
-    return isinstance(status_code, int) and status_code >= 400
+    # WAHA's `statusCode`, and the `status` of Wawp's OpenAPI (ErrorResponse: an integer, a message and an error).
+    return any(isinstance(status, int) and status >= 400 for status in (answer.get("statusCode"), answer.get("status")))
 
 
 def denies(answer: Mapping[str, Any]) -> bool:

@@ -7,29 +7,24 @@ for each. So no redirect is followed and no cookie is kept.
 """
 
 import asyncio
-import functools
 import logging
-import ssl
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 import yarl
-from httpx_aiohttp import AiohttpTransport
 
 from ..models.errors import ErrorKind, NotSentError, OutcomeUnknownError, RetryLaterError
-from .deadline import DeadlineBackend, deadline
+from .answer_body import MAX_ANSWER_BYTES, AnswerTooLargeError, BoundedBody
+from .connections import async_transport, sync_transport
+from .deadline import deadline
 from .dialect import Dialect
 from .http_types import HIDDEN, Credential, Exchange, Request, Response, T
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0
-# Node, which WAHA runs on, closes an idle connection after 5 s. A request written into that closing is lost without an
-# answer, so that its outcome is unknown: let go first.
-IDLE_TIMEOUT = 4.0
 
 _ADDRESSES_KEPT = 16
 _ANSWERED = "%s: %s %s answered HTTP %d"  # without the query, which may hold a number
@@ -52,8 +47,9 @@ _NOT_SENT_AIOHTTP = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
-# httpx-aiohttp lets through what its map lacks, such as the ClientResponseError of an answer that is not HTTP.
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+# httpx-aiohttp lets through what its map lacks, such as the ClientResponseError of an answer that is not HTTP; and a
+# library that stumbles over an odd answer raises a ValueError of some kind.
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError, LookupError)
 
 
 class _Wire:
@@ -68,6 +64,7 @@ class _Wire:
         self._base, self._credential = dialect.base_url.rstrip("/"), dialect.credential
         with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(204))) as client:
             self._headers = {name.lower(): value for name, value in client.headers.items()}
+        self._headers["accept-encoding"] = "gzip"  # what `BoundedBody` unpacks, whatever else httpx finds installed
         self._addresses: dict[str, httpx.URL] = {}  # by path; parsing one takes longer than writing the rest
 
     def request(self, request: Request, timeout: float) -> httpx.Request:
@@ -107,6 +104,16 @@ class _Wire:
         return httpx.URL(str(yarl.URL(str(address)))) if address.query else address
 
 
+def _bounded(response: httpx.Response, request: httpx.Request) -> httpx.Response:
+    """An answer whose body ends; what a 500 repeats of a large request is read too."""
+    limit = MAX_ANSWER_BYTES + 2 * int(request.headers.get("content-length") or 0)
+    encoding = response.headers.get("content-encoding", "")
+    response.stream = BoundedBody(response.stream, encoding=encoding, limit=limit)
+    if encoding:
+        del response.headers["content-encoding"]  # it is unpacked already
+    return response
+
+
 def _answer(response: httpx.Response) -> Response:
     return Response(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)
 
@@ -120,6 +127,8 @@ def _not_sent(failure: Exception) -> bool:
 
 def _name_of(failure: Exception) -> str:
     """Name the trouble alike for both drivers: httpx and aiohttp have different names for the same one."""
+    if isinstance(failure, AnswerTooLargeError):
+        return str(failure)
     original = failure if isinstance(failure, aiohttp.ClientError) else failure.__cause__
     if isinstance(original, aiohttp.ClientError | TimeoutError):
         return "timed out" if isinstance(original, TimeoutError) else "connection lost"
@@ -135,10 +144,10 @@ def _error_of(failure: Exception, dialect: Dialect, request: Request) -> Excepti
         return NotSentError(f"{call} was not sent ({why}); is base_url right and reachable?", provider=dialect.name)
     if request.repeatable:
         return RetryLaterError(
-            f"{call} got no answer ({trouble})", provider=dialect.name, code=trouble, kind=ErrorKind.TRANSIENT
+            f"{call} got no usable answer ({trouble})", provider=dialect.name, code=trouble, kind=ErrorKind.TRANSIENT
         )
     return OutcomeUnknownError(
-        f"{call} got no answer ({trouble}): the message may have been accepted", provider=dialect.name
+        f"{call} got no usable answer ({trouble}): the message may have been accepted", provider=dialect.name
     )
 
 
@@ -169,7 +178,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.dialect, self._timeout, self._wire = dialect, timeout, _Wire(dialect)
-        self._transport = transport or _sync_transport(dialect, connections)
+        self._transport = transport or sync_transport(dialect.base_url, connections)
 
     def run(self, exchange: Exchange[T]) -> T:
         """Drive an exchange to its end.
@@ -191,7 +200,7 @@ class Client:
                 written = self._wire.request(request, self._timeout)
                 # As aiohttp writes them: both drivers put the same bytes on the wire.
                 written.headers = httpx.Headers([(name.lower(), value) for name, value in written.headers.raw])
-                response = self._transport.handle_request(written)
+                response = _bounded(self._transport.handle_request(written), written)
                 try:
                     response.read()
                 finally:
@@ -227,7 +236,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.dialect, self._timeout, self._wire = dialect, timeout, _Wire(dialect)
-        self._transport = transport or _async_transport(dialect, connections)
+        self._transport = transport or async_transport(dialect.base_url, connections)
 
     async def run(self, exchange: Exchange[T]) -> T:
         """Drive an exchange to its end.
@@ -246,7 +255,8 @@ class AsyncClient:
         failure: Exception
         try:
             async with asyncio.timeout(_whole_call(request.timeout or self._timeout)):
-                response = await self._transport.handle_async_request(self._wire.request(request, self._timeout))
+                written = self._wire.request(request, self._timeout)
+                response = _bounded(await self._transport.handle_async_request(written), written)
                 try:
                     await response.aread()
                 finally:
@@ -279,42 +289,3 @@ def _whole_call(timeout: float) -> float:
 
 def _timeout(seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=None)
-
-
-def _sync_transport(dialect: Dialect, connections: int) -> httpx.HTTPTransport:
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_TIMEOUT
-    )
-    transport = httpx.HTTPTransport(verify=_ssl_context(), limits=limits, proxy=_proxy(dialect.base_url))
-    # httpx has no argument for it (0.28); the tests of slow services fail where these names change.
-    transport._pool._network_backend = DeadlineBackend()
-    return transport
-
-
-def _async_transport(dialect: Dialect, connections: int) -> AiohttpTransport:
-    ssl_context, proxy = _ssl_context(), _proxy(dialect.base_url)
-
-    # A factory, because aiohttp's session wants the loop that it runs in.
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_TIMEOUT, ssl=ssl_context)
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=["Content-Type"],  # else a POST without a body claims application/octet-stream
-        )
-
-    return AiohttpTransport(verify=ssl_context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
-
-
-@functools.cache
-def _ssl_context() -> ssl.SSLContext:
-    """One for all clients: reading the certificates takes 30 ms."""
-    return httpx.create_ssl_context()
-
-
-def _proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address; a transport of one's own makes httpx skip the look."""
-    url = httpx.URL(base_url)
-    if not url.host or proxy_bypass(url.host):
-        return None
-    return getproxies().get(url.scheme) or getproxies().get("all")

@@ -15,7 +15,7 @@ from .dialect import AccountStatus, Attachment
 from .gateway import Gateway, bare_type
 from .http_types import Exchange, Request, Response
 from .message_ids import message_id
-from .refusals import MEDIA, RECIPIENT, RESTRICTED, Meaning, says_failed
+from .refusals import MEDIA, RECIPIENT, RESTRICTED, UNEXPLAINED, Meaning, says_failed
 
 OPUS_IN_OGG = "audio/ogg; codecs=opus"
 # A session that answers WORKING again has only just come back; the vendor polls every 3 to 5 s.
@@ -46,10 +46,11 @@ class WahaLike(Gateway, ABC):
 
     created: ClassVar[int] = 0
     not_sent_on_500: ClassVar[tuple[Meaning, ...]] = (
-        # whatsmeow's word for the server's own answer to the message: it was refused.
+        # whatsmeow's word for the server's own answer to the message: it was refused (its send.go, ErrServerReturnedError).
         replace(RESTRICTED, words=r"\bserver returned error:? ?463\b|^463\b"),
-        # WhatsApp Web's page, which looks the person up before it sends.
-        replace(RECIPIENT, words=r"\bno lid for user\b"),
+        replace(UNEXPLAINED, words=r"\bserver returned error:? ?4\d\d\b"),  # devlikeapro/waha#2093 (403), #1551 (401)
+        # WhatsApp Web's page and whatsmeow (devlikeapro/waha#2094), which look the person up before they send.
+        replace(RECIPIENT, words=r"\bno lid for user\b|\bno lid found for\b.{1,80}\bfrom server\b"),
         # `convert` runs before the message is made.
         replace(MEDIA, words=r"\bffmpeg exited\b"),
     )
@@ -90,7 +91,11 @@ class WahaLike(Gateway, ABC):
             if refused.kind is not ErrorKind.SESSION:
                 raise
             down = refused
-        if (yield from self.check()).ready:
+        try:
+            works = (yield from self.check()).ready
+        except AccountError:  # it says the same of the session, less well
+            works = False
+        if works:
             message = "the session was down and works again"
             self.raise_verdict(Verdict.RETRY, message, response, kind=ErrorKind.SESSION, retry_after=_SESSION_PAUSE)
         raise down

@@ -8,8 +8,9 @@ takes inline bytes is not documented, so they are refused.
 
 Where the documents disagree, a setting decides. The instance id and the token stand in the JSON body by default (the
 document's prose, the vendor's MCP server and five clients), else in the query (its samples), or the token in the header
-`access-token` (its OpenAPI); `auto` lets `check` try them in this order. The file goes by flat keys in a JSON body.
-`convert` is a boolean (the document's table), else the string `"true"` or `"false"` (its only sample).
+`access-token` (its OpenAPI); `auto` lets `check` try them in this order. The file goes by flat keys such as `file[url]`
+(its documents and their samples), else nested, as the vendor's MCP server and its WordPress plugin send it. `convert` is
+a boolean (the document's table), else the string `"true"` or `"false"` (its only sample).
 
 Source: https://api.wawp.net/en/docs/v2/send/voice
 """
@@ -30,6 +31,7 @@ from .waha_like import WahaLike
 Place = Literal["body", "query", "header"]
 CredentialPlace = Literal["auto", "body", "query", "header"]
 ConvertForm = Literal["boolean", "string"]
+FileForm = Literal["flat", "nested"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Wawp(WahaLike):
         access_token: The account's API token.
         credential_in: Where the credential stands; `auto` begins with the body.
         convert_as: How `convert` is written.
+        file_as: Whether the file goes by flat keys (`file[url]`) or nested.
         places: The credential in each place that is tried.
         reads_with: The credential of requests without a body.
 
@@ -63,6 +66,7 @@ class Wawp(WahaLike):
     access_token: str = field(repr=False)
     credential_in: CredentialPlace = "auto"
     convert_as: ConvertForm = "boolean"
+    file_as: FileForm = "flat"
     places: Mapping[Place, Credential] = field(init=False, repr=False, default_factory=dict)
     reads_with: Credential = field(init=False, repr=False, default_factory=Credential)
 
@@ -125,12 +129,10 @@ class Wawp(WahaLike):
                 "audio", "inline bytes are not documented; pass a public https link, such as a presigned one"
             )
         self.require_https(audio.link)
-        body = {
-            "file[url]": audio.link,
-            "file[filename]": audio.filename,
-            "file[mimetype]": self.mime_type(audio),
-            "convert": audio.convert if self.convert_as == "boolean" else str(audio.convert).lower(),
-        }
+        file = {"url": audio.link, "filename": audio.filename, "mimetype": self.mime_type(audio)}
+        flat = {f"file[{name}]": value for name, value in file.items()}
+        body: dict[str, Any] = {"file": file} if self.file_as == "nested" else dict(flat)
+        body["convert"] = audio.convert if self.convert_as == "boolean" else str(audio.convert).lower()
         return self._message("voice", body, to)
 
     def send_contacts(self, contacts: Sequence[Contact], to: Recipient, *, callback: str = "") -> Exchange[Receipt]:

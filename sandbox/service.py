@@ -130,6 +130,10 @@ class Service(ABC):
         """Whether the service accepts the message under this fault, if in other words."""
         return fault.kind is FaultKind.QUEUED
 
+    def hesitates(self, fault: Fault) -> float:
+        """Seconds that the service takes by itself before it refuses."""
+        return 0.0
+
     def refused(self, fault: Fault, message: Message) -> Answer:
         """Refuse this message for a fault."""
         return self.refusal(fault)
@@ -162,7 +166,7 @@ class Service(ABC):
             self.truth.unanswered(message.recipient)
             await _pass(fault.seconds)
         else:
-            await _pass(latency + fault.seconds)
+            await _pass(latency + fault.seconds + self.hesitates(fault))
         if unreadable:
             return self._unreadable(fault, accepted)
         answer = self.refused(fault, message)

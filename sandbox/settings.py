@@ -18,6 +18,8 @@ class SandboxSettings(BaseModel):
         waha_session: WAHA's session.
         waha_validates: Refuse what WAHA's documents refuse. The real server validates little: an unknown property or a
             bad chat id gives 201.
+        waha_session_seconds: How long WAHA waits for a session that isn't WORKING before it answers 422; a real server
+            was seen to wait 10 s.
         wawp_credential_in: Where Wawp looks for the credential.
         waha_engine: Gives the shape of WAHA's answers: Baileys' raw message on NOWEB, an id on GOWS, an object on WEBJS.
         waha_version: From 2026.4.3 on a client may choose the ids of texts and cards, but for WEBJS.
@@ -44,6 +46,7 @@ class SandboxSettings(BaseModel):
     waha_session: str = "default"
     waha_validates: bool = False
     waha_version: str = "2026.6.1"
+    waha_session_seconds: float = 0.2
     wawp_credential_in: tuple[Literal["body", "query", "header"], ...] = ("body", "query", "header")
     waha_engine: Literal["NOWEB", "GOWS", "WEBJS"] = "NOWEB"
     wawp_shapes: tuple[Literal["_data", "id", "string", "key", "data"], ...] = ("_data", "id", "string", "key", "data")

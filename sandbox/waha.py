@@ -88,6 +88,10 @@ class WahaService(Service):
             return self._lid(unquote(lid[3]), by_number=bool(lid[2]))
         return self._error(404, f"Cannot {call.method} {call.path}", "Not Found")
 
+    def hesitates(self, fault: Fault) -> float:
+        """Wait for a session that isn't WORKING, as the server does."""
+        return self.settings.waha_session_seconds if fault.kind is FaultKind.SESSION_DOWN else 0.0
+
     def refusal(self, fault: Fault) -> Answer:
         """Say a fault in WAHA's words."""
         match fault.kind:

@@ -42,6 +42,7 @@ class Content(ABC):
         uploads: Uploads made by this run.
         transcodes: Transcodes made by this run.
         audio: The audio, once it is loaded; None for contact cards.
+        takes: Seconds that its sends take at the account's pace; None where nobody knows.
     """
 
     kind: ClassVar[str]
@@ -51,6 +52,7 @@ class Content(ABC):
     uploads: int = 0
     transcodes: int = 0
     audio: Audio | None = None
+    takes: float | None = None
 
     @abstractmethod
     async def load(self, store: LedgerStore, dialect: Dialect) -> None:

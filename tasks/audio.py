@@ -139,7 +139,7 @@ async def aprepare_voice(
 
 
 @task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
-def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
+def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None, link_seconds: int = 0) -> Audio:
     """Bring audio to where the service loads it from, once for all recipients.
 
     Graph gets an upload, and the audio its media id (good for 30 days). For Wawp the file goes to `storage` and the
@@ -149,6 +149,7 @@ def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = Non
         audio: From `prepare_voice`, or from `fetch_audio` for basic audio.
         sender: The sending account's block.
         storage: An `S3Bucket` for services that load audio by link; unused by the others.
+        link_seconds: How long such a link lives, at most seven days; 0 for what the sender's block says.
 
     Returns:
         The audio with `media_id` or `link`, and the `account` that they belong to.
@@ -165,7 +166,7 @@ def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = Non
     """
     dialect = sender.dialect()
     if dialect.carries_audio == "link":
-        return publish(audio, storage, account=dialect.sender, seconds=sender.link_life())
+        return publish(audio, storage, account=dialect.sender, seconds=link_seconds or sender.link_life())
     if dialect.carries_audio == "inline":
         return audio
     with sender.get_client(connections=1) as client:
@@ -174,11 +175,14 @@ def upload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = Non
 
 
 @task(name="upload-media", cache_policy=NO_CACHE, persist_result=False)
-async def aupload_media(audio: Audio, sender: Sender, *, storage: S3Bucket | None = None) -> Audio:
+async def aupload_media(
+    audio: Audio, sender: Sender, *, storage: S3Bucket | None = None, link_seconds: int = 0
+) -> Audio:
     """Bring audio to where the service loads it from; as `upload_media`, without blocking the loop."""
     dialect = sender.dialect()
     if dialect.carries_audio == "link":
-        return await asyncio.to_thread(publish, audio, storage, account=dialect.sender, seconds=sender.link_life())
+        seconds = link_seconds or sender.link_life()
+        return await asyncio.to_thread(publish, audio, storage, account=dialect.sender, seconds=seconds)
     if dialect.carries_audio == "inline":
         return audio
     content = await asyncio.to_thread(audio.path.read_bytes)

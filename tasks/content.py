@@ -113,7 +113,8 @@ class AudioContent(Content):
         assert self.audio
         dialect = self._sender.dialect()
         if dialect.carries_audio != "media id":
-            return await aupload_media(self.audio, self._sender, storage=self._storage)
+            link_seconds = self._sender.link_life(self.takes)
+            return await aupload_media(self.audio, self._sender, storage=self._storage, link_seconds=link_seconds)
         async with store.exclusive(f"media:{dialect.sender}:{self.digest}"):
             self._media_id = self._media_id or await self._known_media_id(store, dialect)
             if not self._media_id:
@@ -172,7 +173,12 @@ class ContactsContent(Content):
         if not self.contacts:
             raise InputError("contacts is empty: give at least one contact card")
         self.digest, self.label = contacts_digest(self.contacts), contacts_label(self.contacts)
-        self.warnings = tuple(f"Left out: {loss}" for loss in dialect.contact_losses(self.contacts))
+        losses = dialect.contact_losses(self.contacts)
+        of_quotes = [loss for loss in dialect.contact_losses(self.contacts, quotes=True) if loss not in losses]
+        self.warnings = (
+            *(f"Left out: {loss}" for loss in losses),
+            *(f"Left out where the list names one: {loss}" for loss in of_quotes),
+        )
         check_build(self._build(dialect))
 
     async def bring(self, store: LedgerStore) -> Build:

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, WahaCredentials, WawpCredentials
+from prefect_whatsapp.media import VoiceSettings
 from prefect_whatsapp.models import Contact, Recipient
 from prefect_whatsapp.models.errors import AccountError, InputError, NotSentError, OutcomeUnknownError
 from prefect_whatsapp.sandbox.server import RunningSandbox
@@ -85,6 +86,34 @@ def test_gateways_space_sends_by_a_random_time_unless_told_otherwise(kind: Any) 
     assert kind(min_seconds_between=0, max_seconds_between=0).random_spacing is None
     with pytest.raises(ValidationError, match="min_seconds_between is greater than"):
         kind(min_seconds_between=9, max_seconds_between=8)
+
+
+@pytest.mark.parametrize(
+    ("field", "takes", "lives"),
+    [
+        (0, 0.0, 86_400),
+        (0, 450.2, 86_400 + 451),
+        (0, 10_000_000.0, 604_800),
+        (0, None, 604_800),
+        (3_600, 0.0, 3_600),
+        (3_600, None, 3_600),
+    ],
+)
+def test_a_link_lives_as_long_as_the_broadcast_takes_and_a_day_more(
+    field: int, takes: float | None, lives: int
+) -> None:
+    assert WawpCredentials(link_seconds=field).link_life(takes) == lives
+    assert WawpCredentials().link_seconds == 0
+
+
+def test_a_note_s_form_and_loudness_are_the_account_s_choice(sender_block: type[Any]) -> None:
+    gateway = sender_block is not GraphCredentials
+    settings = sender_block().voice_settings()
+    assert settings == (VoiceSettings.as_phones_record() if gateway else VoiceSettings())
+    assert settings.loudness == -16.0
+    assert sender_block(level_loudness=False).voice_settings() == settings.model_copy(update={"loudness": None})
+    if not gateway:
+        assert sender_block(phone_notes=True).voice_settings() == VoiceSettings.as_phones_record()
 
 
 def test_graph_keeps_an_even_pace() -> None:

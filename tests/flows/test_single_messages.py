@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from prefect_whatsapp.blocks import Ledger
@@ -78,6 +79,18 @@ async def test_a_link_service_without_storage_is_told_so_before_any_send(
             ledger=ledger,
         )
     assert sandbox.truth()["sends"] == 0
+
+
+async def test_a_link_lives_no_longer_than_its_broadcast_needs(
+    sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str
+) -> None:
+    storage, audio = await stored(audio_samples / "speech_voice.ogg", s3_url, "short-links")
+    sender = sender_of("wawp", sandbox.url, messages_per_second=50, min_seconds_between=0, max_seconds_between=0)
+    arguments: dict[str, Any] = {"sender": sender, "audio": audio, "storage": storage, "ledger": ledger}
+    await broadcast_audio(broadcast="short-links", recipients=[*sample_numbers(3)], **arguments)
+    await send_audio_message(to="+16505550123", **arguments)
+    lives = {parse_qs(urlsplit(message["media"]).query)["X-Amz-Expires"][0] for message in sandbox.messages()}
+    assert lives == {"86401", "86400"}
 
 
 async def test_a_link_that_would_die_before_the_broadcast_ends_is_refused(

@@ -107,6 +107,15 @@ def test_1msg_s_path_voice_and_contact_form_are_settings() -> None:
     ]
 
 
+def test_1msg_s_contact_objects_quote_no_message_and_that_is_said() -> None:
+    """Its SendContactRequest has a phone and contacts, and nothing else (1msg/1msg-sdk)."""
+    dialect = chat_api(contact_form="contacts")
+    to = Recipient(to="+16505550123", reply_to=QUOTED)
+    assert set(sent(dialect, dialect.send_contacts([NAMED], to))[1]) == {"contacts", "phone"}
+    assert "quote" in " ".join(dialect.contact_losses([NAMED], quotes=True))
+    assert dialect.contact_losses([NAMED]) == ()
+
+
 @pytest.mark.parametrize(
     "template", ["", "instance/{method}", "/x", "/{method}?a=b", "/{other}/{method}", "/{method}#"]
 )
@@ -197,6 +206,11 @@ REFUSED = {
     ),
     "a quote with a vCard": (
         {"contact_method": "sendVCard"},
+        lambda d: d.send_contacts([NAMED], Recipient(to="+16505550123", reply_to=QUOTED)),
+        "reply_to",
+    ),
+    "a quote with contact objects": (
+        {"contact_form": "contacts", "contact_method": "sendContact"},
         lambda d: d.send_contacts([NAMED], Recipient(to="+16505550123", reply_to=QUOTED)),
         "reply_to",
     ),

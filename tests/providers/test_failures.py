@@ -3,13 +3,14 @@
 import gzip
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import prefect_whatsapp.providers.transport as transport_module
 import pytest
 import raw_server
 from prefect_whatsapp.models.errors import NotSentError, OutcomeUnknownError, RetryLaterError
-from provider_accounts import ACCOUNTS, Account, Answer, Driver, both, drive, refusal
+from provider_accounts import ACCOUNTS, CANARY, PHONE, TOKEN, Account, Answer, Driver, both, drive, refusal
 from raw_server import RawServer
 from senders import PROVIDERS
 
@@ -80,13 +81,36 @@ SAME_TO_ALL: dict[str, tuple[Answer, str, str]] = {
 }
 
 
-def graph_error(status: int, code: int, message: str = "Said by Graph") -> Answer:
-    return Answer(status, {"error": {"message": f"(#{code}) {message}", "type": "OAuthException", "code": code}})
+# Where each service's words are from. What nobody recorded is made up, and says so: it must be read as safely.
+META = "https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes"
+CHAT_API = "costafacchini/ecomanda-delivery, Chatapi.spec.js: answers of eu199.chat-api.com"
+CHAT_API_SDK = "Zodt/ChatApi, the C# SDK of chat-api.com"
+ONE_MSG = "https://github.com/1msg/1msg-sdk"
+OPEN_CONNECTOR = "oomol-lab/open-connector, provider chat_api_for_whatsapp"
+WAWP = "https://www.api.wawp.net/api/docs/export?format=openapi"
+WAWP_SAMPLE = "https://api.wawp.net/en/docs/v2/session/create, the sample's errors"
+WAWP_CLIENTS = "public clients of api.wawp.net, which test for these answers"
+WAHA = "a WAHA server of 2026.2.1, its phone a stand-in"
+WAHA_ISSUES = "https://github.com/devlikeapro/waha/issues/"
+WHATSMEOW = "tulir/whatsmeow, send.go"
+PUPPETEER = WAHA_ISSUES + "62, puppeteer's words"
+NOT_PAID = "as users report it; the SDK names the state not_paid"
+INVENTED = "invented: nobody recorded one"
 
 
-def waha_500(message: str) -> Answer:
-    exception = {"message": message, "name": "Error", "stack": f"Error: {message}\n    at send"}
-    return Answer(500, {"statusCode": 500, "timestamp": "2026-01-01", "exception": exception, "request": {"path": "/"}})
+def said(source: str, status: int, body: Any = b"", headers: dict[str, str] | None = None) -> Answer:
+    return Answer(status, body, headers or {}, source)
+
+
+def graph_error(status: int, code: int, message: str = "Said by Graph", source: str = META, **more: Any) -> Answer:
+    error = {"message": f"(#{code}) {message}", "type": "OAuthException", "code": code}
+    return said(source, status, {"error": error | more})
+
+
+def waha_500(source: str, message: str, name: str = "Error") -> Answer:
+    exception = {"message": message, "name": name, "stack": f"{name}: {message}\n    at send"}
+    request = {"path": "/api/sendVoice", "body": {"chatId": f"{PHONE}@c.us", "token": TOKEN}}
+    return said(source, 500, {"statusCode": 500, "timestamp": "2026-01-01", "exception": exception, "request": request})
 
 
 # What each service says itself, in its own words, of one and the same thing.
@@ -96,9 +120,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "throttle",
         {
             "graph": graph_error(400, 130429, "Rate limit hit"),
-            "chat-api": Answer(429, {"error": "Too many requests"}),
-            "wawp": Answer(429, {"code": "rate_limited", "message": "Slow down"}),
-            "waha": Answer(429, {"statusCode": 429, "message": "ThrottlerException: Too Many Requests"}),
+            "chat-api": said(OPEN_CONNECTOR, 429, {"error": "Too many requests"}),
+            "wawp": said(INVENTED, 429, {"code": "rate_limited", "message": "Slow down"}),
+            "waha": said(INVENTED, 429, {"statusCode": 429, "message": "ThrottlerException: Too Many Requests"}),
         },
     ),
     "throttled with another status": (
@@ -106,9 +130,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "throttle",
         {
             "graph": graph_error(429, 80007),
-            "chat-api": Answer(200, {"sent": False, "message": "Rate limit exceeded, try again later"}),
-            "wawp": Answer(400, {"error": {"message": "Too many requests", "code": "too_many"}}),
-            "waha": Answer(400, {"statusCode": 400, "message": "rate-overlimit"}),
+            "chat-api": said(INVENTED, 200, {"sent": False, "message": "Rate limit exceeded, try again later"}),
+            "wawp": said(INVENTED, 400, {"error": {"message": "Too many requests", "code": "too_many"}}),
+            "waha": said(INVENTED, 400, {"statusCode": 400, "message": "rate-overlimit"}),
         },
     ),
     "bad token": (
@@ -116,9 +140,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "auth",
         {
             "graph": graph_error(401, 190, "Invalid OAuth access token"),
-            "chat-api": Answer(401, {"error": "Wrong token. Please provide token as a GET parameter."}),
-            "wawp": Answer(401, {"code": "invalid_token", "message": "Invalid access_token"}),
-            "waha": Answer(401, {"message": "Unauthorized", "statusCode": 401}),
+            "chat-api": said(CHAT_API, 401, {"error": "Wrong token. Please provide token as a GET parameter."}),
+            "wawp": said(WAWP_SAMPLE, 401, {"code": "invalid_token", "message": "Invalid or Missing Access Token"}),
+            "waha": said(WAHA, 401, {"message": "Unauthorized", "statusCode": 401}),
         },
     ),
     "bad token, told with 200": (
@@ -126,9 +150,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "auth",
         {
             "graph": graph_error(200, 190),
-            "chat-api": Answer(200, {"error": "Wrong token. Please provide token as a GET parameter."}),
-            "wawp": Answer(200, {"error": {"code": "invalid_token", "message": "Invalid access token"}}),
-            "waha": Answer(200, {"message": "Unauthorized", "statusCode": 401}),
+            "chat-api": said(CHAT_API_SDK, 200, {"error": "Wrong token. Please provide token as a GET parameter."}),
+            "wawp": said(INVENTED, 200, {"error": {"code": "invalid_token", "message": "Invalid access token"}}),
+            "waha": said(INVENTED, 200, {"message": "Unauthorized", "statusCode": 401}),
         },
     ),
     "unpaid": (
@@ -136,9 +160,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(400, 131042, "Business eligibility payment issue"),
-            "chat-api": Answer(402, {"error": "Instance is not paid"}),
-            "wawp": Answer(403, {"code": "quota_reached", "message": "You have reached the limit of your plan"}),
-            "waha": Answer(402, {"statusCode": 402, "message": "Payment Required"}),
+            "chat-api": said(f"{OPEN_CONNECTOR}; {NOT_PAID}", 402, {"error": "Instance is not paid"}),
+            "wawp": said(WAWP, 403, {"code": "quota_reached", "message": "You have reached the limit of your plan"}),
+            "waha": said(INVENTED, 402, {"statusCode": 402, "message": "Payment Required"}),
         },
     ),
     "unpaid, told with another status": (
@@ -146,9 +170,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(400, 131044, "Payment eligibility"),
-            "chat-api": Answer(200, {"error": "Instance is not paid"}),
-            "wawp": Answer(403, {"message": "Forbidden - Quota or Limit Reached"}),
-            "waha": Answer(403, {"statusCode": 403, "message": "Subscription quota reached"}),
+            "chat-api": said(NOT_PAID, 200, {"error": "Instance is not paid"}),
+            "wawp": said(WAWP_SAMPLE, 403, {"message": "Forbidden - Quota or Limit Reached"}),
+            "waha": said(INVENTED, 403, {"statusCode": 403, "message": "Subscription quota reached"}),
         },
     ),
     "session down": (
@@ -156,9 +180,10 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(400, 133010, "Account not registered"),
-            "chat-api": Answer(200, {"sent": False, "message": "Instance is not authenticated"}),
-            "wawp": Answer(200, {"code": "invalid_session", "message": "Session closed"}),
-            "waha": Answer(
+            "chat-api": said(INVENTED, 200, {"sent": False, "message": "Instance is not authenticated"}),
+            "wawp": said(WAWP_CLIENTS, 200, {"code": "invalid_session", "message": "Session closed"}),
+            "waha": said(
+                WAHA,
                 422,
                 {
                     "error": "Session status is not as expected. Try again later or restart the session",
@@ -174,12 +199,13 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(400, 33, "Phone number deleted"),
-            "chat-api": Answer(404, {"error": "Instance 12345 not found"}),
-            "wawp": Answer(
+            "chat-api": said(INVENTED, 404, {"error": "Instance 12345 not found"}),
+            "wawp": said(
+                WAWP_CLIENTS,
                 404,
                 {"code": "invalid_session", "message": "Session not found. Please verify your instance_id and token"},
             ),
-            "waha": Answer(404, {"statusCode": 404, "message": 'Session "default" does not exist'}),
+            "waha": said(WAHA, 404, {"error": 'Session "default" does not exist', "session": "default"}),
         },
     ),
     "restricted by WhatsApp": (
@@ -187,9 +213,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(400, 131031, "Account locked"),
-            "chat-api": Answer(200, {"sent": False, "message": "This account is banned by WhatsApp"}),
-            "wawp": Answer(500, {"message": "server returned error 463"}),
-            "waha": waha_500("server returned error 463"),
+            "chat-api": said(INVENTED, 200, {"sent": False, "message": "This account is banned by WhatsApp"}),
+            "wawp": said(INVENTED, 500, {"message": "server returned error 463"}),
+            "waha": waha_500(WAHA_ISSUES + "2170", "2 UNKNOWN: server returned error 463"),
         },
     ),
     "not on WhatsApp": (
@@ -197,9 +223,19 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "recipient",
         {
             "graph": graph_error(400, 131026, "Message undeliverable"),
-            "chat-api": Answer(200, {"sent": False, "message": "Wrong chatId format. Please provide chatId @c.us"}),
-            "wawp": Answer(400, {"error": {"message": "The number is not on WhatsApp", "code": "not_registered"}}),
-            "waha": waha_500("No LID for user"),
+            "chat-api": said(
+                CHAT_API,
+                200,
+                {
+                    "sent": False,
+                    "message": "Wrong chatId format. Please use phone parameter or chatId from message history. chatId has "
+                    "format 16505550123@c.us or 16505550123-16505550123@g.us",
+                },
+            ),
+            "wawp": said(
+                INVENTED, 400, {"error": {"message": "The number is not on WhatsApp", "code": "not_registered"}}
+            ),
+            "waha": waha_500("https://github.com/wwebjs/whatsapp-web.js/issues/69244", "No LID for user"),
         },
     ),
     "the request is at fault": (
@@ -207,9 +243,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "request",
         {
             "graph": graph_error(400, 131008, "Required parameter is missing"),
-            "chat-api": Answer(400, {"error": "Bad request"}),
-            "wawp": Answer(400, {"code": "missing_param", "message": "Missing parameter: chatId"}),
-            "waha": Answer(400, {"statusCode": 400, "message": ["chatId must be a string"], "error": "Bad Request"}),
+            "chat-api": said(INVENTED, 400, {"error": "Bad request"}),
+            "wawp": said(WAWP_CLIENTS, 400, {"code": "missing_param", "message": "Missing parameter: chatId"}),
+            "waha": said(WAHA, 400, {"statusCode": 400, "message": "Session name is required", "error": "Bad Request"}),
         },
     ),
     "the media is at fault": (
@@ -217,9 +253,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "media",
         {
             "graph": graph_error(400, 131053, "Media upload error"),
-            "chat-api": Answer(200, {"sent": False, "message": "File format is not supported"}),
-            "wawp": Answer(400, {"code": "bad_file", "message": "Failed to download file"}),
-            "waha": waha_500("ffmpeg exited with code 1"),
+            "chat-api": said(INVENTED, 200, {"sent": False, "message": "File format is not supported"}),
+            "wawp": said(INVENTED, 400, {"code": "bad_file", "message": "Failed to download file"}),
+            "waha": waha_500(WAHA_ISSUES + "1453, of convert", "ffmpeg exited with code 1"),
         },
     ),
     # What a 5xx says of a session or a file proves nothing: puppeteer says it of a page that closed after the send.
@@ -228,10 +264,11 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(500, 133004, "Server temporarily unavailable"),
-            "chat-api": Answer(500, {"error": "Session closed. Most likely the page has been closed"}),
-            "wawp": Answer(502, {"code": "invalid_session", "message": "Session closed"}),
+            "chat-api": said(INVENTED, 500, {"error": "Session closed. Most likely the page has been closed"}),
+            "wawp": said(INVENTED, 502, {"code": "invalid_session", "message": "Session closed"}),
             "waha": waha_500(
-                "Protocol error (Runtime.callFunctionOn): Session closed. Most likely the page has been closed"
+                PUPPETEER,
+                "Protocol error (Runtime.callFunctionOn): Session closed. Most likely the page has been closed",
             ),
         },
     ),
@@ -240,9 +277,9 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(500, 2, "Service temporarily unavailable"),
-            "chat-api": Answer(500, {"message": "Message sent but session was closed before ack"}),
-            "wawp": Answer(500, {"message": "Message sent but session was closed before ack"}),
-            "waha": waha_500("Message sent but session was closed before ack"),
+            "chat-api": said(INVENTED, 500, {"message": "Message sent but session was closed before ack"}),
+            "wawp": said(INVENTED, 500, {"message": "Message sent but session was closed before ack"}),
+            "waha": waha_500(INVENTED, "Message sent but session was closed before ack"),
         },
     ),
     "a 5xx about base64": (
@@ -250,19 +287,19 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(500, 1, "An unknown error occurred"),
-            "chat-api": Answer(500, {"error": "Cannot read base64 of undefined"}),
-            "wawp": Answer(500, {"message": "invalid base64"}),
-            "waha": waha_500("base64 conversion of the quoted message failed"),
+            "chat-api": said(INVENTED, 500, {"error": "Cannot read base64 of undefined"}),
+            "wawp": said(INVENTED, 500, {"message": "invalid base64"}),
+            "waha": waha_500(INVENTED, "base64 conversion of the quoted message failed"),
         },
     ),
     "a 5xx about a file's size": (
         UNKNOWN,
         "",
         {
-            "graph": graph_error(500, 999999, "file size"),
-            "chat-api": Answer(500, {"error": "file size is wrong"}),
-            "wawp": Answer(500, {"message": "could not store the file size"}),
-            "waha": waha_500("file size mismatch in the store"),
+            "graph": graph_error(500, 999999, "file size", INVENTED),
+            "chat-api": said(INVENTED, 500, {"error": "file size is wrong"}),
+            "wawp": said(INVENTED, 500, {"message": "could not store the file size"}),
+            "waha": waha_500(INVENTED, "file size mismatch in the store"),
         },
     ),
     "a 5xx with a framework's words for a throttle": (
@@ -270,50 +307,246 @@ IN_THEIR_WORDS: dict[str, tuple[str, str, dict[str, Answer]]] = {
         "",
         {
             "graph": graph_error(503, 131016, "Service unavailable"),
-            "chat-api": Answer(503, {"error": "Too many requests"}, {"retry-after": "5"}),
-            "wawp": Answer(503, {"message": "Too many requests"}, {"retry-after": "5"}),
-            "waha": waha_500("rate-limit"),
+            "chat-api": said(INVENTED, 503, {"error": "Too many requests"}, {"retry-after": "5"}),
+            "wawp": said(INVENTED, 503, {"message": "Too many requests"}, {"retry-after": "5"}),
+            "waha": waha_500("https://github.com/WhiskeySockets/Baileys/issues/797, of a query", "rate-overlimit"),
         },
     ),
     "the code 202": (
         UNKNOWN,
         "",
         {
-            "graph": Answer(202, {"code": 202}),
-            "chat-api": Answer(202, {"code": 202, "message": "processing"}),
-            "wawp": Answer(200, {"code": 202, "message": "processing"}),
-            "waha": Answer(202, {"code": 202, "message": "processing"}),
+            "graph": said(INVENTED, 202, {"code": 202}),
+            "chat-api": said(INVENTED, 202, {"code": 202, "message": "processing"}),
+            "wawp": said(INVENTED, 200, {"code": 202, "message": "processing"}),
+            "waha": said(INVENTED, 202, {"code": 202, "message": "processing"}),
         },
     ),
     "an id and an error": (
         UNKNOWN,
         "",
         {
-            "graph": Answer(200, {"messages": [{"id": "wamid.HBgL"}], "error": {"code": 131026, "message": "no"}}),
-            "chat-api": Answer(200, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
-            "wawp": Answer(200, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
-            "waha": Answer(400, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
+            "graph": said(
+                INVENTED, 200, {"messages": [{"id": "wamid.HBgL"}], "error": {"code": 131026, "message": "no"}}
+            ),
+            "chat-api": said(INVENTED, 200, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
+            "wawp": said(INVENTED, 200, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
+            "waha": said(INVENTED, 400, {"id": "true_1@c.us_3EB0", "error": "Wrong chatId format"}),
         },
     ),
     "an error that nobody knows, told with 200": (
         UNKNOWN,
         "",
         {
-            "graph": Answer(200, {"error": "oops"}),
-            "chat-api": Answer(200, {"error": "oops"}),
-            "wawp": Answer(200, {"code": "wawp_upstream_error", "message": "The upstream server failed"}),
-            "waha": Answer(201, {"error": "oops"}),
+            "graph": said(INVENTED, 200, {"error": "oops"}),
+            "chat-api": said(INVENTED, 200, {"error": "oops"}),
+            "wawp": said(WAWP_CLIENTS, 200, {"code": "wawp_upstream_error", "message": "The upstream server failed"}),
+            "waha": said(INVENTED, 201, {"error": "oops"}),
         },
     ),
     "no, without a reason": (
         RECIPIENT,
         "",
         {
-            "graph": graph_error(200, 139999),
-            "chat-api": Answer(200, {"sent": False}),
-            "wawp": Answer(200, {"result": False}),
-            "waha": Answer(201, {"success": False}),
+            "graph": graph_error(200, 139999, source=INVENTED),
+            "chat-api": said(CHAT_API_SDK, 200, {"sent": False}),
+            "wawp": said(WAWP_CLIENTS, 200, {"result": False}),
+            "waha": said(INVENTED, 201, {"success": False}),
         },
+    ),
+}
+
+# What one service says that no other has words for: its name, what follows from it, and what it said to a voice note.
+OF_ONE_SERVICE: dict[str, tuple[str, str, str, Answer]] = {
+    "a media id that is dead or another number's": (
+        "graph",
+        REQUEST,
+        "media id",
+        graph_error(
+            400,
+            100,
+            "Param audio['id'] is not a valid whatsapp business account media attachment ID",
+            "n8n-io/n8n, the node WhatsApp; gokapso's emulator, verbatim",
+        ),
+    ),
+    "the same, spelled otherwise": (
+        "graph",
+        REQUEST,
+        "media id",
+        graph_error(
+            400,
+            100,
+            "Param audio.id is not a valid whatsapp business account media attachment ID",
+            "gokapso's emulator, verbatim",
+        ),
+    ),
+    "a version that Meta has switched off": (
+        "graph",
+        REQUEST,
+        "request",
+        graph_error(400, 2635, "You are calling a deprecated version of the Graph API", "recorded by users of Graph"),
+    ),
+    "a path that is none": (
+        "graph",
+        REQUEST,
+        "request",
+        graph_error(400, 2500, "Unknown path components: /messages", "recorded by users of Graph"),
+    ),
+    "a template's parameters": ("graph", REQUEST, "template", graph_error(400, 132008, "Parameter format mismatch")),
+    "no eligibility to pay": ("graph", ACCOUNT, "account", graph_error(400, 131044, "Payment eligibility")),
+    "the account is another's": (
+        "graph",
+        ACCOUNT,
+        "account",
+        graph_error(
+            400,
+            100,
+            "Unsupported post request. Object with ID '100000000000001' does not exist",
+            "dgadelha/whaloc, SPEC 1.15",
+            error_subcode=33,
+        ),
+    ),
+    "a token of 1msg that is repeated": (
+        "chat-api",
+        ACCOUNT,
+        "auth",
+        said(
+            ONE_MSG,
+            401,
+            {"error": f'Wrong token "{TOKEN}" for channel "123". Please provide token as a GET parameter.'},
+        ),
+    ),
+    "an instance that was stopped for want of payment": (
+        "chat-api",
+        ACCOUNT,
+        "payment",
+        said(
+            "recorded from a service with Chat-API's words (Ultramsg)",
+            200,
+            {
+                "error": "Your instance has been Stopped due to non-payment. you can activate this instance by extending your "
+                "subscription."
+            },
+        ),
+    ),
+    "a missing parameter, as text": (
+        "wawp",
+        REQUEST,
+        "request",
+        said(WAWP, 400, b"Missing Required Parameter(s): chatId"),
+    ),
+    "a missing parameter, as XML": (
+        "wawp",
+        REQUEST,
+        "request",
+        said(WAWP, 400, b"<?xml version='1.0'?><error><message>Missing Required Parameter(s)</message></error>"),
+    ),
+    "a missing token in Wawp's schema of an error": (
+        "wawp",
+        ACCOUNT,
+        "auth",
+        said(WAWP, 200, {"status": 401, "message": "Missing access_token"}),
+    ),
+    "trouble upstream": (
+        "wawp",
+        UNKNOWN,
+        "",
+        said(WAWP_CLIENTS, 502, {"code": "wawp_upstream_error", "message": "Upstream request failed"}),
+    ),
+    "a link that fails on NOWEB": (
+        "waha",
+        REQUEST,
+        "media",
+        waha_500(WAHA, "Failed to fetch stream from https://b.test/v"),
+    ),
+    "the same, otherwise": ("waha", REQUEST, "media", waha_500(WAHA, "fetch failed", "TypeError")),
+    "a link that wants a login, on GOWS": (
+        "waha",
+        REQUEST,
+        "media",
+        waha_500(WAHA, "Request failed with status code 401", "AxiosError"),
+    ),
+    "a link to nowhere, on GOWS": (
+        "waha",
+        REQUEST,
+        "media",
+        waha_500(WAHA, "connect ECONNREFUSED 127.0.0.1:9", "AxiosError"),
+    ),
+    "a link that fails on WEBJS": (
+        "waha",
+        REQUEST,
+        "media",
+        waha_500(WAHA, "request to https://b.test/v failed", "FetchError"),
+    ),
+    "a number without an account, on GOWS": (
+        "waha",
+        RECIPIENT,
+        "recipient",
+        waha_500(WAHA_ISSUES + "2094", f"2 UNKNOWN: no LID found for {PHONE}@s.whatsapp.net from server"),
+    ),
+    "WhatsApp's own no, on GOWS": (
+        "waha",
+        RECIPIENT,
+        "unexplained",
+        waha_500(WAHA_ISSUES + "2093; " + WHATSMEOW, "2 UNKNOWN: server returned error 403"),
+    ),
+    "a fault of WhatsApp's server, on GOWS": (
+        "waha",
+        UNKNOWN,
+        "",
+        waha_500(WHATSMEOW, "2 UNKNOWN: server returned error 503"),
+    ),
+    "a connection to WhatsApp that closed, on NOWEB": (
+        "waha",
+        UNKNOWN,
+        "",
+        waha_500(WAHA_ISSUES + "532", "Connection Closed"),
+    ),
+    "a table of WhatsApp Web that changed": (
+        "waha",
+        UNKNOWN,
+        "",
+        waha_500(WAHA_ISSUES + "1905", "Lid is missing in chat table"),
+    ),
+    "a page that closed": (
+        "waha",
+        UNKNOWN,
+        "",
+        waha_500(WAHA_ISSUES + "1257", "Protocol error (Runtime.callFunctionOn): Target closed", "TargetCloseError"),
+    ),
+    "no file in the request": (
+        "waha",
+        UNKNOWN,
+        "",
+        waha_500(WAHA_ISSUES + "1653", "Cannot use 'in' operator to search for 'url' in undefined", "TypeError"),
+    ),
+    "another session than default, before 2026.6.1": (
+        "waha",
+        ACCOUNT,
+        "account",
+        said(
+            "devlikeapro/waha, src/core/manager.core.ts",
+            422,
+            {
+                "message": "WAHA Core support only 'default' session. You tried to access 'office' session (base64: b2ZmaWNl).",
+                "error": "Unprocessable Entity",
+                "statusCode": 422,
+            },
+        ),
+    ),
+    "voice before 2026.6.1": (
+        "waha",
+        ACCOUNT,
+        "account",
+        said(
+            "devlikeapro/waha, src/core/exceptions.ts",
+            422,
+            {
+                "message": "The feature is available only in Plus version. Check this out: https://waha.devlike.pro/",
+                "error": "Unprocessable Entity",
+                "statusCode": 422,
+            },
+        ),
     ),
 }
 
@@ -343,6 +576,7 @@ ON_THE_WIRE: dict[str, tuple[raw_server.Behaviour, str]] = {
     "half the headers, then closed": (raw_server.half_a_head, UNKNOWN),
     "speaks no HTTP": (raw_server.speak_no_http, UNKNOWN),
     "claims gzip": (raw_server.answer_broken_gzip, UNKNOWN),
+    "a redirection to another port": (raw_server.redirect_to("localhost:3000/done"), UNKNOWN),
     "empty 200": (raw_server.answering(200, b""), UNKNOWN),
     "502 HTML": (raw_server.answering(502, HTML), UNKNOWN),
     "429": (raw_server.answering(429, b"", "Retry-After: 7"), RETRY),
@@ -368,6 +602,17 @@ async def test_each_service_s_own_words_have_the_same_verdict(account: Account, 
     assert name == error
     assert what in ("", kind)
     assert raised.provider == account.name
+
+
+@pytest.mark.parametrize("situation", OF_ONE_SERVICE)
+async def test_what_one_service_says_has_its_verdict_and_repeats_no_secret(situation: str) -> None:
+    name, error, kind, answer = OF_ONE_SERVICE[situation]
+    account = ACCOUNTS[name]
+    dialect = account.dialect()
+    raised = await both(dialect, lambda: account.voice(dialect), answer)
+    assert refusal(raised) == (error, kind)
+    assert CANARY not in str(raised)
+    assert PHONE not in str(raised)
 
 
 async def test_retry_after_is_honoured_as_seconds_and_as_a_date(account: Account) -> None:
@@ -443,6 +688,14 @@ async def test_a_failed_tls_handshake_means_not_sent(
         with pytest.raises(NotSentError):
             await drive(driver, dialect, account.voice(dialect))
     assert not any(request.startswith(b"POST") for request in server.requests)
+
+
+def test_every_answer_says_where_it_is_from() -> None:
+    told = [each for _, _, answers in IN_THEIR_WORDS.values() for each in answers.values()]
+    told += [answer for *_, answer in OF_ONE_SERVICE.values()]
+    assert all(answer.source for answer in told)
+    assert sum(answer.source == INVENTED for answer in told) < len(told) / 2
+    assert not any(answer.source == INVENTED for *_, answer in OF_ONE_SERVICE.values())
 
 
 def test_every_provider_runs_the_whole_table() -> None:

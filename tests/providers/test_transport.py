@@ -312,10 +312,10 @@ def test_whatever_a_dialect_says_of_an_answer_holds_no_secret(account: Account) 
 
 
 def test_the_environment_s_proxy_is_used_and_loopback_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect_whatsapp.providers.transport import _proxy
+    from prefect_whatsapp.providers.connections import proxy_for
 
     monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    assert _proxy("https://graph.facebook.com") == "http://proxy.test:3128"
-    assert _proxy("https://127.0.0.1:1") is None
-    assert urlsplit(_proxy("https://graph.facebook.com") or "").port == 3128
+    assert proxy_for("https://graph.facebook.com") == "http://proxy.test:3128"
+    assert proxy_for("https://127.0.0.1:1") is None
+    assert urlsplit(proxy_for("https://graph.facebook.com") or "").port == 3128

@@ -252,6 +252,16 @@ async def test_a_session_that_is_down_is_asked_for_afresh_and_stops_the_account(
     assert (down.kind, down.http_status) == ("session", 422)
 
 
+async def test_a_session_that_is_unknown_is_told_by_its_name(driver: Driver) -> None:
+    def serve(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(404, json={"error": 'Session "office" does not exist', "session": "office"})
+        return httpx.Response(404, json={"message": "Session not found", "error": "Not Found", "statusCode": 404})
+
+    with pytest.raises(AccountError, match='Session "office" does not exist'):
+        await drive(driver, WAHA, WAHA.send_audio(INLINE, PERSON), transport=httpx.MockTransport(serve))
+
+
 @pytest.mark.parametrize(("state", "error"), [("WORKING", RetryLaterError), ("FAILED", AccountError)])
 async def test_a_session_that_came_back_is_worth_another_try(
     driver: Driver, state: str, error: type[ProviderError]
@@ -292,11 +302,26 @@ async def test_the_number_that_is_logged_in_is_read_where_the_service_says_it(ow
     assert status.phone == phone
 
 
-@pytest.mark.parametrize("state", ["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED"])
-async def test_another_state_says_what_to_do(state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        ("STOPPED", "start the session"),
+        ("STARTING", "try again in a few seconds"),
+        ("SCAN_QR_CODE", "scan the session's QR code"),
+        ("FAILED", "restart the session"),
+        ("PASSKEY_REQUIRED", "asks for the account's passkey"),
+        ("PASSKEY_CONFIRMATION_REQUIRED", "confirm the passkey on the phone"),
+    ],
+)
+async def test_another_state_says_what_to_do(state: str, advice: str) -> None:
     status = await both(WAHA, WAHA.check, Answer(200, {"status": state, "me": None}))
     assert (status.ready, status.state) == (False, state)
-    assert status.detail
+    assert advice in status.detail
+
+
+async def test_a_state_that_nobody_knows_yet_is_not_ready() -> None:
+    status = await both(WAHA, WAHA.check, Answer(200, {"status": "NEXT_YEAR", "me": None}))
+    assert (status.ready, status.state) == (False, "NEXT_YEAR")
 
 
 @pytest.mark.parametrize(

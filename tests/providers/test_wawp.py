@@ -254,6 +254,20 @@ def test_convert_may_be_text() -> None:
     assert recorder.body["convert"] == "false"
 
 
+def test_the_file_may_be_nested() -> None:
+    """As the vendor's MCP server and its WordPress plugin send it."""
+    dialect = Wawp.with_token("ABC123", "t0k3n", file_as="nested")
+    recorder = Recorder(ACCEPTED)
+    with Client(dialect, transport=recorder) as client:
+        client.run(dialect.send_audio(LINK, PERSON))
+    assert recorder.body["file"] == {
+        "url": LINK.link,
+        "filename": "voice.ogg",
+        "mimetype": "audio/ogg; codecs=opus",
+    }
+    assert not any(name.startswith("file[") for name in recorder.body)
+
+
 def taken_in(place: str) -> Callable[[httpx.Request], httpx.Response]:
     """A service that looks for the credential in one place only."""
 

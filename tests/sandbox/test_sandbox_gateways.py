@@ -11,6 +11,7 @@ from prefect_whatsapp.models import Contact, Recipient
 from prefect_whatsapp.providers.waha import Waha
 from prefect_whatsapp.providers.wawp import Wawp
 from prefect_whatsapp.sandbox.server import ThreadedSandbox
+from prefect_whatsapp.sandbox.settings import SandboxSettings
 from sandbox_server import CHAT_API_INSTANCE, TOKEN, WAWP_INSTANCE, Run, threaded
 
 PERSON = Recipient(to="+16505550123")
@@ -214,6 +215,20 @@ def test_waha_crashes_without_a_file_and_repeats_the_request(simulator: Threaded
     assert (answer.status_code, answer.json()["exception"]["name"]) == (500, "TypeError")
     assert answer.json()["request"]["body"]["chatId"] == CHAT
     assert simulator.truth()["accepted_total"] == 0
+
+
+def test_waha_waits_for_a_session_that_is_down_before_it_refuses(simulator: ThreadedSandbox) -> None:
+    simulator.faults(kind="session_down")
+    before = simulator.truth()["now"]
+    assert waha(simulator, "sendVoice", waha_voice()).status_code == 422
+    assert simulator.truth()["now"] - before >= SandboxSettings().waha_session_seconds > 0
+
+
+def test_waha_takes_a_bad_chat_id_and_an_unknown_property_and_keeps_whom_it_was_for(simulator: ThreadedSandbox) -> None:
+    answer = waha(simulator, "sendVoice", waha_voice(chatId="nobody", priority="high"))
+    assert (answer.status_code, set(answer.json()["key"])) == (201, {"remoteJid", "fromMe", "id"})
+    assert answer.json()["status"] == "PENDING"
+    assert simulator.messages()[-1]["recipient"] == "nobody"
 
 
 def test_waha_wants_a_session_s_name(simulator: ThreadedSandbox) -> None:

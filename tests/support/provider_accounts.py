@@ -28,11 +28,12 @@ CARD = Contact(name="Ada Byron", phone="+16505550199")
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer; `body` is bytes, or anything that JSON can spell."""
+    """One HTTP answer; `body` is bytes, or anything that JSON can spell; `source` says who recorded or documents it."""
 
     status: int
     body: Any = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def content(self) -> bytes:

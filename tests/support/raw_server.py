@@ -178,3 +178,48 @@ def never_accepting() -> Iterator[str]:
             filler.setblocking(False)
             filler.connect_ex(server.getsockname())
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def redirect_to(location: str, status: int = 302) -> Behaviour:
+    """Send the client elsewhere."""
+    return answering(status, b"{}", f"Location: {location}")
+
+
+def going_on_and_on(head: str, piece: bytes, sent: list[int] | None = None) -> Behaviour:
+    """Answer without end, until the client has had enough; `sent` counts the bytes."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(head.encode())
+        while True:
+            connection.sendall(piece)
+            if sent is not None:
+                sent.append(len(piece))
+
+    return behave
+
+
+def word_for_word(answer: bytes) -> Behaviour:
+    """Send these bytes and close."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(answer)
+        connection.close()
+
+    return behave
+
+
+def one_after_another(*answers: bytes, pause: float = 0.0) -> Behaviour:
+    """Send these bytes, one after each request, on one connection or on several; what follows `<later>` after a pause."""
+    remaining = iter(answers)
+
+    def behave(connection: socket.socket) -> None:
+        for answer in remaining:
+            first, _, late = answer.partition(b"<later>")
+            connection.sendall(first)
+            if late:
+                time.sleep(pause)
+                connection.sendall(late)
+            if not read_request(connection):
+                return
+
+    return behave
