@@ -81,6 +81,7 @@ async def test_a_link_service_without_storage_is_told_so_before_any_send(
     assert sandbox.truth()["sends"] == 0
 
 
+@pytest.mark.ci
 async def test_a_link_lives_no_longer_than_its_broadcast_needs(
     sandbox: RunningSandbox, ledger: Ledger, audio_samples: Path, s3_url: str
 ) -> None:

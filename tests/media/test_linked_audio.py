@@ -71,3 +71,11 @@ def test_the_end_of_a_signed_link_is_read_from_it(query: str, ends: float | None
 def test_a_published_note_is_loaded_once_by_its_own_link(s3: S3Bucket, samples: Path) -> None:
     audio = inspect_audio(samples / "speech_voice.ogg", source="speech_voice.ogg")
     assert publish(audio, s3, account="wawp:1", seconds=3_600).link
+
+
+def test_a_note_whose_own_link_gives_no_audio_is_not_sent(s3: S3Bucket, samples: Path, tmp_path: Path) -> None:
+    page = tmp_path / "voice.ogg"
+    page.write_bytes(b"<html>404</html>")
+    audio = inspect_audio(samples / "speech_voice.ogg", source="speech_voice.ogg")
+    with pytest.raises(SourceError, match="does not begin like audio"):
+        publish(audio.model_copy(update={"path": page}), s3, account="wawp:1", seconds=3_600)
