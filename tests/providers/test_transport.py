@@ -141,7 +141,12 @@ async def test_no_secret_and_no_whole_number_comes_to_light(
         shown += [repr(dialect), str(dialect), repr(dialect.credential)]
     assert CANARY.encode() in b"".join(server.requests), "the secret was sent"
     text = caplog.text + "".join(shown)
-    assert {record.name.partition(".")[0] for record in caplog.records} <= {"httpx", "httpcore", "asyncio"}
+    assert {record.name.partition(".")[0] for record in caplog.records} <= {
+        "httpx",
+        "httpcore",
+        "asyncio",
+        "prefect_whatsapp",
+    }
     assert CANARY not in text
     assert PHONE not in text
 
