@@ -131,7 +131,7 @@ def check_key(encryption_key: SecretStr) -> None:
     Example:
         >>> check_key(SecretStr("correct horse battery staple"))
         Traceback (most recent call last):
-        prefect_whatsapp.models.errors.LedgerError: the ledger's encryption_key must be 32 random bytes in base64, as …
+        prefect_whatsapp.models.errors.LedgerError: the ledger's encryption_key must be 32 random bytes in base64, as ...
     """
     _cipher(encryption_key)
 

@@ -149,9 +149,9 @@ async def test_a_slow_recorder_and_an_open_server_have_their_lines(
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_api")
-async def test_a_server_with_our_settings_is_fine_but_for_what_is_not_set_up_yet() -> None:
+async def test_a_server_is_fine_but_for_what_is_not_set_up_yet() -> None:
     findings = await doctor.examine()
-    assert line(findings, "recorder").status == "ok"
+    assert line(findings, "recorder").status == "warning", "the tests' server records each send at once"
     assert line(findings, "server auth").status == "ok"
     missing = line(findings, "automations")
     assert missing.status == "warning"

@@ -77,7 +77,7 @@ async def test_every_send_or_batch_is_a_task_run_by_its_name(runs: Any, names: i
     lease, claims = MemoryLease(7), set[str]()
     original = lease.claim
 
-    async def claim(row: Any, *, task_run_id: str = "") -> None:
+    async def claim(row: Any, *, task_run_id: str = "", message_id: str = "") -> None:
         claims.add(task_run_id)
         await original(row)
 
@@ -145,7 +145,7 @@ async def test_a_task_run_that_prefect_never_comes_to_does_not_keep_a_stopped_br
 ) -> None:
     """Inside `tags(…)` Prefect asks its server for a slot before each task run, and waits for a dead one for ever."""
     monkeypatch.setattr("prefect_whatsapp.sending.task_runs.ENGINE_SECONDS", 0.5)
-    lease, service, stop = MemoryLease(50), MemoryService(), StopSignal()
+    lease, service, stop = MemoryLease(80), MemoryService(), StopSignal()
     sending, original = dispatcher(lease, service, stop), TaskRuns._run
     held_up = asyncio.Event()
 
