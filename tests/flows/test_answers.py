@@ -49,8 +49,8 @@ async def test_one_account_in_two_spellings_gets_one_message_and_in_a_later_list
     sandbox: RunningSandbox, broadcast_arguments: Arguments
 ) -> None:
     """Brazil's ninth digit, Argentina's 9; what is sent to is the spelling that came first."""
-    first = ["+55" + "11" + "950000001", "+54" + "9" + "11" + "50000001"]
-    other = ["+55" + "11" + "50000001", "+54" + "11" + "50000001"]
+    first = ["+55" + "11" + "987650001", "+54" + "9" + "11" + "50000001"]
+    other = ["+55" + "11" + "87650001", "+54" + "11" + "50000001"]
     arguments = broadcast_arguments(1, recipients=[*first, *other])
     report = await broadcast_audio(**arguments)
     assert (report.planned, report.accepted, report.removed) == (2, 2, 2)

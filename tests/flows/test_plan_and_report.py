@@ -113,7 +113,7 @@ async def test_a_run_that_was_stopped_by_its_service_still_lists_what_needs_a_pe
     await broadcast_audio(**arguments)
     (table,) = await artifacts(arguments["broadcast"], "attention")
     (row,) = json.loads(str(table.data))
-    assert list(row)[:5] == ["row", "recipient", "reason", "state", "next step"]
+    assert list(row)[:6] == ["row", "line", "recipient", "reason", "state", "next step"]
     assert "Recipients: broadcast:NAME?state=skipped" in row["next step"]
 
 
