@@ -26,6 +26,8 @@ from .statuses import Standing, advance, best_alias, callback_parts
 T = TypeVar("T")
 
 IN_A_QUERY = 500
+# States in which a row may stand for a later message than the one that a status is about.
+_PERHAPS_LATER = (SendState.QUEUED, SendState.UNKNOWN)
 _STANDING = tuple(each.name for each in fields(Standing))
 _HAS_BARE_ID = sa.text("whatsapp_sends.bare_id <> ''")
 
@@ -140,7 +142,7 @@ async def _move(
         row = rows[row_id]
         before = after = row.standing
         for update in told[row_id]:
-            again = after.state is SendState.QUEUED and await _failed(connection, provider, update)
+            again = after.state in _PERHAPS_LATER and await _failed(connection, provider, update)
             after = advance(after, _without_own(update, row.recipient), failed_before=again)
         if after is not before:
             recorded.moved.add(row.broadcast)

@@ -145,8 +145,12 @@ class Row:
 
     @property
     def callback(self) -> str:
-        """The opaque id that travels with a message (`biz_opaque_callback_data`) and comes back with its statuses."""
-        return f"{self.broadcast_id}:{self.id}"
+        """The opaque id that travels with a message (`biz_opaque_callback_data`) and comes back with its statuses.
+
+        It holds the number of the attempt: services repeat webhooks, and one of an earlier message of the same row must
+        not be taken for one of a later message whose answer was lost.
+        """
+        return f"{self.broadcast_id}:{self.id}:{self.attempts}"
 
     def __repr__(self) -> str:
         return f"Row({self.id}, {mask(self.recipient)!r}, {self.state})"

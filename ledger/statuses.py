@@ -15,7 +15,7 @@ from ..models.states import ARRIVED_STATES, IN_DOUBT_STATES, RECEIPT_STATES, Sen
 from ..models.updates import StatusUpdate
 from .records import storable
 
-_CALLBACK = re.compile(r"(?P<broadcast>[0-9a-f]{32}):(?P<row>[0-9]{1,18})", re.ASCII)
+_CALLBACK = re.compile(r"(?P<broadcast>[0-9a-f]{32}):(?P<row>[0-9]{1,18})(?::(?P<attempt>[0-9]{1,9}))?", re.ASCII)
 _RANKS = {state: rank for rank, state in enumerate(RECEIPT_STATES)}
 
 
@@ -49,6 +49,12 @@ def callback_parts(callback: str) -> tuple[str, int] | None:
     """The broadcast's id and the row's number of a callback of ours; None where it is none."""
     found = _CALLBACK.fullmatch(callback)
     return (found["broadcast"], int(found["row"])) if found else None
+
+
+def attempt_of(callback: str) -> int | None:
+    """Which attempt of its row a message was; None where the callback does not say so."""
+    found = _CALLBACK.fullmatch(callback)
+    return int(found["attempt"]) if found and found["attempt"] else None
 
 
 def best_alias(aliases: tuple[str, ...]) -> str:
@@ -100,12 +106,17 @@ _TIMES = frozenset(f"{state.value}_at" for state in RECEIPT_STATES if state is n
 def _concerns(row: Standing, update: StatusUpdate, failed_before: bool) -> bool:
     if row.bare_id not in ("", update.message_id) and update.state not in ARRIVED_STATES:
         return False  # the row stands for a later message, of which this says nothing
+    attempt = attempt_of(update.callback)
+    if not row.bare_id and attempt is not None and attempt < row.attempts and update.state not in ARRIVED_STATES:
+        return False  # so it does where the later message's id is not known: its answer was lost, or is still to come
     match row.state:
         case SendState.QUEUED:
             # Queued again after it was held as unknown: the status comes in time to save a second message. Of one that
             # failed it says only what made somebody queue it again.
             alive = update.state in ARRIVED_STATES or (update.state is not SendState.FAILED and not failed_before)
             return row.attempts > 0 and alive
+        case SendState.UNKNOWN:
+            return update.state in ARRIVED_STATES or not failed_before
         case SendState.SKIPPED:
             return update.state in ARRIVED_STATES
         case _:

@@ -52,7 +52,12 @@ def read_message(entry: Mapping[str, Any]) -> SentMessage | None:
     whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, MAX_MESSAGE_ID)
     told = entry.get("timestamp", entry.get("time"))
     at = moment(told, _NEVER)
-    return SentMessage(bare_message_id(whole), _kind(entry), at) if whole and at != _NEVER else None
+    kind = _kind(entry)
+    # What was sent on the phone itself has the source "app". So have our own after the server was started again: they
+    # prove nothing then, and their rows stay unknown.
+    if kind != "text" and entry.get("source") == "app":
+        kind = ""
+    return SentMessage(bare_message_id(whole), kind, at) if whole and at != _NEVER else None
 
 
 def _kind(entry: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ without an outcome, which the ledger names `unknown`. What an answer means is `p
 
 import asyncio
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ledger import Lease, Outcome, Row
 from ..models import Recipient, SendState, StopReason
@@ -96,6 +96,7 @@ class Delivery:
                     if self._admission.held_back:
                         continue
                     await self._lease.claim(row, task_run_id=task_run_id, message_id=own_id)
+                    row = replace(row, attempts=row.attempts + 1)  # as the claim counted it
                     decision = await self._request(row, build, to, failures, own_id)
                 await self._lease.settle(row, decision.outcome)
                 outcome = decision.outcome

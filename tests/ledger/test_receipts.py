@@ -44,7 +44,7 @@ async def send(lease: Lease, outcome: SendState = SendState.ACCEPTED, message_id
     (row,) = await lease.take(1)
     await lease.claim(row)
     await lease.settle(row, Outcome(outcome, message_id=message_id.format(row.id)))
-    return row
+    return replace(row, attempts=row.attempts + 1)  # as its message's callback has it
 
 
 async def only(store: LedgerStore, record: BroadcastRecord) -> Row:
@@ -215,6 +215,38 @@ async def test_any_status_with_our_callback_resolves_an_unknown(store: LedgerSto
     assert (after.state, after.message_id, after.resolved_by) == (state, "wamid.7", "callback")
     await record(store, status(SendState.PLAYED, "wamid.7"))
     assert (await only(store, broadcast)).state is SendState.PLAYED
+
+
+async def test_a_status_of_an_earlier_message_says_nothing_of_a_later_one_whose_answer_was_lost(
+    store: LedgerStore,
+) -> None:
+    broadcast = await begin(store, numbers(1))
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        row = await send(lease, message_id="wamid.first")
+    failed = status(SendState.FAILED, "wamid.first", callback=row.callback)
+    await record(store, failed)
+    assert await store.requeue(broadcast, SendState.FAILED) == 1
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        later = await send(lease, SendState.UNKNOWN, "")
+    assert later.callback != row.callback
+    await record(store, failed)  # services repeat their webhooks
+    await record(store, status(SendState.SENT, "wamid.first", callback=row.callback))
+    assert (await only(store, broadcast)).state is SendState.UNKNOWN
+    await record(store, status(SendState.SENT, "wamid.second", callback=later.callback))
+    assert (await only(store, broadcast)).message_id == "wamid.second"
+
+
+async def test_a_first_message_that_fails_late_leaves_the_second_one_unknown(store: LedgerStore) -> None:
+    broadcast = await begin(store, numbers(1))
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        row = await send(lease, SendState.UNKNOWN, "")
+    assert await store.requeue(broadcast, SendState.UNKNOWN) == 1
+    async with store.join(broadcast, messages_per_second=0) as lease:
+        later = await send(lease, SendState.UNKNOWN, "")
+    await record(store, status(SendState.FAILED, "wamid.first", callback=row.callback))
+    assert (await only(store, broadcast)).state is SendState.UNKNOWN
+    await record(store, status(SendState.FAILED, "wamid.second", callback=later.callback))
+    assert (await only(store, broadcast)).state is SendState.FAILED
 
 
 async def test_a_status_comes_in_time_to_save_a_second_message(store: LedgerStore) -> None:

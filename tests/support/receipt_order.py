@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class Broadcast:
             places = range(start, min(start + 2_000, len(self._lives)))
             await store.plan(record, [Recipient.model_construct(to=f"+1650{place:07d}") for place in places])
         rows = [row async for row in store.rows(record)]
-        self._callbacks = [row.callback for row in rows]
+        self._callbacks = [replace(row, attempts=1).callback for row in rows]
         settled = [
             {
                 "row": row.id,
