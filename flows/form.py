@@ -54,6 +54,7 @@ def _block(*kinds: type[Block]) -> BeforeValidator:
 # A number as people write it, or a chat id; never a path.
 _RECIPIENT = re.compile(r"\+?[\d ()./-]{6,24}|\S+@(c\.us|g\.us|lid|newsletter|s\.whatsapp\.net)")
 _BETWEEN = re.compile(r"[\r\n\t,;]+")
+_LINE_END = re.compile(r"[\r\n]+")
 
 
 def take_apart(value: Any) -> Any:
@@ -62,16 +63,31 @@ def take_apart(value: Any) -> Any:
     Example:
         >>> take_apart(["+1 650 555 0101\\n+1 650 555 0102"])
         ['+1 650 555 0101', '+1 650 555 0102']
+        >>> take_apart("+1 650 555 0101, Ada\\n+1 650 555 O102")
+        ['+1 650 555 0101', '+1 650 555 O102']
         >>> take_apart("lists/2026, spring.csv")
         'lists/2026, spring.csv'
     """
     if isinstance(value, list | tuple):
-        return [part for each in value for part in (_parts(each) if isinstance(each, str) else [each])]
+        return [part for each in value for part in (_rows_of(each) if isinstance(each, str) else [each])]
     if not isinstance(value, str):
         return value
+    if _LINE_END.search(value.strip()):  # no file's name: it would be asked for, and be quoted where it isn't found
+        return _rows_of(value)
     parts = _parts(value)
     several = len(parts) > 1 or value.lstrip().startswith("+")
     return parts if several and all(_RECIPIENT.fullmatch(part) for part in parts) else value
+
+
+def _rows_of(text: str) -> list[str]:
+    """A row a line; of a number with a name beside it the number, of several numbers in a line each."""
+    return [row for line in _LINE_END.split(text) for row in _numbers_of(line)]
+
+
+def _numbers_of(line: str) -> list[str]:
+    parts = _parts(line)
+    numbers = [part for part in parts if _RECIPIENT.fullmatch(part)]
+    return numbers if numbers and (len(numbers) == len(parts) or numbers == parts[:1]) else [line.strip()][: len(parts)]
 
 
 def _parts(text: str) -> list[str]:

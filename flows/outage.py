@@ -2,9 +2,10 @@
 
 from typing import cast
 
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from prefect_whatsapp.flows.one_sentence import engine_retries, failed
 from prefect_whatsapp.flows.steps import Broadcast
+from prefect_whatsapp.flows.wait import started_though_cancelled
 from prefect_whatsapp.models import Report, StopReason
 from prefect_whatsapp.models.errors import (
     BroadcastStoppedError,
@@ -32,6 +33,8 @@ async def run_to_its_end(broadcast: Broadcast) -> Report:
         Its report, as the flow run's state with its message, from which Prefect gives the report, or raises the error, to
         who called the flow.
     """
+    if await started_though_cancelled():
+        return cast("Report", Cancelled(message="The run was cancelled, so it isn't started again by itself"))
     try:
         report = await broadcast.run()
     except WhatsAppError as failure:

@@ -44,6 +44,46 @@ async def resumed_from(prefix: str) -> bool:
     return (_resumed_key(states) or "").startswith(prefix)
 
 
+async def started_though_cancelled() -> bool:
+    """Whether this run was cancelled and nobody but an automation started it again."""
+    if not flow_run.id or int(flow_run.run_count or 0) < 2:
+        return False
+    async with get_client() as client:
+        return was_cancelled(await client.read_flow_run_states(UUID(str(flow_run.id))))
+
+
+def was_cancelled(states: list[State]) -> bool:
+    """Whether a run's last start is one that its cancellation forbids.
+
+    A process that is cancelled ends as Crashed until its worker says Cancelled, 5 to 42 seconds later as measured; the
+    automation that starts crashed runs again may come in between. Somebody's own Retry has another message.
+
+    Example:
+        >>> from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Pending, Running
+        >>> cancelled, again = [Running(), Cancelling(), Crashed()], AwaitingRetry(message=STARTED_AGAIN)
+        >>> was_cancelled([*cancelled, again, Pending(), Running()])
+        True
+        >>> was_cancelled([Running(), Crashed(), AwaitingRetry(message=STARTED_AGAIN), Running()])
+        False
+        >>> was_cancelled([*cancelled, Cancelled(), AwaitingRetry(), Running()])
+        False
+    """
+    history = sorted(states, key=lambda state: state.timestamp)
+    started = max((place for place, state in enumerate(history) if state.type is StateType.SCHEDULED), default=-1)
+    if started < 0:
+        return False
+    if any(state.type is StateType.CANCELLED for state in history[started:]):
+        return True
+    ran = max((place for place in range(started) if history[place].type is StateType.RUNNING), default=0)
+    cancelled = any(state.type in _CANCELS for state in history[ran:started])
+    return cancelled and (history[started].message or "").startswith(STARTED_AGAIN)
+
+
+# How the automations that start crashed runs again begin their message (deployments/automations/).
+STARTED_AGAIN = "The run crashed and "
+_CANCELS = (StateType.CANCELLING, StateType.CANCELLED)
+
+
 def waits_without_process() -> bool:
     """Whether the process of this run ends while it waits."""
     return bool(deployment.id) and not flow_run.parent_flow_run_id

@@ -61,7 +61,8 @@ def plan(
         picture: Address of the audio's waveform.
     """
     queued = counts.get(SendState.QUEUED, 0)
-    settled = sum(counts.values()) - queued
+    skipped = counts.get(SendState.SKIPPED, 0)
+    settled = sum(counts.values()) - queued - skipped
     lines = [
         f"# Plan of {markdown(name)}",
         "",
@@ -73,6 +74,7 @@ def plan(
             [
                 ("messages to send", f"{queued:,}"),
                 ("finished in earlier runs", f"{settled:,}"),
+                *([("skipped", f"{skipped:,}")] if skipped else []),
                 ("removed from the list", f"{planned.removed:,}"),
                 *_completed(planned),
                 ("account", f"{account.state} {account.detail}".strip()),

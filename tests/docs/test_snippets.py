@@ -53,6 +53,8 @@ note = prepare_voice(fetch_audio("weekly.mp3"))
 """
 
 # All snippets run before the first test: some 40 processes that import Prefect.
+# `make up` writes the one, a reader of ADDING_A_PROVIDER.md the others.
+_MADE_BY_THE_READER = re.compile(r"^\.up/|pigeon")
 pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -116,9 +118,9 @@ def test_an_example_of_a_docstring_runs(faults_found: dict[str, str], example: S
 
 
 def test_the_snippets_sent_what_they_say(faults_found: dict[str, str]) -> None:
-    """Three lists of 20 and three voice notes to one; a card to one, and a broadcast of cards to two."""
+    """Three lists of 20 and three voice notes to one; a card to one, and a broadcast of cards to two; a notification."""
     assert not faults_found["the form"]
-    assert faults_found[SENT] == "63 audio, 5 contacts"
+    assert faults_found[SENT] == "63 audio, 5 contacts, 1 text"
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
@@ -142,6 +144,7 @@ def test_every_file_that_a_document_names_exists(name: str) -> None:
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[A-Z_]+\.md|[\w-]+\.(?:txt|toml|yaml|env))`", text)
     around = (ROOT, (ROOT / name).parent)
     missing = [path for path in named if not path.startswith("/") and not any((at / path).exists() for at in around)]
+    missing = [path for path in missing if not _MADE_BY_THE_READER.search(path)]
     assert not missing
 
 

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import TerminationSignal
+from prefect.flow_engine import run_flow_async
+from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Running, Scheduled
 from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.flows.wait import STARTED_AGAIN
 from prefect_whatsapp.models import Scale
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
@@ -55,3 +59,22 @@ async def test_cancel_leaves_a_report_and_the_rows_that_need_a_person(
     assert attention.description == "1 row that needs a person"
     assert re.fullmatch(r"\d+ of 60 done, .*about .* left", str(progress.description))
     assert [row["state"] for row in json.loads(str(attention.data))] == ["skipped"]
+
+
+async def test_a_cancelled_run_that_an_automation_starts_again_sends_nothing(
+    sandbox: RunningSandbox, broadcast_arguments: Arguments
+) -> None:
+    """A cancelled process ends as Crashed until its worker says Cancelled; what restarts crashed runs may come first."""
+    async with get_client() as client:
+        run = await client.create_flow_run(broadcast_audio, state=Scheduled())
+        for state in (Pending(), Running(), Cancelling(), Crashed(), AwaitingRetry(message=STARTED_AGAIN), Pending()):
+            await client.set_flow_run_state(run.id, state, force=True)
+        ended = await run_flow_async(
+            broadcast_audio,
+            flow_run=await client.read_flow_run(run.id),
+            parameters=broadcast_arguments(3),
+            return_type="state",
+        )
+        assert ended.is_cancelled()
+        assert (await client.read_flow_run(run.id)).state_type is StateType.CANCELLED
+    assert sandbox.truth()["accepted_total"] == 0

@@ -62,7 +62,14 @@ def test_a_pasted_column_of_numbers_is_taken_apart(pasted: Any) -> None:
     assert len(take_apart(pasted)) == 2
 
 
-@pytest.mark.parametrize("place", ["list.csv", "s3://bucket/a,b.csv", "broadcast:weekly?state=skipped", "", "a\nb.csv"])
+def test_of_a_pasted_list_each_line_is_a_row_and_no_files_name() -> None:
+    """A file's name would be looked for, and quoted where it isn't found."""
+    pasted = "+1 650 555 0101\n\n+44 7700 900123, Bob\nnot a number\n"
+    assert take_apart(pasted) == ["+1 650 555 0101", "+44 7700 900123", "not a number"]
+    assert take_apart([pasted]) == take_apart(pasted)
+
+
+@pytest.mark.parametrize("place", ["list.csv", "s3://bucket/a,b.csv", "broadcast:weekly?state=skipped", ""])
 def test_a_file_stays_a_file(place: str) -> None:
     assert take_apart(place) == place
 

@@ -94,7 +94,7 @@ async def test_a_row_keeps_what_the_list_says_and_its_id_travels_opaque(store: L
     )
     assert row.name.startswith("Ada")
     assert "\0" not in row.name
-    assert row.callback == f"{record.id}:{row.id}"
+    assert row.callback == f"{record.id}:{row.id}:0"  # 0: not claimed yet
     assert "6505550100" not in f"{row}{row!r}{row.callback}"
 
 
