@@ -253,9 +253,12 @@ def check_region(region: str) -> None:
         InputError: Not one of its two-letter regions.
     """
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise InputError(f"default country {_shown(region)} is not a two-letter region such as US, GB or BR")
+        raise InputError(
+            f"default country {mask_numbers(region[:_SHOWN])!r} is not a two-letter region such as US, GB or BR"
+        )
 
 
 def _shown(text: str) -> str:
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_SHOWN])
-    return repr(mask_numbers(shown) + ("…" if len(text) > _SHOWN else ""))
+    """The last four digits: Prefect stores what an error says, and beside a number may stand a name."""
+    digits = [character for character in text if character.isdecimal()]
+    return f"…{''.join(digits[-4:])}" if len(digits) >= 8 else ""

@@ -1,12 +1,13 @@
 """An address has one spelling, and what could reach a stranger is refused."""
 
 import pickle
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_whatsapp.models import Recipient, RecipientKind, canonical_address, check_region
-from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.errors import AddressError, InputError
 from prefect_whatsapp.models.recipient import account_key
 from pydantic import ValidationError
 
@@ -195,3 +196,14 @@ def test_mexicos_one_is_taken_with_the_country_as_default() -> None:
     assert Recipient.parse(number, default_region="MX").to == f"+{number}"
     with pytest.raises(ValueError, match="no country code"):
         Recipient.parse(number)
+
+
+@pytest.mark.parametrize(
+    "text", ["+1650555015x9 CANARY", "CANARY", "=CANARY()", "CANARY@nowhere", "-16505550159 CANARY"]
+)
+def test_a_refused_address_is_named_by_its_last_four_digits_alone(text: str) -> None:
+    with pytest.raises(AddressError) as refused:
+        Recipient.parse(text)
+    said = f"{refused.value} {refused.value.shown} {refused.value!r}"
+    assert "CANARY" not in said
+    assert not re.search(r"\d\D?\d\D?\d\D?\d\D?\d", refused.value.shown)
