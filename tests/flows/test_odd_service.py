@@ -13,7 +13,8 @@ import pytest
 import raw_server
 from prefect_whatsapp.blocks import Ledger, WahaCredentials
 from prefect_whatsapp.flows import broadcast_contacts
-from prefect_whatsapp.models import Contact
+from prefect_whatsapp.models import Contact, Report
+from prefect_whatsapp.models.errors import BroadcastStoppedError
 from prefect_whatsapp.sandbox.samples import sample_numbers
 
 pytestmark = [pytest.mark.server, pytest.mark.ci, pytest.mark.usefixtures("prefect_api")]
@@ -46,7 +47,6 @@ TOLD: list[tuple[str, Any]] = [
     ("accepted", raw_server.answering(201, rb'{"id": "\ud800"}')),
     ("accepted", raw_server.word_for_word(b"HTTP/1.0 201 Cr\xe9\xe9\r\n\r\n" + TAKEN % 2)),
     ("accepted", raw_server.word_for_word(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + created(3))),
-    ("accepted", raw_server.word_for_word(created(4) + created(5))),
 ]
 
 
@@ -106,9 +106,16 @@ async def test_nobody_gets_two_and_the_report_says_what_is_so(
         "ledger": ledger,
     }
     unknown = sum(state == "unknown" for state, _ in TOLD)
-    for _ in range(2):  # the second run finds nothing left to send
-        report = await broadcast_contacts(**arguments)
+    report: Report | None = None
+    for _ in range(8):  # so many lost answers stop a run; the next one goes on, and the last finds nothing left to send
+        try:
+            report = await broadcast_contacts(**arguments)
+        except BroadcastStoppedError as stopped:
+            report = stopped.report
         assert set(service.taken.values()) == {1}
-        assert (report.planned, report.unknown, report.accepted) == (len(numbers), unknown, len(numbers) - unknown)
-        assert report.failed == report.skipped == report.pending == 0
+        assert report is not None
+        assert report.failed == report.skipped == 0
+    assert report is not None
+    assert (report.planned, report.unknown, report.accepted) == (len(numbers), unknown, len(numbers) - unknown)
+    assert report.pending == 0
     assert len(service.taken) == len(numbers)
