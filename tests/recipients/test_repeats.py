@@ -2,8 +2,8 @@
 
 import itertools
 import random
-import tracemalloc
 
+from memory import traced_peak
 from prefect_whatsapp.recipients.reader import recipients_of
 from prefect_whatsapp.recipients.repeats import IN_MEMORY, Repeats
 
@@ -18,17 +18,12 @@ def test_each_repeat_is_found_however_far_apart() -> None:
 
 
 def test_memory_does_not_grow_with_the_list() -> None:
-    def peak(count: int) -> int:
-        tracemalloc.start()
-        try:
-            with Repeats() as repeats:
-                for number in range(count):
-                    repeats.seen(f"+{10**10 + number}")
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+    def read(count: int) -> None:
+        with Repeats() as repeats:
+            for number in range(count):
+                repeats.seen(f"+{10**10 + number}")
 
-    small, large = peak(IN_MEMORY * 2), peak(IN_MEMORY * 12)
+    small, large = traced_peak(lambda: read(IN_MEMORY * 2)), traced_peak(lambda: read(IN_MEMORY * 12))
     assert large < small * 1.1
 
 
