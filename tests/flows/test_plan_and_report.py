@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import Artifact
-from prefect.client.schemas.sorting import ArtifactSort
+from artifacts import artifacts
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.sandbox.samples import sample_numbers
@@ -19,13 +16,6 @@ from senders import sender_of
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 
 Arguments = Callable[..., dict[str, Any]]
-
-
-async def artifacts(broadcast: str, what: str) -> list[Artifact]:
-    """A broadcast's artifacts of a kind, the newest first."""
-    key = ArtifactFilterKey(any_=[f"whatsapp-{broadcast}-{what}"])
-    async with get_client() as client:
-        return await client.read_artifacts(artifact_filter=ArtifactFilter(key=key), sort=ArtifactSort.CREATED_DESC)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

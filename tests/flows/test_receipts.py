@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.client.orchestration import get_client
+from artifacts import artifacts
 from prefect_whatsapp.blocks import GraphCredentials, Ledger
 from prefect_whatsapp.flows import broadcast_audio
 from prefect_whatsapp.ledger import Row
@@ -68,11 +68,7 @@ async def test_the_report_changes_in_place_and_an_unknown_is_resolved(
     errors = [{"code": 131026, "title": "Message undeliverable"}]
     told = [status(row, "delivered") for row in rows[1:]]
     await post(ledger, graph, statuses=[status(rows[0], "failed", errors=errors), *told])
-    async with get_client() as client:
-        shown = [
-            each for each in await client.read_artifacts() if each.key == f"whatsapp-{arguments['broadcast']}-report"
-        ]
-        (page,) = [str(each.data) for each in shown]
+    (page,) = [str(each.data) for each in await artifacts(arguments["broadcast"], "report")]
     for line in (
         "| delivered | 5 |",
         "| failed | 1 |",
@@ -106,9 +102,7 @@ async def test_a_dry_run_says_whom_the_broadcast_would_leave_out(
         await store.people.opt_out(arguments["recipients"][:2], source="import")
     report = await broadcast_audio(**arguments)
     assert (report.planned, report.pending, report.skipped, sandbox.truth()["sends"]) == (5, 3, 2, 0)
-    async with get_client() as client:
-        key = f"whatsapp-{arguments['broadcast']}-plan"
-        (page,) = [str(each.data) for each in await client.read_artifacts() if each.key == key]
+    (page,) = [str(each.data) for each in await artifacts(arguments["broadcast"], "plan")]
     assert "2 recipients have opted out and are skipped." in page
     assert "**3 messages** to send" in page
 
@@ -129,8 +123,7 @@ async def test_where_a_receiver_was_alive_for_a_day_closed_windows_are_skipped_w
     assert (dry.pending, dry.skipped, sandbox.truth()["sends"]) == (1, 3, 0)
     report = await broadcast_audio(**arguments)
     assert (report.accepted, report.skipped, sandbox.truth()["sends"]) == (1, 3, 1)
-    async with get_client() as client:
-        pages = [str(each.data) for each in await client.read_artifacts() if "-plan" in str(each.key)]
+    pages = [str(each.data) for each in await artifacts(arguments["broadcast"], "plan")]
     assert any("1 24-hour windows are open, 3 are closed and skipped." in page for page in pages)
 
 
