@@ -53,6 +53,8 @@ class ErrorKind(StrEnum):
     SESSION = "session"  # the gateway's session with the phone is down
     # Later.
     THROTTLE = "throttle"  # the sender is too fast
+    BARE_THROTTLE = "bare throttle"  # a status of 429 without the service's own words: perhaps a proxy's
+    ADDRESS = "address"  # something else answers at this address, or the service has no such path
     PAIR = "pair"  # too many messages to this one recipient
     TRANSIENT = "transient"  # the service's own trouble, surely not accepted
     UNREACHABLE = "unreachable"  # no connection: the request never left

@@ -303,10 +303,11 @@ class Dialect(ABC):
 
         A 429 was refused before it reached the service: that is what its name says (RFC 6585 §4), and the proxies that
         answer it decide before they pass a request on (nginx's `limit_req` runs in the preaccess phase, Envoy's and
-        Cloudflare's limits likewise). 401, 402, 403 and 407 concern the account, other 4xx the request; 301, 307 and 308
-        send the very same request elsewhere. Everything else may hide an accepted message: a 5xx whatever headers it
-        carries (Varnish's default error page has `Retry-After` for every failure, timeouts included), a 302 or 303, which
-        answer a POST that was carried out, a time-out in the clothes of a 4xx, and a 2xx that says nothing.
+        Cloudflare's limits likewise). Nothing proves it, so its kind is one that is tried a few times only. 401, 402, 403
+        and 407 concern the account, other 4xx the address; 301, 307 and 308 send the very same request elsewhere.
+        Everything else may hide an accepted message: a 5xx whatever headers it carries (Varnish's default error page has
+        `Retry-After` for every failure, timeouts included), a 302 or 303, which answer a POST that was carried out, a
+        time-out in the clothes of a 4xx, and a 2xx that says nothing.
 
         Args:
             response: The answer.
@@ -319,7 +320,7 @@ class Dialect(ABC):
         status = response.status
         if status == 429:
             self.raise_verdict(
-                Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind=ErrorKind.THROTTLE
+                Verdict.RETRY, f"HTTP {status} {what}: too many requests", response, kind=ErrorKind.BARE_THROTTLE
             )
         if status in (401, 403, 407):
             self.raise_verdict(
@@ -331,7 +332,8 @@ class Dialect(ABC):
             )
         elsewhere = 300 <= status < 400 and (repeatable or status in _SAME_REQUEST_ELSEWHERE)
         if elsewhere or (400 <= status < 500 and status not in _LATE):
-            self.raise_verdict(Verdict.REQUEST, f"HTTP {status} {what}: is base_url the service's address?", response)
+            message = f"HTTP {status} {what}: is base_url the service's address?"
+            self.raise_verdict(Verdict.REQUEST, message, response, kind=ErrorKind.ADDRESS)
         self.raise_unknown(f"HTTP {status} {what}", response, repeatable=repeatable)
 
     def raise_unknown(

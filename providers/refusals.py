@@ -140,6 +140,12 @@ MISSING = Meaning(
 )
 PAYMENT = replace(UNPAID, words=r"payment|subscription|trial|\blimit\b")
 REQUEST = Meaning(Verdict.REQUEST, ErrorKind.REQUEST, "the request is refused")
+# A status of 429 alone proves nothing: a proxy may have passed the message on.
+BARE_THROTTLE = Meaning(Verdict.RETRY, ErrorKind.BARE_THROTTLE, THROTTLE.sentence)
+# Nothing about this message: a proxy whose service is away says it to all, and so does a server without this path.
+ADDRESS = Meaning(
+    Verdict.REQUEST, ErrorKind.ADDRESS, "there is no such path", "check the base URL, and the path where it can be set"
+)
 UNEXPLAINED = Meaning(Verdict.RECIPIENT, ErrorKind.UNEXPLAINED, "the service says that it was not sent")
 TROUBLE = Meaning(None, ErrorKind.TROUBLE, "trouble at the service")
 
@@ -148,7 +154,7 @@ MEANINGS = (
     *(AUTH, RECIPIENT, QUOTE, MEDIA, MISSING, PAYMENT),
 )
 
-_OF_STATUS = {401: AUTH, 402: PAYMENT, 403: AUTH, 407: AUTH, 408: TIMEOUT, 429: THROTTLE}
+_OF_STATUS = {401: AUTH, 402: PAYMENT, 403: AUTH, 404: ADDRESS, 405: ADDRESS, 407: AUTH, 408: TIMEOUT}
 
 
 def classify(
@@ -170,7 +176,7 @@ def classify(
     """
     status = response.status
     if status == 429 and "quota" not in text.lower() and not AFTERWARDS.said_in(text):
-        return THROTTLE
+        return THROTTLE if THROTTLE.said_in(text) else BARE_THROTTLE
     if status >= 500:  # a 502, 503 or 504 is a proxy's, whose words ("Backend fetch failed") are not the service's
         known: Sequence[Meaning] = (AFTERWARDS, TIMEOUT, *(not_sent_on_500 if status == 500 else ()), TROUBLE)
     else:

@@ -17,6 +17,7 @@ from .content import Build, Message
 from .policy import LONGEST_WAIT_SECONDS, NO_TROUBLE, Decision, Scope, Tries, accept, decide
 from .stop import StopSignal
 
+_TOO_FAST = frozenset({ErrorKind.THROTTLE, ErrorKind.BARE_THROTTLE})
 _NOT_LEFT = Decision(Outcome(SendState.QUEUED), retry_in=0.0, scope=Scope.SENDER)
 
 
@@ -154,8 +155,9 @@ class Delivery:
         if outcome.state is SendState.ACCEPTED:
             self._accepted += 1
             self._admission.accepted(now - left_at)
-        elif outcome.error_kind == ErrorKind.THROTTLE and outcome.state is SendState.QUEUED:
-            self._admission.pace.throttled(decision.retry_in or None, left_at)
+        elif outcome.error_kind in _TOO_FAST and outcome.state is SendState.QUEUED:
+            wait = decision.retry_in if decision.scope is Scope.SENDER else None
+            self._admission.pace.throttled(wait or None, left_at)
         elif decision.scope is Scope.SENDER and decision.retry_in:
             self._admission.pace.pause(decision.retry_in)
         self._streak = self._streak.after(outcome, sent_at=left_at, now=now)

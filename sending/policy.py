@@ -2,7 +2,8 @@
 
 This is the one owner of every retry. Sent again is only what surely was not accepted: a request that never left, or a
 refusal in the service's own words. An answer that may hide an accepted message makes its row `unknown`, and nothing
-here ever sends that again. `failed` means that the service refused this recipient.
+here ever sends that again. Between the two stands a refusal by its status alone, which means no and doesn't prove it: a
+few tries. `failed` means that the service refused this recipient.
 
 `decide` looks at one answer, `Streak` at all of them since the last accepted message, and at how many were lost in all: an
 outage must stop the broadcast and not use up its list, also one that comes and goes.
@@ -30,6 +31,9 @@ PAIR_TRIES = 5  # 1, 4, 16 and 64 s of waiting
 TRANSIENT_TRIES = 5  # about 15 s of waiting; 131000 and its like either pass at once or don't
 # Where the service refuses one in six or more and accepts the rest, five in a row befall many a row by chance.
 WAVERING_TRIES = 30
+# A status of 429 by itself proves nothing, and a proxy that answers it may have passed the message on: each try may be
+# one more message. 32 of them in 25 s were seen.
+BARE_THROTTLE_TRIES = 3
 LONGEST_BACKOFF_SECONDS = 8.0
 # A run doesn't wait longer than this for a service that wants nothing: what is pending goes with the next run.
 LONGEST_WAIT_SECONDS = 900.0
@@ -49,7 +53,8 @@ ACCEPTED_A_REFUSAL = 5
 OUTAGE_SECONDS = 60.0
 OUTAGE_PROBES = 3
 
-_DOWN = frozenset({ErrorKind.TRANSIENT, ErrorKind.SESSION, ErrorKind.UNREACHABLE, ErrorKind.UNSPECIFIED})
+_UNPROVEN = frozenset({ErrorKind.BARE_THROTTLE, ErrorKind.ADDRESS})  # refused by a status, in nobody's own words
+_DOWN = frozenset({ErrorKind.TRANSIENT, ErrorKind.SESSION, ErrorKind.UNREACHABLE, ErrorKind.UNSPECIFIED}) | _UNPROVEN
 _NOBODYS_OWN = frozenset({ErrorKind.REQUEST, ErrorKind.TEMPLATE, ErrorKind.UNEXPLAINED, ErrorKind.UNSPECIFIED})
 _MEDIA = frozenset({ErrorKind.MEDIA, ErrorKind.MEDIA_ID})
 
@@ -119,7 +124,7 @@ def decide(error: WhatsAppError, tries: Tries = Tries()) -> Decision:
     match error:
         case RetryLaterError(scope="recipient"):
             return _pair_limited(error, tries)
-        case RetryLaterError():
+        case RetryLaterError() | RequestRefusedError(kind=ErrorKind.ADDRESS):
             return _later(error, tries)
         case NotSentError():
             return _again(error, backoff(tries.failures))
@@ -175,7 +180,9 @@ def _pair_limited(error: RetryLaterError, tries: Tries) -> Decision:
     return Decision(_outcome(SendState.QUEUED, error), stop=StopReason.THROTTLED)
 
 
-def _later(error: RetryLaterError, tries: Tries) -> Decision:
+def _later(error: RetryLaterError | RequestRefusedError, tries: Tries) -> Decision:
+    if error.kind is ErrorKind.BARE_THROTTLE and tries.failures >= BARE_THROTTLE_TRIES - 1:
+        return Decision(_outcome(SendState.UNKNOWN, error))
     asked = error.retry_after or 0.0
     if asked > LONGEST_WAIT_SECONDS:
         return Decision(
@@ -210,7 +217,7 @@ class Streak:
 
     Attributes:
         probes: Troubles in a row, each of a request that left when the one before was known.
-        unknown_probes: Those of them after which nobody knows whether the message was accepted.
+        unknown_probes: Those of them that don't prove that the message was refused.
         since: When the first was known.
         known_at: When the last was known.
         throttled_since: When the first throttle was known; None for none.
@@ -262,7 +269,8 @@ class Streak:
                 return replace(self, throttled_since=since, stop=stop)
             case SendState.QUEUED if outcome.error_kind in _DOWN:
                 refused = self.refused + ACCEPTED_A_REFUSAL
-                return replace(self, refused=refused)._trouble(sent_at, now, unknown=False)
+                unknown = outcome.error_kind in _UNPROVEN
+                return replace(self, refused=refused)._trouble(sent_at, now, unknown=unknown)
             case SendState.FAILED if outcome.error_kind in _NOBODYS_OWN:
                 code, count = self.refusals
                 count = count + 1 if code == outcome.error_code else 1

@@ -28,15 +28,16 @@ def html(status: int, **headers: str) -> Answer:
 
 # What stands between us and every service, or the service itself in trouble, says: the same to all.
 SAME_TO_ALL: dict[str, tuple[Answer, str, str]] = {
-    "429 with Retry-After": (html(429, retry_after="7"), RETRY, "throttle"),
-    "429 without Retry-After": (html(429), RETRY, "throttle"),
-    "429 empty": (Answer(429), RETRY, "throttle"),
+    "429 with Retry-After": (html(429, retry_after="7"), RETRY, "bare throttle"),
+    "429 without Retry-After": (html(429), RETRY, "bare throttle"),
+    "429 empty": (Answer(429), RETRY, "bare throttle"),
     # Varnish's default error page sends the header for every failure of its backend, timeouts included
     # (varnishcache/varnish-cache, bin/varnishd/builtin.vcl, vcl_backend_error).
     "503 with Retry-After": (html(503, retry_after="7"), UNKNOWN, ""),
     "502 with Retry-After": (html(502, retry_after="7"), UNKNOWN, ""),
     "503 JSON with Retry-After": (Answer(503, {"message": "Backend fetch failed"}, {"retry-after": "5"}), UNKNOWN, ""),
     "503 without Retry-After": (html(503), UNKNOWN, ""),
+    "429 JSON that says nothing": (Answer(429, {"status": 429}), RETRY, "bare throttle"),
     "401 HTML": (html(401), ACCOUNT, "auth"),
     "402 empty": (Answer(402), ACCOUNT, "payment"),
     "403 HTML": (html(403), ACCOUNT, "auth"),
@@ -47,13 +48,19 @@ SAME_TO_ALL: dict[str, tuple[Answer, str, str]] = {
     "302 after the body left": (html(302, location="https://login.test/"), UNKNOWN, ""),
     "303 after the body left": (html(303, location="https://service.test/done"), UNKNOWN, ""),
     "302 with JSON": (Answer(302, {"message": "Found"}, {"location": "/done"}), UNKNOWN, ""),
-    "301 to https": (html(301, location="https://service.test/"), REQUEST, ""),
-    "307 to https": (html(307, location="https://service.test/"), REQUEST, ""),
-    "308 to https": (html(308, location="https://service.test/"), REQUEST, ""),
-    "400 HTML": (html(400), REQUEST, ""),
-    "404 HTML": (html(404), REQUEST, ""),
-    "405 empty": (Answer(405), REQUEST, ""),
-    "413 HTML": (html(413), REQUEST, ""),
+    "301 to https": (html(301, location="https://service.test/"), REQUEST, "address"),
+    "307 to https": (html(307, location="https://service.test/"), REQUEST, "address"),
+    "308 to https": (html(308, location="https://service.test/"), REQUEST, "address"),
+    "400 HTML": (html(400), REQUEST, "address"),
+    "404 HTML": (html(404), REQUEST, "address"),
+    "404 with a framework's JSON": (Answer(404, {"detail": "Not Found"}), REQUEST, "address"),
+    "404 JSON that names the path": (
+        Answer(404, {"statusCode": 404, "message": "Cannot POST /api/send", "error": "Not Found"}),
+        REQUEST,
+        "address",
+    ),
+    "405 empty": (Answer(405), REQUEST, "address"),
+    "413 HTML": (html(413), REQUEST, "address"),
     "408 HTML": (html(408), UNKNOWN, ""),
     "460, a load balancer's": (Answer(460), UNKNOWN, ""),
     "499, a proxy's": (Answer(499), UNKNOWN, ""),
@@ -77,7 +84,7 @@ SAME_TO_ALL: dict[str, tuple[Answer, str, str]] = {
     "200 empty object": (Answer(200, {}), UNKNOWN, ""),
     "200 JSON that says nothing": (Answer(200, {"hello": "world"}), UNKNOWN, ""),
     "200 broken gzip": (Answer(200, b"no gzip", {"content-encoding": "gzip"}), UNKNOWN, ""),
-    "429 compressed": (Answer(429, gzip.compress(HTML), {"content-encoding": "gzip"}), RETRY, "throttle"),
+    "429 compressed": (Answer(429, gzip.compress(HTML), {"content-encoding": "gzip"}), RETRY, "bare throttle"),
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -225,6 +226,95 @@ def test_a_service_that_surely_takes_nothing_fails_nobody(trouble: Any, seconds:
             assert "nothing was accepted for 6" in sending.stop.sentence
             assert clock() - began < 90
             assert len(sending.service.requests) < 250
+
+    run(main())
+
+
+BARE_404 = RequestRefusedError("HTTP 404 without a readable body", provider="waha", kind=ErrorKind.ADDRESS, code="404")
+BARE_429 = later(kind=ErrorKind.BARE_THROTTLE, code="429")
+
+
+@pytest.mark.parametrize("status", [BARE_404, BARE_429], ids=["404", "429"])
+@pytest.mark.parametrize("in_flight", [0, 1, 40])
+def test_a_status_that_all_get_from_the_middle_on_stops_the_broadcast_and_uses_up_no_row(
+    status: Any, in_flight: int
+) -> None:
+    """A proxy whose service is away says it, and a tunnel that has closed."""
+
+    async def main() -> None:
+        sending = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80, in_flight=in_flight)
+        began = clock()
+        sending.service.answer = lambda _: status if clock() - began > 2 else None
+        states = await sending.all()
+        unknown = states.pop(SendState.UNKNOWN, 0)
+        assert set(states) == {SendState.ACCEPTED, SendState.QUEUED}
+        assert unknown <= (2 if status is BARE_429 else 0)
+        assert sending.stop.reason is StopReason.OUTAGE
+        assert "nothing was accepted for 1" in sending.stop.sentence
+        assert len(sending.service.requests) < states[SendState.ACCEPTED] + 50
+
+    run(main())
+
+
+def test_a_404_of_a_few_seconds_is_outlived() -> None:
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80), clock()
+        sending.service.answer = lambda _: BARE_404 if 2 < clock() - began < 10 else None
+        assert await sending.all() == {SendState.ACCEPTED: 800}
+
+    run(main())
+
+
+def test_a_proxy_that_says_429_and_passes_the_messages_on_sends_nobody_more_than_three() -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80)
+        sending.service.answer = lambda _: BARE_429
+        states = await sending.all()
+        copies = Counter(sending.service.requests)
+        assert max(copies.values()) <= 3
+        assert copies.total() <= 7
+        assert set(states) <= {SendState.UNKNOWN, SendState.QUEUED}
+        assert sending.stop.reason is StopReason.OUTAGE
+
+    run(main())
+
+
+@pytest.mark.parametrize("others", [0, 399])
+def test_who_gets_nothing_but_a_bare_429_is_tried_three_times_and_then_unknown(others: int) -> None:
+    async def main() -> None:
+        sending = Sending(MemoryLease(1 + others), MemoryService(), rate=10)
+        sending.service.answer = lambda to: BARE_429 if to == "+16505550100" else None
+        states = await sending.all()
+        assert (states[SendState.UNKNOWN], states.get(SendState.ACCEPTED, 0)) == (1, others)
+        assert sending.service.requests.count("+16505550100") == 3
+        assert not sending.stop.is_set()
+
+    run(main())
+
+
+@pytest.mark.parametrize("in_flight", [0, 40])
+@pytest.mark.parametrize("granted", [5, 20, 50])
+def test_a_proxy_that_grants_less_than_the_rate_gets_its_pace_and_every_message(granted: int, in_flight: int) -> None:
+    """As nginx's `limit_req` with `limit_req_status 429` counts: a bucket."""
+
+    async def main() -> None:
+        sending, began = Sending(MemoryLease(800), MemoryService(seconds=0.025), rate=80, in_flight=in_flight), clock()
+        full, at = float(granted), began
+
+        def answer(_: str) -> RetryLaterError | None:
+            nonlocal full, at
+            full, at = min(full + (clock() - at) * granted, float(granted)), clock()
+            if full < 1:
+                return BARE_429
+            full -= 1
+            return None
+
+        sending.service.answer = answer
+        states = await sending.all()
+        assert not sending.stop.is_set()
+        assert states.get(SendState.UNKNOWN, 0) <= 2
+        assert states[SendState.ACCEPTED] >= 798
+        assert clock() - began < 1.5 * 800 / granted
 
     run(main())
 

@@ -60,8 +60,16 @@ TABLE: list[tuple[Verdict, str, tuple[Any, ...], tuple[Any, ...] | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", list(ErrorKind), ids=lambda kind: kind.value or "unspecified")
-@pytest.mark.parametrize("verdict", [Verdict.ACCOUNT, Verdict.RECIPIENT, Verdict.REQUEST])
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [
+        (verdict, kind)
+        for verdict in (Verdict.ACCOUNT, Verdict.RECIPIENT, Verdict.REQUEST)
+        for kind in ErrorKind
+        if (verdict, kind) != (Verdict.REQUEST, ErrorKind.ADDRESS)
+    ],
+    ids=lambda part: part.value or "unspecified",
+)
 def test_a_refusal_means_what_the_table_says(verdict: Verdict, kind: ErrorKind) -> None:
     rows = {of_kind: (first, later) for its, of_kind, first, later in TABLE if its is verdict}
     first, later = rows.get(kind.value) or rows["*"]
@@ -72,10 +80,21 @@ def test_a_refusal_means_what_the_table_says(verdict: Verdict, kind: ErrorKind) 
     assert (outcome.error_code, outcome.error_kind, outcome.error_text) == ("7", kind, "…")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.THROTTLE])
-def test_what_surely_was_not_accepted_goes_again_until_it_is_shown_to_be_the_rows_own(kind: ErrorKind) -> None:
+THROTTLES = (ErrorKind.THROTTLE, ErrorKind.BARE_THROTTLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        *((RetryLaterError, kind) for kind in ErrorKind if kind not in THROTTLES),
+        (RequestRefusedError, ErrorKind.ADDRESS),
+    ],
+)
+def test_what_surely_was_not_accepted_goes_again_until_it_is_shown_to_be_the_rows_own(
+    error: type[ProviderError], kind: ErrorKind
+) -> None:
     for tries in TRIES:
-        decision = decide(of(RetryLaterError, kind=kind), tries)
+        decision = decide(of(error, kind=kind), tries)
         if tries.accepting >= 4:
             assert summary(decision) == (STATE.FAILED, *NEVER)
         else:
@@ -87,6 +106,17 @@ def test_what_surely_was_not_accepted_goes_again_until_it_is_shown_to_be_the_row
 def test_a_throttle_concerns_the_sender_and_never_fails_its_row(tries: Tries) -> None:
     decision = decide(of(RetryLaterError, kind=ErrorKind.THROTTLE), tries)
     assert summary(decision) == (STATE.QUEUED, 0.0, "sender", False, None)
+
+
+@pytest.mark.parametrize("asked", [None, 60.0])
+def test_a_429_without_the_services_own_words_is_tried_three_times_and_then_unknown(asked: float | None) -> None:
+    for tries in TRIES:
+        decision = decide(of(RetryLaterError, kind=ErrorKind.BARE_THROTTLE, retry_after=asked), tries)
+        if tries.failures >= 2:
+            assert summary(decision) == (STATE.UNKNOWN, *NEVER)
+        else:
+            wait = (asked, "sender") if asked else (2.0**tries.failures, "recipient")
+            assert summary(decision) == (STATE.QUEUED, *wait, False, None)
 
 
 @pytest.mark.parametrize("kind", list(ErrorKind), ids=lambda kind: kind.value or "unspecified")
@@ -237,6 +267,13 @@ def test_refusals_of_many_rows_that_may_pass_say_nothing_of_one_row() -> None:
 
 def test_tries_of_one_message_come_after_growing_pauses() -> None:
     assert [probes(LOST, number).pause for number in range(7)] == [0, 0, 1, 2, 4, 8, 8]
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.BARE_THROTTLE, ErrorKind.ADDRESS])
+def test_six_refusals_by_their_status_alone_are_an_outage(kind: ErrorKind) -> None:
+    refused = outcome(STATE.QUEUED, kind)
+    assert [probes(refused, number).stop for number in (5, 6)] == [None, STOP.OUTAGE]
+    assert not probes(refused, 6).loses_too_many
 
 
 @pytest.mark.parametrize("number", range(1, UNKNOWN_PROBES + 1))
