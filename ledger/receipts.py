@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models.message_ids import MAX_MESSAGE_ID
-from ..models.states import RECEIPT_STATES, SendState
+from ..models.states import ACCEPTED_STATES, RECEIPT_STATES, SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
 from .identities import note_same_person
@@ -20,7 +20,10 @@ from .matching import IN_A_QUERY, Recorded, take_statuses
 from .receivers import alive_for, note_alive
 from .records import BroadcastRecord, storable
 from .replies import note_inbound, note_preference
-from .schema import receipts, replies, sends, unread
+from .schema import broadcasts, receipts, replies, sends, unread
+
+Period = tuple[datetime.datetime, datetime.datetime]
+"""The first and the last moment."""
 
 # Meta posts again for seven days; what matches nothing after that never will.
 KEPT_DAYS = 8
@@ -122,7 +125,9 @@ class ReceiptBook:
             await take_statuses(connection, self._database.engine, provider, updates, None, recorded)
         return recorded
 
-    async def resolve(self, record: BroadcastRecord, row_id: int, message_id: str, by: str) -> bool:
+    async def resolve(
+        self, record: BroadcastRecord, row_id: int, message_id: str, by: str, *, near: Period | None = None
+    ) -> bool:
         """Hold a row that is unknown for accepted, by a message that was found in the service's history.
 
         Args:
@@ -130,6 +135,8 @@ class ReceiptBook:
             row_id: The row.
             message_id: The message's bare id.
             by: The name of the look-up.
+            near: When a row of another broadcast to the same person would have to be claimed for the message to be its;
+                None where the message's own id says whose it is.
 
         Returns:
             Whether it was unknown, and the message no other row's.
@@ -148,6 +155,7 @@ class ReceiptBook:
                 sends.c.broadcast == record.number,
                 sends.c.state == SendState.UNKNOWN,
                 sa.not_(taken),
+                *([sa.not_(_rival(record, row_id, near))] if near else []),
             )
             .values(
                 state=SendState.ACCEPTED,
@@ -210,6 +218,24 @@ class ReceiptBook:
     async def received_for(self, account: str, *, now: datetime.datetime | None = None) -> datetime.timedelta | None:
         """For how long a receiver of this account has been alive without a gap; None where none is."""
         return await alive_for(self._database, account, now or datetime.datetime.now(datetime.UTC))
+
+
+def _rival(record: BroadcastRecord, row_id: int, near: Period) -> sa.Exists:
+    """Whether another row reached for the same person then, by the same account and kind, and no message is known for it."""
+    row, rival, of = sends.alias("found"), sends.alias("rival"), broadcasts.alias("of_rival")
+    may_have_one = sa.or_(
+        rival.c.state.in_([SendState.SENDING, SendState.UNKNOWN]),
+        sa.and_(rival.c.state.in_(ACCEPTED_STATES), sa.text("rival.bare_id = ''")),
+    )
+    return (
+        sa.select(sa.literal_column("1"))
+        .select_from(
+            row.join(rival, rival.c.account_key == row.c.account_key).join(of, of.c.number == rival.c.broadcast)
+        )
+        .where(row.c.id == row_id, rival.c.id != row_id, rival.c.claimed_at.between(*near), may_have_one)
+        .where(of.c.provider == record.provider, of.c.account == record.account, of.c.kind == record.kind)
+        .exists()
+    )
 
 
 def _storable(item: Item) -> Item:

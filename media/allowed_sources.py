@@ -121,8 +121,8 @@ class AllowedSources:
         Args:
             name: What the error calls the link.
             host: Its name or address.
-            port: Its port; None for the scheme's own.
-            resolve: Whether the address is looked up; a proxy does that itself.
+            port: Its port; None for that of https.
+            resolve: Whether a name is looked up; a proxy does that itself.
 
         Returns:
             The address to connect to, so that a second look-up can't give another; empty for no bound.
@@ -133,13 +133,22 @@ class AllowedSources:
         if not self.deployed:
             return ""
         host = host.lower().strip("[]")
-        if any(fnmatchcase(host, allowed) or fnmatchcase(f"{host}:{port}", allowed) for allowed in self.hosts):
+        if any(fnmatchcase(host, allowed) or fnmatchcase(f"{host}:{port or 443}", allowed) for allowed in self.hosts):
             return ""
         if self.listed:
             raise SourceError(
                 f"{name} is not at a host that deployed runs may read: ask the operator to list it in {VARIABLE}."
             )
-        return _public_address(name, host) if resolve else ""
+        return _public_address(name, host) if resolve or _is_written_out(host) else ""
+
+
+def _is_written_out(host: str) -> bool:
+    """Whether a host is an address, in any of the spellings that a resolver takes, such as `2130706433`."""
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _public_address(name: str, host: str) -> str:

@@ -120,7 +120,8 @@ def _get(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -
     if url.scheme != "https" and not (url.scheme == "http" and loopback):
         raise SourceError(f"{name} is not https: pass an https link, a path or an s3:// address.")
     proxy = None if loopback or proxy_bypass(url.host) else getproxies().get(url.scheme)
-    address = allowed.check_host(name, url.host, url.port, resolve=proxy is None)
+    port = url.port or (80 if url.scheme == "http" else 443)
+    address = allowed.check_host(name, url.host, port, resolve=proxy is None)
     transport = _QueryBelow(httpx.HTTPTransport(proxy=proxy), url.raw_path, address)
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     client = stack.enter_context(httpx.Client(transport=transport, timeout=timeout, follow_redirects=False))

@@ -141,7 +141,7 @@ def read_opus(file: IO[bytes]) -> OpusStream:
     walk.through(file)
     if walk.result().problems:
         raise ValueError("not a single valid Opus stream in Ogg")
-    return OpusStream(walk.headers[0], tuple(packets), walk.granule, walk.serials[0])
+    return OpusStream(walk.headers[0], tuple(packets), walk.granule, next(iter(walk.serials)))
 
 
 def write_opus(stream: OpusStream, *, vendor: str) -> bytes:
@@ -190,7 +190,7 @@ def _page(flags: int, granule: int, serial: int, sequence: int, packets: list[by
 @dataclass
 class _Walk:
     keep: Callable[[bytes], object] | None = None
-    serials: list[int] = field(default_factory=list)
+    serials: dict[int, None] = field(default_factory=dict)  # in order; a hostile file has millions
     firsts: int = 0
     ended: bool = False
     sequence: int = -1
@@ -228,9 +228,8 @@ class _Walk:
         if version or crc(header[:22] + bytes(4) + header[26:] + lacing + body) != checksum:
             self.problem("a page is damaged (wrong checksum)")
         self.firsts += bool(flags & _FIRST)
-        if serial not in self.serials:
-            self.serials.append(serial)
-        if serial != self.serials[0]:
+        self.serials.setdefault(serial)
+        if serial != next(iter(self.serials)):
             return
         if self.ended:
             self.problem("pages follow the one marked as last")

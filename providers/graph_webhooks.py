@@ -178,10 +178,13 @@ def _inbound(
 
 
 def _text(message: Mapping[str, Any]) -> str:
-    """What was written or tapped: the words that a list of opt-out words is compared with."""
+    """What was written, tapped, or put in its place later: the words that a list of opt-out words is compared with."""
+    if message.get("type") == "edit":
+        message = child(child(message, "edit"), "message")
     interactive = child(message, "interactive")
     taps = (child(interactive, name).get("title") for name in ("button_reply", "list_reply"))
-    places = (child(message, "text").get("body"), child(message, "button").get("text"), *taps)
+    caption = child(message, text_of(message.get("type"), 40)).get("caption")
+    places = (child(message, "text").get("body"), child(message, "button").get("text"), *taps, caption)
     return next((text_of(place, 200) for place in places if isinstance(place, str)), "")
 
 

@@ -1,8 +1,8 @@
 """The ASGI app that takes the services' webhooks.
 
-Nothing is answered 200 that is not durable. A wrong or missing signature is 401 and leaves one log line; a body that is
-too large is 413; one that doesn't come to its end is 408; one that is no JSON, or no webhook of that service, is 400; a
-ledger that is away is 503, and the service posts again.
+Nothing is answered 200 that is not durable. A wrong or missing signature is 401 and leaves a log line, of a flood one a
+minute; a body that is too large is 413; one that doesn't come to its end is 408; one that is no JSON, or no webhook of that
+service, is 400; a ledger that is away, or more bodies at once than there is room for, is 503, and the service posts again.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from ..blocks.sender import Sender
 from ..models.errors import InputError, LedgerError
 from ..providers.webhooks import WebhookDialect, WebhookRefusedError, same_secret
 from ..reporting.artifacts import refresh_reports
+from .bounded_log import BoundedLog
 from .receiver import Moved, Receiver
 from .words import Words
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta sends 3 MB at most
 _BODY_SECONDS = 30.0  # the services post in one go; whoever takes longer only holds a connection
+_BODIES_AT_ONCE = 32  # whole ones that may be in memory together: whose they are is known after their last byte
 
 
 def create_app(
@@ -87,6 +89,7 @@ def create_app(
         try:
             yield
         finally:
+            endpoints.log.close()
             await receiver.stop()
 
     app = Starlette(
@@ -104,6 +107,8 @@ def create_app(
 class _Endpoints:
     def __init__(self, accounts: Mapping[str, WebhookDialect], receiver: Receiver, max_body_bytes: int) -> None:
         self._accounts, self._receiver, self._max = accounts, receiver, max_body_bytes
+        self._held = 0  # bytes of all bodies that are being read or taken
+        self.log = BoundedLog(logger)
 
     async def health(self, _request: Request) -> Response:
         """Whether webhooks would be taken now."""
@@ -119,23 +124,21 @@ class _Endpoints:
         if dialect is None or ("secret" in request.path_params and not dialect.secret_in_path):
             return PlainTextResponse("no such receiver", status_code=404)
         if dialect.secret_in_path and not same_secret(request.path_params.get("secret", ""), dialect.secrets):
-            return _refused(path)
+            return self._refused(path)
         if request.method == "HEAD":
             return Response()
         if request.method == "GET":
             return self._handshake(request, dialect, path)
+        body = bytearray()
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await self._body(request)
-        except TimeoutError:
-            return PlainTextResponse("the body took too long", status_code=408, headers={"Connection": "close"})
-        except ClientDisconnect:
-            return PlainTextResponse("the connection ended early", status_code=400)
-        if body is None:
-            return PlainTextResponse("the body is too large", status_code=413)
+            return await self._read(request, body) or await self._take(request, dialect, path, bytes(body))
+        finally:
+            self._held -= len(body)
+
+    async def _take(self, request: Request, dialect: WebhookDialect, path: str, body: bytes) -> Response:
         # The raw bytes, before anything parses them.
         if not dialect.secret_in_path and not dialect.verify(request.headers, body):
-            return _refused(path)
+            return self._refused(path)
         try:
             taken = await self._receiver.take(dialect, json.loads(body))
         except WebhookRefusedError as refused:
@@ -143,10 +146,8 @@ class _Endpoints:
         except (ValueError, RecursionError):
             return PlainTextResponse("the body is not JSON", status_code=400)
         except LedgerError as failure:
-            logger.warning("A webhook to %s has to be posted again: %s", path, failure)
-            return PlainTextResponse(
-                "the ledger is unavailable: post it again", status_code=503, headers={"Retry-After": "5"}
-            )
+            self.log.warning(f"A webhook to {path} has to be posted again: {failure}")
+            return _later("the ledger is unavailable")
         return JSONResponse({"taken": taken})
 
     def _handshake(self, request: Request, dialect: WebhookDialect, path: str) -> Response:
@@ -154,23 +155,34 @@ class _Endpoints:
             return PlainTextResponse("webhooks are posted here")
         challenge = dialect.handshake(request.query_params)
         if challenge is None:
-            logger.warning("A handshake of %s was refused: its verify token is not the block's.", path)
+            self.log.warning(f"A handshake of {path} was refused: its verify token is not the block's.")
             return PlainTextResponse("the verify token is wrong", status_code=403)
         return PlainTextResponse(challenge)
 
-    async def _body(self, request: Request) -> bytes | None:
-        """The body as it came; None as soon as it is too large, whatever its header said."""
+    async def _read(self, request: Request, body: bytearray) -> Response | None:
+        """Read the body as it comes; the refusal, where it can't be read to its end, whatever its header said."""
         told = request.headers.get("content-length", "")
         if told.isdecimal() and int(told) > self._max:
-            return None
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._max:
-                return None
-        return bytes(body)
+            return PlainTextResponse("the body is too large", status_code=413)
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    self._held += len(chunk)
+                    if len(body) > self._max:
+                        return PlainTextResponse("the body is too large", status_code=413)
+                    if self._held > _BODIES_AT_ONCE * self._max:
+                        return _later("too many bodies at once")
+        except TimeoutError:
+            return PlainTextResponse("the body took too long", status_code=408, headers={"Connection": "close"})
+        except ClientDisconnect:
+            return PlainTextResponse("the connection ended early", status_code=400)
+        return None
+
+    def _refused(self, path: str) -> Response:
+        self.log.warning(f"A webhook to {path} was refused: its signature is missing or wrong.")
+        return PlainTextResponse("the signature is missing or wrong", status_code=401)
 
 
-def _refused(path: str) -> Response:
-    logger.warning("A webhook to %s was refused: its signature is missing or wrong.", path)
-    return PlainTextResponse("the signature is missing or wrong", status_code=401)
+def _later(why: str) -> Response:
+    return PlainTextResponse(f"{why}: post it again", status_code=503, headers={"Retry-After": "5"})

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from ..models.errors import LedgerError
 from ..models.masking import mask_numbers
 from ..models.updates import Inbound, Item
 from ..providers.webhooks import WebhookDialect
+from .bounded_log import BoundedLog
 from .inbox import Inbox
 from .words import Words
 
@@ -71,6 +73,7 @@ class Receiver:
         self._moved: set[int] = set()
         self._shown = True
         self._emitting: set[asyncio.Task[None]] = set()
+        self._log = BoundedLog(logger)
 
     async def start(self) -> Inbox:
         """Open the ledger, where it is not open yet.
@@ -178,11 +181,11 @@ class Receiver:
                 if "tidy" in ready:
                     await store.receipts.forget_old()
             except LedgerError as failure:
-                logger.warning("The receiver's cleanup waits for the ledger: %s", failure)
-            except (
-                Exception
-            ):  # whatever it is, the next round may do better; without rounds nothing early is ever matched
-                logger.exception("The receiver's cleanup failed.")
+                self._log.warning(f"The receiver's cleanup waits for the ledger: {failure}")
+            except Exception as failure:  # the next round may do better; without rounds nothing early is ever matched
+                # Where, and not its words: a driver's may hold what is in a row.
+                where = "".join(traceback.format_tb(failure.__traceback__))
+                self._log.warning(f"The receiver's cleanup failed: {type(failure).__name__}\n{where}")
             if "show" in ready:
                 began = time.monotonic()
                 await self._show(store)

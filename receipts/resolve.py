@@ -2,7 +2,8 @@
 
 A look-up in the history is a guess unless it can mean nothing else: a row is held for accepted only where exactly one
 message of ours of that kind lies between its claim and the end of the wait for its answer, and that message is no other
-row's. Silence proves nothing: a row of which nothing is found stays unknown.
+row's and can be none's: not where another broadcast wrote to the same person at that time, and no id of its message is known.
+Silence proves nothing: a row of which nothing is found stays unknown.
 """
 
 import datetime
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from ..blocks.sender import Sender
 from ..ledger import BroadcastRecord, LedgerStore, Row
+from ..ledger.receipts import Period
 from ..models import Recipient, SendState
 from ..models.errors import AccountError, NotSentError, WhatsAppError
 from ..providers.dialect import SentMessage
@@ -78,7 +80,8 @@ async def _by_history(store: LedgerStore, record: BroadcastRecord, sender: Sende
                 continue
             message = the_one(sent, record.kind, known_id=row.message_id if record.kind == "contacts" else "")
             if message:
-                found += await _hold(store, record, row, message.message_id, BY_HISTORY)
+                near = row.claimed_at - wait - _SKEW, until + _SKEW
+                found += await _hold(store, record, row, message.message_id, BY_HISTORY, near=near)
     return found
 
 
@@ -92,9 +95,11 @@ async def _by_id(client: AsyncClient, message_id: str) -> bool:
         return False
 
 
-async def _hold(store: LedgerStore, record: BroadcastRecord, row: Row, message_id: str, by: str) -> bool:
+async def _hold(
+    store: LedgerStore, record: BroadcastRecord, row: Row, message_id: str, by: str, *, near: Period | None = None
+) -> bool:
     """Hold a row for accepted by a message that was found; whether that was still to be done."""
-    resolved = await store.receipts.resolve(record, row.id, message_id, by)
+    resolved = await store.receipts.resolve(record, row.id, message_id, by, near=near)
     if resolved:
         logger.info("Row %d was accepted: its message was found (%s).", row.id, by)
     return resolved

@@ -9,9 +9,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-# By language; several are written without their accents as well.
+# By language; several are written without their accents as well. "Stop promotions" is what Meta's own button for opting out
+# of marketing templates says.
 STOP_WORDS: Mapping[str, tuple[str, ...]] = {
-    "en": ("stop", "stop all", "stopall", "unsubscribe", "cancel", "end", "quit", "opt out", "opt-out", "optout"),
+    "en": (
+        "stop",
+        "stop all",
+        "stopall",
+        "unsubscribe",
+        "cancel",
+        "end",
+        "quit",
+        "opt out",
+        "opt-out",
+        "optout",
+        "stop promotions",
+    ),
     "es": ("parar", "alto", "baja", "darme de baja", "cancelar", "no más mensajes", "no mas mensajes"),
     "pt": ("parar", "pare", "sair", "cancelar", "descadastrar", "remover"),
     "fr": ("arrêt", "arret", "arrêter", "arreter", "désabonner", "desabonner", "se désabonner"),
@@ -29,7 +42,7 @@ STOP_WORDS: Mapping[str, tuple[str, ...]] = {
     "sw": ("acha", "simama"),
 }
 START_WORDS: Mapping[str, tuple[str, ...]] = {
-    "en": ("start", "unstop", "subscribe", "opt in", "opt-in", "optin"),
+    "en": ("start", "unstop", "subscribe", "opt in", "opt-in", "optin", "resume promotions"),
     "es": ("empezar", "iniciar", "alta", "darme de alta"),
     "pt": ("iniciar", "começar", "comecar", "voltar"),
     "fr": ("démarrer", "demarrer", "commencer"),
@@ -38,12 +51,17 @@ START_WORDS: Mapping[str, tuple[str, ...]] = {
     "ru": ("старт", "подписаться"),
     "ar": ("ابدأ", "ابدا"),
 }
-_AROUND = " \t\r\n.,;:!?¡¿\"'«»“”‘’()[]*_~-"
+# Turkish İ is i and a dot of its own in small letters; the other makes a sign before it an emoji.
+_NOT_SEEN = {ord("\u0307"): None, ord("\ufe0f"): None}
 
 
 def _folded(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text).strip(_AROUND).casefold()
-    return re.sub(r"\s+", " ", plain)
+    """The text as words are compared: in small letters, without what stands around it, such as "!" or a 🛑."""
+    # Format characters: the marks that phones put around what is written from right to left.
+    shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    plain = re.sub(r"\s+", " ", shown.casefold().translate(_NOT_SEEN))
+    said = [place for place, c in enumerate(plain) if unicodedata.category(c)[0] in "LMN"]
+    return plain[said[0] : said[-1] + 1] if said else ""
 
 
 def _all(words: Mapping[str, Iterable[str]]) -> frozenset[str]:

@@ -1,7 +1,5 @@
 """Tasks that resolve sends whose outcome is unknown, sync and async."""
 
-import asyncio
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -39,7 +37,9 @@ def resolve_unknown(broadcast: str, sender: Sender, ledger: Ledger | None = None
     Raises:
         InputError: The ledger has no such broadcast.
     """
-    return asyncio.run(_resolved(broadcast, sender, ledger))
+    from ..sending.once import wait_for
+
+    return wait_for(_resolved(broadcast, sender, ledger))
 
 
 @task(name="resolve-unknown", cache_policy=NO_CACHE, persist_result=False)

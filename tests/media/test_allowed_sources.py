@@ -24,7 +24,9 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
 def name_resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     asked: list[str] = []
 
-    def look_up(host: str, *_: object, **__: object) -> list[Any]:
+    def look_up(host: str, *_: object, flags: int = 0, **__: object) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not an address")
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
@@ -111,6 +113,30 @@ def test_a_name_is_judged_by_all_its_addresses_and_connected_to_the_one_that_was
     name_resolves_to(monkeypatch, "93.184.215.14")
     bound = AllowedSources.of_this_run()
     assert bound.check_host("it", "files.example.com", None) == "93.184.215.14"
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("host", ["10.0.0.7", "169.254.169.254", "[fd00::1]", "2130706433", "0x7f.1"])
+def test_an_address_that_is_written_out_is_judged_also_where_a_proxy_looks_names_up(host: str) -> None:
+    with pytest.raises(SourceError, match="is at a private address"):
+        AllowedSources.of_this_run().check_host("it", host, None, resolve=False)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_where_a_proxy_looks_names_up_no_name_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = name_resolves_to(monkeypatch, "10.0.0.7")
+    assert AllowedSources.of_this_run().check_host("it", "files.example.com", None, resolve=False) == ""
+    assert asked == []
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(("port", "said"), [(443, "can't be reached"), (8443, "not at a host")])
+def test_a_host_that_is_listed_with_the_schemes_own_port_is_read(
+    monkeypatch: pytest.MonkeyPatch, port: int, said: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"nowhere.invalid:{port}")
+    with pytest.raises(SourceError, match=said), open_source("https://nowhere.invalid/a.mp3"):
+        pass
 
 
 @pytest.mark.usefixtures("deployed")

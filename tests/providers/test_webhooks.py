@@ -171,6 +171,18 @@ def test_a_failed_status_carries_code_and_words_and_130403_is_an_opt_out() -> No
         ({"type": "reaction", "reaction": {"message_id": "wamid.R", "emoji": "x"}}, "reaction", "", "wamid.R"),
         ({"type": "audio", "audio": {"id": "1", "voice": True}}, "audio", "", ""),
         ({"type": "sticker"}, "other", "", ""),
+        (
+            {
+                "type": "edit",
+                "edit": {"original_message_id": "wamid.O", "message": {"type": "text", "text": {"body": "STOP"}}},
+            },
+            "edit",
+            "STOP",
+            "",
+        ),
+        ({"type": "edit", "edit": {"message": {"type": "image", "image": {"caption": "stop"}}}}, "edit", "stop", ""),
+        ({"type": "edit", "edit": []}, "edit", "", ""),
+        ({"type": "image", "image": {"id": "1", "caption": "Stop"}}, "other", "Stop", ""),
     ],
 )
 def test_each_kind_of_reply_on_graph_is_read(message: dict[str, Any], kind: str, text: str, answers: str) -> None:
@@ -183,7 +195,7 @@ def test_each_kind_of_reply_on_graph_is_read(message: dict[str, Any], kind: str,
     assert isinstance(item, Inbound)
     assert (item.kind, item.text, item.answers) == (kind, text, answers)
     assert item.addresses == ("+16505550123", "US.1349120865")
-    assert item.opens_window is (kind != "reaction")
+    assert item.opens_window is (kind not in ("reaction", "edit"))
     assert "16505550123" not in repr(item)
 
 

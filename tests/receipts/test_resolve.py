@@ -153,10 +153,39 @@ async def test_where_the_id_is_not_found_the_history_is_looked_through(
 
 async def test_a_message_of_another_row_is_not_taken_twice(store: LedgerStore) -> None:
     first, row = await unknown(store)
-    second, _ = await unknown(store, "other")
     answer = waha([voice(row.claimed_at)])
     assert await resolve_unknown(store, first, answer) == Resolved(0, 1, 0)
+    second, _ = await unknown(store, "other")
     assert await resolve_unknown(store, second, answer) == Resolved(0, 0, 1)
+
+
+@pytest.mark.parametrize("state", [SendState.UNKNOWN, SendState.ACCEPTED, SendState.SENDING])
+async def test_a_message_that_may_be_another_broadcasts_is_nobodys(store: LedgerStore, state: SendState) -> None:
+    """Two broadcasts reach for one person at the same time, and one message is there: whose, nobody can tell."""
+    record, row = await unknown(store)
+    rival = await store.start_broadcast("rival", kind="audio", provider="waha", account="default", content="other")
+    await store.plan(rival, [Recipient(to=PEOPLE[0])])
+    async with store.join(rival, messages_per_second=0) as lease:
+        (other,) = await lease.take(1)
+        await lease.claim(other)
+        if state is not SendState.SENDING:
+            await lease.settle(other, Outcome(state))  # some answers of WAHA name no message
+        assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, 0, 1)
+        if state is SendState.SENDING:
+            await lease.settle(other, Outcome(SendState.ACCEPTED, message_id="3EB0FF"))
+            assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, 1, 0)
+
+
+async def test_a_broadcast_of_another_kind_or_person_is_no_rival(store: LedgerStore) -> None:
+    record, row = await unknown(store)
+    for name, kind, person in (("cards", "contacts", PEOPLE[0]), ("others", "audio", PEOPLE[1])):
+        other = await store.start_broadcast(name, kind=kind, provider="waha", account="default", content=name)
+        await store.plan(other, [Recipient(to=person)])
+        async with store.join(other, messages_per_second=0) as lease:
+            (taken,) = await lease.take(1)
+            await lease.claim(taken)
+            await lease.settle(taken, Outcome(SendState.UNKNOWN))
+    assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +211,7 @@ async def test_graph_has_no_history_and_is_asked_nothing(store: LedgerStore) -> 
     assert asked == []
 
 
-@pytest.mark.parametrize("form", ["sync", "async"])
+@pytest.mark.parametrize("form", ["sync", "sync where a loop runs", "async"])
 async def test_the_task_says_how_many_were_resolved_and_how(tmp_path: Path, form: str) -> None:
     ledger = Ledger(url=SecretStr(str(tmp_path / "task.db")))
     async with ledger.open() as store:
@@ -190,6 +219,8 @@ async def test_the_task_says_how_many_were_resolved_and_how(tmp_path: Path, form
     sender = waha([voice(row.claimed_at)])
     if form == "sync":
         told = await asyncio.to_thread(resolve_unknown_task.fn, record.name, sender, ledger)
+    elif form == "sync where a loop runs":
+        told = resolve_unknown_task.fn(record.name, sender, ledger)
     else:
         told = await aresolve_unknown.fn(record.name, sender, ledger)
     assert told == {"by_receipts": 0, "by_history": 1, "unknown": 0}
