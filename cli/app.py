@@ -45,7 +45,7 @@ def demo(
     *,
     provider: ProviderName = "graph",
     kind: Literal["audio", "contacts"] = "audio",
-    recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=77_100))] = 200,
+    recipients: Annotated[int, Parameter(validator=Number(gte=1, lte=157_100))] = 200,
     runs: Runs = "send",
     as_json: AsJson = False,
 ) -> int:

@@ -19,6 +19,7 @@ from ..ledger import LedgerStore
 from ..models import Contact, Report, outcome_counts
 from ..models.errors import InputError
 from ..models.options import AudioOptions, BroadcastOptions, Scale
+from ..models.plurals import counted
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -77,7 +78,8 @@ def run_broadcast(asked: Order, *, as_json: bool) -> int:
     if as_json:
         print(report.model_dump_json())
     elif asked.options.dry_run:
-        print(f"Dry run: {report.planned:,} would be sent, {report.removed:,} rows removed.")
+        skipped = f", {report.skipped:,} skipped" if report.skipped else ""
+        print(f"Dry run: {report.pending:,} would be sent{skipped}, {counted(report.removed, 'row')} removed.")
         return 0
     else:
         print_report(name, asked.ledger, as_json=False)

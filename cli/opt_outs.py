@@ -10,6 +10,7 @@ from ..ledger.people import OptOut
 from ..models import Recipient
 from ..models.errors import InputError
 from ..models.masking import FORGOTTEN
+from ..models.plurals import counted
 from ..recipients.source import RecipientList
 from ..reporting.export import export_opt_outs
 
@@ -69,8 +70,9 @@ async def _export(output: str, ledger: str) -> int:
             raise
         except OSError as error:
             raise InputError(f"{output} can't be written: {error.strerror or error}") from None
-    erased = f"; {forgotten:,} more are of people who were erased: only the ledger knows them" if forgotten else ""
-    print(f"{written:,} opt-outs written{erased}", file=sys.stderr)
+    more = counted(forgotten, "more is of a person who was erased", "more are of people who were erased")
+    erased = f"; {more}: only the ledger knows whom" if forgotten else ""
+    print(f"{counted(written, 'opt-out')} written{erased}", file=sys.stderr)
     return 0
 
 

@@ -19,6 +19,7 @@ from ..ledger.row_reference import states_named
 from ..models import ATTENTION_STATES, SendState, mask, mask_numbers, outcome_counts
 from ..models.errors import InputError
 from ..models.escaping import printable
+from ..models.plurals import counted
 from ..reporting.export import export_removed, export_rows
 
 _NAMED_AT_MOST = 50
@@ -120,13 +121,11 @@ def _next_step(counts: dict[str, int], *, sending: bool) -> str:
     if counts["pending"]:
         return f"{counts['pending']:,} not sent yet: run the flow again under the same name."
     if counts["unknown"]:
-        return (
-            f"{counts['unknown']:,} unknown: --on-unknown resend sends them again; the recipients may get them twice."
-        )
+        return f"{counts['unknown']:,} unknown: --on-unknown resend sends again; recipients may get the message twice."
     if counts["failed"]:
         return f"{counts['failed']:,} refused by the service: correct the cause, then run again with --retry-failed."
     if counts["skipped"]:
-        return f"{counts['skipped']:,} skipped: they must write to you first; export --state skipped lists them."
+        return f"{counts['skipped']:,} skipped, for the reasons above; export --state skipped lists them."
     return "Nothing left to do."
 
 
@@ -168,9 +167,9 @@ async def _export(
             raise
         except OSError as error:
             raise InputError(f"{output} can't be written: {error.strerror or error}") from None
-        what = "removed lines" if removed else "rows"
-        await store.note(Action.EXPORTED, this_process(), record, f"{written:,} {what} as {form}")
-    print(f"{written:,} rows written", file=sys.stderr)
+        what = counted(written, "removed line" if removed else "row")
+        await store.note(Action.EXPORTED, this_process(), record, f"{what} as {form}")
+    print(f"{what} written", file=sys.stderr)
     return 0
 
 

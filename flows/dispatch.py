@@ -12,6 +12,7 @@ from prefect_whatsapp.flows.receipts import resolve_unknown_sends
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.plurals import counted
 from prefect_whatsapp.sending.backpressure import Backpressure
 from prefect_whatsapp.sending.content import Message, check_build
 from prefect_whatsapp.sending.dispatcher import Dispatcher
@@ -125,7 +126,7 @@ async def _tell_of_killed(run: BroadcastRun, events: TaskRunEvents, store: Ledge
         run.log.debug("The Prefect server was not asked about earlier sends: %s", type(failure).__name__)
         return 0
     if told:
-        run.log.info("%d sends of a run that was killed are shown in Prefect now.", told)
+        run.log.info("%s of a run that was killed: shown in Prefect now.", counted(told, "send"))
     return told
 
 

@@ -15,6 +15,7 @@ from prefect_whatsapp.ledger.row_reference import RowReference
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import BroadcastMismatchError, InputError, RecipientListError
 from prefect_whatsapp.models.masking import mask_numbers
+from prefect_whatsapp.models.plurals import counted
 from prefect_whatsapp.recipients.source import RecipientList
 
 # Broadcasts that the warning of repeats names.
@@ -49,7 +50,8 @@ class Planning:
         async for chunk in self._list.chunks():
             who = [recipient.to for recipient in chunk.usable]
             keys = [recipient.account_key for recipient in chunk.usable]
-            had += await store.accounts_had_lately(self._run.message.digest, self._run.name, keys)
+            message = self._run.message
+            had += await store.accounts_had_lately(message.digest, self._run.name, keys, source=message.source_digest)
             out = await store.people.opted_out(who)
             opted_out += len(out)
             if knows_windows:
@@ -133,7 +135,8 @@ class Planning:
             assert record  # a list without a usable row was refused
             record = await store.mark_planned(record, removed=self.planned.removed)
             if self.planned.new:
-                what = f"{self.planned.new:,} new recipients, {self.planned.removed:,} rows removed"
+                new, removed = counted(self.planned.new, "new recipient"), counted(self.planned.removed, "row")
+                what = f"{new}, {removed} removed"
                 await store.note(Action.PLANNED, self._run.actor, record, what)
         return record
 
@@ -144,8 +147,8 @@ class Planning:
             sentences.append(" ".join([NOTICE, WITHOUT_PROCESS] if waits_without_process() else [NOTICE]))
         if self._run.settings.canary:
             sentences.append(
-                f"{self._run.settings.canary:,} messages go first as a canary: if more than a tenth of them fails, the rest is "
-                "not sent."
+                f"{counted(self._run.settings.canary, 'message goes', 'messages go')} first as a canary: if more than a tenth "
+                "of them fails, the rest is not sent."
             )
         return sentences + self._remarks
 
@@ -168,13 +171,14 @@ class Planning:
             self._warn_of_repeats(await store.had_lately(record))
 
     def _warn_of_repeats(self, had: Counter[str]) -> None:
-        """Warn where people got this very content under another name: the promise is one message a name, not a person."""
+        """Warn where people got this under another name: the promise is one message a name, not a person."""
         if not had:
             return
         named = [f"{number:,} from {mask_numbers(name)}" for name, number in had.most_common(_NAMED_AT_MOST)]
-        more = f" and {len(had) - _NAMED_AT_MOST} more broadcasts" if len(had) > _NAMED_AT_MOST else ""
+        more = f" and {counted(len(had) - _NAMED_AT_MOST, 'more broadcast')}" if len(had) > _NAMED_AT_MOST else ""
         warning = (
-            f"Sent before: people on this list got this very message within the last 30 days, {', '.join(named)}{more}. "
+            f"Sent before: people on this list got this {'audio' if self._run.message.source_digest else 'very message'} within "
+            f"the last 30 days, {', '.join(named)}{more}. "
             "Under another name they get it again."
         )
         self._run.log.warning("%s", warning)
@@ -194,12 +198,13 @@ class Planning:
         for state, number in again.items():
             if state is SendState.UNKNOWN:  # not queued: another run, without that consent, would send them
                 self._run.log.warning(
-                    "%d sends whose outcome is unknown will be sent again, because Unknown sends is resend.", number
+                    "%s will be sent again, because Unknown sends is resend.",
+                    counted(number, "send whose outcome is unknown", "sends whose outcome is unknown"),
                 )
             else:
                 await store.requeue(record, state)
-                self._run.log.info("%d failed sends will be tried again", number)
-            await store.note(Action.SENT_AGAIN, self._run.actor, record, f"{number:,} {state} sends")
+                self._run.log.info("%s will be tried again.", counted(number, "failed send"))
+            await store.note(Action.SENT_AGAIN, self._run.actor, record, counted(number, f"{state} send"))
 
     def refuse_another_start(self, record: BroadcastRecord) -> None:
         """Refuse another scheduled run's broadcast: two never share one, for the second one's message would be forgotten.
@@ -227,6 +232,7 @@ class Planning:
             account=run.dialect.account,
             content=run.message.digest,
             content_label=run.message.label,
+            source=run.message.source_digest,
             sender=run.dialect.sender,
             phone=self.phone,
             scheduled_at=run.start.at if run.start.by_schedule else None,
@@ -237,8 +243,9 @@ class Planning:
 
 
 def _windows(opened: int, closed: int) -> str:
-    return f"{opened:,} 24-hour windows are open, {closed:,} are closed and skipped."
+    are_open = counted(opened, "24-hour window is open", "24-hour windows are open")
+    return f"{are_open}, {counted(closed, 'is closed and skipped', 'are closed and skipped')}."
 
 
 def _opted_out(number: int) -> str:
-    return f"{number:,} recipients have opted out and are skipped."
+    return f"{counted(number, 'recipient has opted out and is skipped', 'recipients have opted out and are skipped')}."

@@ -27,7 +27,7 @@ async def resolve_unknown_sends(run: BroadcastRun, store: LedgerStore, record: B
     resolved = await resolve_unknown(store, record, run.settings.sender)
     if resolved.by_receipts or resolved.by_history:
         run.log.info(
-            "%d unknown sends were resolved by receipts and %d by look-ups; %d remain.",
+            "Unknown sends: %d resolved by receipts, %d by look-ups, %d remain.",
             resolved.by_receipts,
             resolved.by_history,
             resolved.unknown,

@@ -7,6 +7,7 @@ from prefect_whatsapp.flows.broadcast_run import BroadcastRun
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore
 from prefect_whatsapp.models import Report, SendState, outcome_counts
 from prefect_whatsapp.models.errors import BroadcastStoppedError
+from prefect_whatsapp.models.plurals import counted
 from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.recipients.source import Planned
 from prefect_whatsapp.sending.stop import StopSignal
@@ -27,9 +28,12 @@ async def report_outcome(
         await run.artifacts.report(report, store, record, earlier=earlier)
     if report.unknown:
         run.log.warning(
-            "%d sends have an unknown outcome: they are held and named in the report. To send them again, run it with "
-            "Unknown sends: resend.",
-            report.unknown,
+            "%s and named in the report. To send again what is unknown, run it with Unknown sends: resend.",
+            counted(
+                report.unknown,
+                "send has an unknown outcome: it is held",
+                "sends have an unknown outcome: they are held",
+            ),
         )
     left = report.pending or (report.unknown and run.settings.on_unknown == "resend")
     if stop.reason and left and not stop.reason.by_person:
@@ -43,7 +47,7 @@ async def report_dry_run(
     """Publish the plan of a dry run, and give what would be sent; `notices` say whom it would leave out."""
     await run.artifacts.plan(planned, run.message, account, counts, run.pace_seconds(counts), notices=notices)
     queued, skipped = counts[SendState.QUEUED], counts[SendState.SKIPPED]
-    run.log.info("Dry run: %d would be sent, %d skipped, %d rows removed.", queued, skipped, planned.removed)
+    run.log.info("Dry run: %d would be sent, %d skipped, %s removed.", queued, skipped, counted(planned.removed, "row"))
     return _made(run, outcome_counts(counts), planned.removed)
 
 

@@ -93,7 +93,10 @@ class Broadcast:
                     planning.planned, message, account, counts, run.pace_seconds(counts), notices=planning.notices()
                 )
             sent_again = sum(again.values())
-            await pass_gate(store, record, asked=settings.approve, sent_again=sent_again, actor=run.actor)
+            asked = settings.approve
+            approved_at = await pass_gate(store, record, asked=asked, sent_again=sent_again, actor=run.actor)
+            if approved_at and asked and not run.part_of:
+                await run.artifacts.approved(approved_at)
             await planning.send_again(store, record, again)
             return await self._send(store, record, earlier)
 

@@ -83,8 +83,12 @@ async def hold(database: Database, record: BroadcastRecord, by: str) -> None:
     await database.transact("hold a plan", lambda connection: connection.execute(insert))
 
 
-async def request(database: Database, record: BroadcastRecord, digest: str, last_row: int, by: str) -> None:
-    """Ask for the approval of a plan; from here on no run of this broadcast is given a row before it is approved."""
+async def request(database: Database, record: BroadcastRecord, digest: str, last_row: int, by: str) -> bool:
+    """Ask for the approval of a plan; from here on no run of this broadcast is given a row before it is approved.
+
+    Returns:
+        Whether this very plan was not waiting already: a run that is resumed comes by here once more.
+    """
     values = {
         "broadcast": record.number,
         "digest": digest,
@@ -99,7 +103,11 @@ async def request(database: Database, record: BroadcastRecord, digest: str, last
     # The same plan that still waits keeps the moment at which it was first asked about.
     new = sa.or_(approvals.c.digest != digest, approvals.c.approved_at.is_not(None))
     upsert = insert.on_conflict_do_update(index_elements=["broadcast"], set_=changed, where=new)
-    await database.transact("ask for an approval", lambda connection: connection.execute(upsert))
+
+    async def work(connection: AsyncConnection) -> bool:
+        return bool((await connection.execute(upsert)).rowcount)
+
+    return await database.transact("ask for an approval", work)
 
 
 async def approve(database: Database, record: BroadcastRecord, digest: str, by: str) -> bool:

@@ -25,6 +25,7 @@ _FIELDS = (
     "account",
     "content",
     "content_label",
+    "source",
     "created_at",
     "scheduled_at",
 )
@@ -49,9 +50,11 @@ async def begin(database: Database, asked: BroadcastRecord) -> BroadcastRecord:
             await connection.execute(insert)
             found = await _find(connection, asked.name)
         assert found is not None
-        learned: dict[str, Any] = {}
-        if found.scheduled_at is None and asked.scheduled_at is not None:
-            learned["scheduled_at"] = asked.scheduled_at
+        learned: dict[str, Any] = {
+            name: value
+            for name in ("scheduled_at", "source")
+            if not getattr(found, name) and (value := getattr(asked, name))
+        }
         learned |= {name: value for name in _LEARNED if not getattr(found, name) and (value := getattr(asked, name))}
         if learned and not _differ(found, asked):
             await connection.execute(sa.update(broadcasts).where(broadcasts.c.number == found.number).values(**learned))
@@ -129,6 +132,7 @@ def as_broadcast(entry: Any) -> BroadcastRecord:
         sender=entry.sender,
         phone=entry.phone,
         purged_at=entry.purged_at,
+        source=entry.source,
         number=entry.number,
     )
 

@@ -20,21 +20,32 @@ _other = sends.alias("other")
 async def of_plan(database: Database, record: BroadcastRecord) -> Counter[str]:
     """Count those whose message is queued, by the broadcast from which they had it; see `LedgerStore.had_lately`."""
     queued = (sends.c.broadcast == record.number, sends.c.state == SendState.QUEUED)
-    return await _count(database, record.content, record.name, sends.c.account_key == _other.c.account_key, *queued)
+    same = _same(record.content, record.source, record.name)
+    return await _count(database, same, sends.c.account_key == _other.c.account_key, *queued)
 
 
-async def of_accounts(database: Database, content: str, name: str, keys: Sequence[str]) -> Counter[str]:
+async def of_accounts(
+    database: Database, content: str, name: str, keys: Sequence[str], *, source: str = ""
+) -> Counter[str]:
     """Count those of some accounts; see `LedgerStore.accounts_had_lately`."""
     found: Counter[str] = Counter()
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        found += await _count(database, content, name, _other.c.account_key.in_(keys[start : start + _KEYS_AT_ONCE]))
+        these = _other.c.account_key.in_(keys[start : start + _KEYS_AT_ONCE])
+        found += await _count(database, _same(content, source, name), these)
     return found
 
 
-async def _count(database: Database, content: str, name: str, *of_whom: sa.ColumnElement[bool]) -> Counter[str]:
-    same = sa.select(broadcasts.c.number, broadcasts.c.name).where(
-        broadcasts.c.content == content, broadcasts.c.name != name
-    )
+def _same(content: str, source: str, name: str) -> sa.Select[tuple[int, str]]:
+    """The other broadcasts of this content, or made of the same: a note of another bitrate is the same to who hears it."""
+    alike = broadcasts.c.content == content
+    if source:
+        alike = sa.or_(alike, broadcasts.c.source == source)
+    return sa.select(broadcasts.c.number, broadcasts.c.name).where(alike, broadcasts.c.name != name)
+
+
+async def _count(
+    database: Database, same: sa.Select[tuple[int, str]], *of_whom: sa.ColumnElement[bool]
+) -> Counter[str]:
     had = (
         _other.c.state.in_([state.value for state in ACCEPTED_STATES]),
         _other.c.settled_at > datetime.datetime.now(datetime.UTC) - LATELY,

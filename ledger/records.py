@@ -31,6 +31,7 @@ class BroadcastRecord:
         plan: How many times a list was begun.
         phone: The digits of the number that was logged in when it began; empty where that isn't known.
         purged_at: Since when only the counts of its rows are kept; None where the rows are there.
+        source: Digest of what the content was made of, such as the audio file; empty where that isn't known.
         number: Its number within the ledger's tables.
     """
 
@@ -49,6 +50,7 @@ class BroadcastRecord:
     sender: str = ""
     phone: str = field(default="", repr=False)
     purged_at: datetime.datetime | None = None
+    source: str = ""
     number: int = field(default=0, repr=False)
 
 

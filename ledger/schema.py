@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeDecorator
 
 from .vault import vault_of
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0011"
 VERSION_TABLE = "whatsapp_ledger_version"
 
 
@@ -86,6 +86,8 @@ broadcasts = sa.Table(
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("content", sa.Text, nullable=False),
     sa.Column("content_label", sa.Text, nullable=False),
+    # Digest of what the content was made of: one audio file is another content for each way in which it is sent.
+    sa.Column("source", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("planned_at", UtcDateTime),
     sa.Column("removed", sa.Integer, nullable=False, server_default="0"),

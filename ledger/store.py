@@ -106,6 +106,7 @@ class LedgerStore:
         scheduled_at: datetime.datetime | None = None,
         sender: str = "",
         phone: str = "",
+        source: str = "",
     ) -> BroadcastRecord:
         """Begin a broadcast, or go on with the one of that name.
 
@@ -118,6 +119,7 @@ class LedgerStore:
             content_label: The same in words for a person.
             sender: The account with its server's host, such as `waha:default@localhost:3000`; empty to not compare it.
             phone: The digits of the number that is logged in; empty to not compare it.
+            source: Digest of what the content is made of, such as the audio file; not compared.
             scheduled_at: When a schedule had this run start; None where none did. The first one's stays.
 
         Returns:
@@ -138,6 +140,7 @@ class LedgerStore:
             scheduled_at=scheduled_at,
             sender=sender,
             phone=phone,
+            source=source,
         )
         return await broadcasts.begin(self._database, asked)
 
@@ -228,22 +231,25 @@ class LedgerStore:
         return await earlier_runs.is_being_sent(self._database, record)
 
     async def had_lately(self, record: BroadcastRecord) -> Counter[str]:
-        """Count the queued recipients who got the same content from another broadcast within 30 days.
+        """Count the queued recipients who got the same content, or the same audio in another form, within 30 days.
 
         Returns:
-            How many, by that broadcast's name; one who had it from two counts in both.
+            How many, by the name of the other broadcast; one who had it from two counts in both.
         """
         return await lately.of_plan(self._database, record)
 
-    async def accounts_had_lately(self, content: str, name: str, keys: Sequence[str]) -> Counter[str]:
+    async def accounts_had_lately(
+        self, content: str, name: str, keys: Sequence[str], *, source: str = ""
+    ) -> Counter[str]:
         """Count likewise of people who are in no plan yet.
 
         Args:
             content: Digest of what they would get.
             name: Of the broadcast that would send it.
             keys: Their `Recipient.account_key`.
+            source: Digest of what the content is made of; empty where that isn't known.
         """
-        return await lately.of_accounts(self._database, content, name, keys)
+        return await lately.of_accounts(self._database, content, name, keys, source=source)
 
     async def find_row(self, record: BroadcastRecord, to: Recipient) -> Row:
         """Look up a planned recipient's row, by whichever of their number's spellings it was planned.
@@ -319,8 +325,8 @@ class LedgerStore:
             The plan's digest.
         """
         digest, last_row = await approvals.read_plan(self._database, record)
-        await approvals.request(self._database, record, digest, last_row, str(actor))
-        await self.note(history.Action.APPROVAL_REQUESTED, actor, record, f"plan {digest[:12]}")
+        if await approvals.request(self._database, record, digest, last_row, str(actor)):
+            await self.note(history.Action.APPROVAL_REQUESTED, actor, record, f"plan {digest[:12]}")
         return digest
 
     async def approve(self, record: BroadcastRecord, digest: str, actor: history.Actor, *, by: str = "") -> bool:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import httpx
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -42,6 +43,7 @@ from ..models import (
 )
 from ..models.errors import WhatsAppError
 from ..models.escaping import markdown, printable
+from ..models.plurals import counted
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
 from ..sending.content import Content
@@ -106,6 +108,22 @@ class ArtifactPublisher:
                 table=[pages.removed_row(row) for row in rows],
                 description=f"Rows removed from the list: {shown}, by line and reason",
             )
+
+    async def approved(self, at: datetime.datetime) -> None:
+        """Say in this run's plan that it was approved, where it still says that it waits for that.
+
+        Args:
+            at: When it was approved.
+        """
+        try:
+            async with get_client() as client:
+                shown = await _latest(client, f"{self._key}-plan")
+                if shown is None or f"> {pages.WAITING}" not in str(shown.data):
+                    return
+                page = pages.approved(str(shown.data), at)
+                await client.update_artifact(shown.id, ArtifactUpdate(data=page))
+        except httpx.HTTPError as failure:  # the ledger has the approval: a server that is away must not end the sends
+            get_run_logger().debug("The plan could not be brought up to date: %s", type(failure).__name__)
 
     async def _waveform(self, message: Content) -> str:
         if message.audio is None:
@@ -185,7 +203,7 @@ class ArtifactPublisher:
                 }
                 for row, outcome in rows
             ],
-            description=f"Batch {number}: {len(rows)} sends",
+            description=f"Batch {number}: {counted(len(rows), 'send')}",
         )
 
     async def report(self, report: Report, store: LedgerStore, record: BroadcastRecord, *, earlier: int = 0) -> None:
@@ -255,7 +273,7 @@ class ArtifactPublisher:
             if row.resolved_by:
                 resolved[row.resolved_by] += 1
             if row.state in ATTENTION_STATES:
-                reasons[pages.Reason(row.state, row.error_code, mask_numbers(row.error_text))] += 1
+                reasons[pages.Reason(row.state, row.error_code, row.error_kind, mask_numbers(row.error_text))] += 1
                 if len(needy) < ROWS_SHOWN:
                     needy.append(row)
         outcomes = {name: getattr(report, name) for name in ("accepted", "failed", "skipped", "unknown", "pending")}
@@ -276,9 +294,9 @@ class ArtifactPublisher:
             ledger="" if store.address == read_address("").shown else store.address,
         )
         number = sum(reasons.values())
-        first = f"the first {len(needy):,} of {number:,}" if number > len(needy) else f"{number:,}"
-        who = "row that needs a person" if number == 1 else "rows that need a person"
-        return page, [pages.needy_row(row) for row in needy], f"{first} {who}"
+        first = f"the first {len(needy):,} of " if number > len(needy) else ""
+        who = counted(number, "row that needs a person", "rows that need a person")
+        return page, [pages.needy_row(row) for row in needy], first + who
 
     def stopped(self, why: str) -> None:
         """Tell the automations that it stopped before there was anything to report."""

@@ -10,7 +10,9 @@ import phonenumbers
 
 from ..ledger import RemovedRow, Row, RunPart
 from ..models import Report, SendState, mask, mask_numbers
+from ..models.errors import ErrorKind
 from ..models.escaping import markdown, printable
+from ..models.plurals import counted
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
 from ..sending.content import Content
@@ -19,8 +21,15 @@ _SHOWN_AT_MOST = 30
 _NEXT_STEP = {
     SendState.UNKNOWN: "Ask the recipient, or wait for a delivery receipt. To send again, run it with Unknown sends: resend.",
     SendState.FAILED: "Correct what the service names, then run it again with Retry failed sends turned on.",
-    SendState.SKIPPED: "They must write to you first. Then start a new broadcast with Recipients: broadcast:NAME?state=skipped.",
 }
+_AGAIN = "start a new broadcast with Recipients: broadcast:NAME?state=skipped."
+_NEXT_STEP_OF_SKIPPED: dict[str, str] = {
+    ErrorKind.WINDOW: f"They must write to you first. Then {_AGAIN}",
+    ErrorKind.OPTED_OUT: "None: they asked for no more messages. Only they can revoke that, by writing START.",
+    ErrorKind.UNSUPPORTED: f"This service can't send it to them. With the sender of a service that can, {_AGAIN}",
+    ErrorKind.FORGOTTEN: "None: their data was erased.",
+}
+WAITING = "Waiting for approval"
 
 
 class Reason(NamedTuple):
@@ -29,12 +38,26 @@ class Reason(NamedTuple):
     Attributes:
         state: What became of it.
         code: The service's code; may be empty.
+        kind: What kind of problem it is; a skipped row's next step depends on it.
         why: One sentence, numbers masked.
     """
 
     state: SendState
     code: str
+    kind: str
     why: str
+
+
+def next_step(state: SendState, kind: str) -> str:
+    """Say what a person can do about rows that need one.
+
+    Args:
+        state: What became of them.
+        kind: The kind of problem, an `ErrorKind`.
+    """
+    if state is not SendState.SKIPPED:
+        return _NEXT_STEP[state]
+    return _NEXT_STEP_OF_SKIPPED.get(kind, f"Correct what the reason names, then {_AGAIN}")
 
 
 def plan(
@@ -66,7 +89,7 @@ def plan(
     lines = [
         f"# Plan of {markdown(name)}",
         "",
-        f"**{queued:,} messages** to send with {markdown(mask_numbers(message.label))}.",
+        f"**{counted(queued, 'message')}** to send with {markdown(mask_numbers(message.label))}.",
         "",
         *(line for notice in notices for line in (f"> {_cell(notice)}", "")),
         *_table(
@@ -80,7 +103,7 @@ def plan(
                 ("account", f"{account.state} {account.detail}".strip()),
                 *([("messaging limit", _limit(account))] if account.messaging_limit else []),
                 ("estimated time", duration(seconds) if seconds else "as fast as the service answers"),
-                ("cost", f"up to {queued:,} of the service's messages, one per recipient"),
+                ("cost", f"{counted(queued, 'message')} at most, one per recipient"),
             ],
         ),
     ]
@@ -100,6 +123,17 @@ def plan(
     if planned.reasons:
         lines += ["", "## Removed from the list", "", *_counted(("reason", "rows"), planned.reasons)]
     return "\n".join(lines)
+
+
+def approved(page: str, at: dt.datetime) -> str:
+    """Write in a plan that it was approved, in the place of what it waited for.
+
+    Args:
+        page: The plan.
+        at: When it was approved.
+    """
+    said = f"> Approved on {at.astimezone(dt.UTC):%d %b %Y at %H:%M:%S UTC}."
+    return "\n".join(said if line.startswith(f"> {WAITING}") else line for line in page.split("\n"))
 
 
 def _limit(account: AccountStatus) -> str:
@@ -143,10 +177,10 @@ def report(
     lines += [f"{STOPPED} {_cell(report.stopped)}", ""] if report.stopped else []
     lines += [f"{NOW} {by_runs(report, earlier)}.", ""] if earlier else []
     lines += [f"![Outcome]({outcome})", ""] if outcome else []
-    counted = [(_LABELS.get(each, each), getattr(report, each)) for each in _REPORTED]
-    lines += _table(("what", "messages"), [(label, f"{number:,}") for label, number in counted])
-    took = f"{TOOK} {duration(report.seconds)}, with {_plural(report.uploads, 'upload')} and "
-    lines += ["", f"{took}{_plural(report.transcodes, 'transcode')}."] if report.seconds else []
+    numbers = [(_LABELS.get(each, each), getattr(report, each)) for each in _REPORTED]
+    lines += _table(("what", "messages"), [(label, f"{number:,}") for label, number in numbers])
+    took = f"{TOOK} {duration(report.seconds)}, with {counted(report.uploads, 'upload')} and "
+    lines += ["", f"{took}{counted(report.transcodes, 'transcode')}."] if report.seconds else []
     lines += [
         "",
         "Accepted is not delivered: the service confirmed that it took the message. Sent, delivered, read and played "
@@ -164,7 +198,7 @@ def report(
         lines += ["", "## What needs a person", "", "| messages | reason | state | next step |", "|--:|---|---|---|"]
         for reason, number in reasons.most_common(_SHOWN_AT_MOST):
             what = _cell(f"{reason.state} {reason.code}".strip())
-            lines.append(f"| {number:,} | {_cell(reason.why)} | {what} | {_NEXT_STEP[reason.state]} |")
+            lines.append(f"| {number:,} | {_cell(reason.why)} | {what} | {next_step(reason.state, reason.kind)} |")
         lines += _rest(len(reasons), "reasons")
     name, ledger = printable(name), printable(ledger)
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
@@ -185,7 +219,7 @@ def _resumed(runs: Sequence[RunPart]) -> list[str]:
         (part.joined_at.strftime("%d %b %Y at %H:%M:%S UTC"), f"{part.unknown:,}" if part.unknown else "")
         for part in parts[-_SHOWN_AT_MOST:]
     ]
-    times = "once" if len(again) == 1 else f"{len(again):,} times"
+    times = counted(len(again), "time")
     return ["", "## Resumed", "", f"It was resumed {times}.", "", *_table(("run began", "sends left unknown"), rows)]
 
 
@@ -212,7 +246,7 @@ def needy_row(row: Row) -> dict[str, str]:
         "recipient": mask(row.recipient),
         "reason": _cell(row.error_text),
         "state": row.state.value,
-        "next step": "None: their data was erased." if row.forgotten else _NEXT_STEP[row.state],
+        "next step": "None: their data was erased." if row.forgotten else next_step(row.state, row.error_kind),
         "code": _cell(row.error_code),
         "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }
@@ -305,7 +339,3 @@ def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
 
 def _cell(value: str) -> str:
     return markdown(mask_numbers(value))
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -37,6 +37,8 @@ class Content(ABC):
     Attributes:
         kind: `audio` or `contacts`.
         digest: What the broadcast's name is bound to.
+        source_digest: Of what it is made: the same for one audio file in every way of sending it. Empty where it is made of
+            nothing else.
         label: How a person calls it: source and first characters of the digest.
         warnings: Sentences for the plan.
         uploads: Uploads made by this run.
@@ -47,6 +49,7 @@ class Content(ABC):
 
     kind: ClassVar[str]
     digest: str = ""
+    source_digest: str = ""
     label: str = ""
     warnings: tuple[str, ...] = ()
     uploads: int = 0

@@ -14,6 +14,7 @@ from prefect.runtime import task_run
 from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..models import Contact, Receipt, Recipient
+from ..models.plurals import counted
 from ..providers.dialect import Dialect
 from ..providers.http_types import Exchange
 from ..sending.pair_pace import pair_wait
@@ -28,7 +29,7 @@ def contacts_digest(contacts: Sequence[Contact]) -> str:
 
 def contacts_label(contacts: Sequence[Contact]) -> str:
     """Give what a person calls these cards by: how many, and the first characters of their digest."""
-    return f"{len(contacts)} contact card{'s' * (len(contacts) != 1)} ({contacts_digest(contacts)[:12]})"
+    return f"{counted(len(contacts), 'contact card')} ({contacts_digest(contacts)[:12]})"
 
 
 async def _send_once(

@@ -12,6 +12,7 @@ from ..ledger import LedgerStore
 from ..media import PLAY_BUTTON_BYTES, VoiceSettings, is_ready, voice_warnings
 from ..models import Audio, Contact, Receipt, Recipient
 from ..models.errors import InputError
+from ..models.plurals import counted
 from ..providers.dialect import Dialect
 from ..providers.http_types import Exchange
 from ..sending.content import Build, Content, check_build
@@ -61,6 +62,7 @@ class AudioContent(Content):
             raise InputError("audio is empty: give s3://bucket/key, a key in storage, an https link or a path")
         audio = await afetch_audio(self._source, self._storage)
         way = "convert" if self._convert else f"voice {self._settings.sound()}" if self._voice else "basic"
+        self.source_digest = audio.sha256
         self.digest = hashlib.sha256(f"{audio.sha256}|{way}".encode()).hexdigest()
         self.label = f"{audio.source} ({'voice note' if self._voice else 'basic audio'}, {audio.sha256[:12]})"
         self._media_id = await self._known_media_id(store, dialect)
@@ -80,18 +82,20 @@ class AudioContent(Content):
         """Length, size and codec, and whether it will show a play button."""
         if self.audio is None:
             return []
-        audio, earlier = self.audio, bool(self._media_id)
+        audio, size, codec, channels = self.audio, self.audio.size, self.audio.codec, self.audio.channels
+        container, there = audio.container, []
+        if self._media_id and self._voice and not audio.voice_ready:  # what arrives is that note, not the file here
+            size, codec, container, channels = self._size_there, "opus", "ogg", 1
+            there = [("at the service", "the voice note of an earlier broadcast is reused")]
         facts = [
             ("length", f"{audio.duration:.1f} s"),
-            ("size", f"{audio.size:,} bytes"),
-            ("codec", f"{audio.codec} in {audio.container}, {audio.channels} channel{'s' * (audio.channels != 1)}"),
+            *([("size", f"{size:,} bytes")] if size else []),  # an older version did not keep it
+            ("codec", f"{codec} in {container}, {counted(channels, 'channel')}"),
             ("arrives as", "a voice note" if self._voice else "an audio file"),
+            *there,
         ]
-        if earlier and self._voice and not audio.voice_ready:
-            facts += [("at the service", "the voice note of an earlier broadcast is reused")]
-            if not self._size_there:
-                return facts
-        size = self._size_there or audio.size
+        if not size:
+            return facts
         return [*facts, ("play button", "yes" if self._voice and size <= PLAY_BUTTON_BYTES else "no: a download icon")]
 
     async def bring(self, store: LedgerStore) -> Build:

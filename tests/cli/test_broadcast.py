@@ -61,10 +61,14 @@ def test_cards_go_to_people_named_on_the_command_line(
     assert sorted(sandbox.truth()["accepted"]) == ["12015550100", "12015550101"]
 
 
-def test_a_dry_run_plans_and_sends_nothing(broadcast: Command, sandbox: RunningSandbox) -> None:
-    done = broadcast("shell-2", "--sender", "graph/shell", "--recipients", "+12015550100", "--dry-run")
-    assert (done.returncode, sandbox.truth()["sends"]) == (0, 0)
-    assert "1 would be sent" in done.stdout
+def test_a_dry_run_plans_and_sends_nothing_and_counts_who_is_skipped(
+    broadcast: Command, command: Command, sandbox: RunningSandbox
+) -> None:
+    command("opt-outs", "add", "+12015550101")
+    people = ("--recipients", "+12015550100", "--recipients", "+12015550101", "--recipients", "nobody")
+    done = broadcast("shell-2", "--sender", "graph/shell", *people, "--dry-run")
+    assert (done.returncode, sandbox.truth()["sends"]) == (0, 0), done.stderr
+    assert "Dry run: 1 would be sent, 1 skipped, 1 row removed." in done.stdout
 
 
 @pytest.mark.parametrize(

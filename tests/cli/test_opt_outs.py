@@ -63,7 +63,7 @@ def test_who_was_forgotten_is_counted_and_not_written(tmp_path: Path, capsys: py
     said = capsys.readouterr()
     assert OTHER in said.out
     assert ONE[1:] not in said.out
-    assert "1 opt-outs written; 1 more are of people who were erased" in said.err
+    assert "1 opt-out written; 1 more is of a person who was erased" in said.err
 
 
 def test_one_is_added_and_removed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

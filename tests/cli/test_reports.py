@@ -99,7 +99,7 @@ def test_export_writes_the_same_rows_in_each_format(
 def test_export_writes_the_removed_rows_with_their_reasons(command: Command, ledger: str, numbers: list[str]) -> None:
     done = command("export", "mixed", "--ledger", ledger, "--removed", "--format", "jsonl")
     reasons = " ".join(done.stdout.splitlines())
-    assert done.stderr == "2 rows written\n"
+    assert done.stderr == "2 removed lines written\n"
     assert "hello" in reasons
     assert numbers[0] in reasons
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.states import Cancelled
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import broadcast_audio
@@ -35,6 +36,14 @@ async def resume(name: str) -> None:
     run = await waiting(name)
     async with get_client() as client:
         await client.resume_flow_run(run)
+
+
+async def plan_of(name: str) -> str:
+    """The newest plan of a broadcast."""
+    named = ArtifactFilter(key=ArtifactFilterKey(any_=[f"whatsapp-{name}-plan"]))
+    async with get_client() as client:
+        found = await client.read_artifacts(artifact_filter=named, sort=ArtifactSort.CREATED_DESC, limit=1)
+    return str(found[0].data)
 
 
 async def test_a_second_run_sends_nothing_while_the_first_waits_and_the_first_sends_when_approved(
@@ -73,6 +82,21 @@ async def test_an_approved_plan_goes_on_without_asking_and_a_changed_one_is_refu
     with pytest.raises(InputError, match="has changed since it was approved"):
         await broadcast_audio(**{**arguments, "recipients": broadcast_arguments(6)["recipients"]})
     assert sandbox.truth()["accepted_total"] == 4
+
+
+async def test_the_plan_says_that_it_was_approved_once_it_was(broadcast_arguments: Arguments) -> None:
+    arguments = broadcast_arguments(2)
+    name = arguments["broadcast"]
+    first = asyncio.create_task(broadcast_audio(**arguments, approve=True, max_messages=1))
+    await waiting(name)
+    assert "\n> Waiting for approval: " in await plan_of(name)
+    await resume(name)
+    await first
+    assert "Waiting for approval" not in await plan_of(name)
+    assert "\n> Approved on 2" in await plan_of(name)
+    await broadcast_audio(**arguments, approve=True)  # it waits for nobody, so its own plan says so too
+    assert "Waiting for approval" not in await plan_of(name)
+    assert "\n> Approved on 2" in await plan_of(name)
 
 
 async def test_consent_to_send_again_that_was_never_approved_ends_with_its_run(

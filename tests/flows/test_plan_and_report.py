@@ -39,6 +39,15 @@ async def test_a_list_without_faults_has_no_such_table(broadcast_arguments: Argu
     assert not await artifacts(arguments["broadcast"], "removed")
 
 
+async def test_the_same_file_sent_as_basic_audio_is_the_same_audio(broadcast_arguments: Arguments) -> None:
+    earlier = broadcast_arguments(2)
+    await broadcast_audio(**earlier)
+    again = broadcast_arguments(2, voice=False, dry_run=True)
+    await broadcast_audio(**again)
+    (plan,) = await artifacts(again["broadcast"], "plan")
+    assert f"2 from {earlier['broadcast']}" in str(plan.data).replace("\\", "")
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_the_plan_warns_where_people_had_this_audio_lately_under_another_name(
     broadcast_arguments: Arguments, dry_run: bool
@@ -49,7 +58,7 @@ async def test_the_plan_warns_where_people_had_this_audio_lately_under_another_n
     await broadcast_audio(**again)
     (plan,) = await artifacts(again["broadcast"], "plan")
     assert (
-        f"Sent before: people on this list got this very message within the last 30 days, 3 from {earlier['broadcast']}"
+        f"Sent before: people on this list got this audio within the last 30 days, 3 from {earlier['broadcast']}"
         in (str(plan.data).replace("\\", ""))
     )
     assert "Waiting for approval" not in str(plan.data)
@@ -91,6 +100,8 @@ async def test_a_known_files_plan_keeps_its_warnings(broadcast_arguments: Argume
     await broadcast_audio(**arguments)
     (plan,) = await artifacts(arguments["broadcast"], "plan")
     assert "has 600 kB, over the" in str(plan.data)
+    assert "| size | 600,000 bytes |" in str(plan.data)  # what arrives, not the file that it was made of
+    assert "| codec | opus in ogg, 1 channel |" in str(plan.data)
     assert "no: a download icon" in str(plan.data)
 
 

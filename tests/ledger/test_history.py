@@ -2,7 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
-from ledgers import begin
+from ledgers import begin, people
 from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger.history import Action, Actor, this_process
 from prefect_whatsapp.models.errors import LedgerError
@@ -29,6 +29,18 @@ async def test_an_approval_is_in_the_history(store: LedgerStore) -> None:
     told = [(entry.action, "by Grace" in entry.detail) for entry in await store.history(broadcast="weekly")]
     assert told == [("approved", True), ("approval requested", False)]
     assert await store.history(broadcast="other") == []
+
+
+async def test_a_plan_that_waits_already_is_asked_about_once(store: LedgerStore) -> None:
+    """A run that is resumed begins anew and asks again before it finds the answer; another plan is another question."""
+    record = await begin(store, 1)
+    for _ in range(2):
+        digest = await store.request_approval(record, ADA)
+    await store.approve(record, digest, ADA)
+    await store.plan(record, people(1, start=1))
+    await store.request_approval(record, ADA)
+    told = [entry.action for entry in reversed(await store.history(broadcast="weekly"))]
+    assert told == ["approval requested", "approved", "approval requested"]
 
 
 async def test_no_number_is_whole_in_it(store: LedgerStore) -> None:

@@ -47,6 +47,23 @@ async def test_another_content_is_another_message(store: LedgerStore) -> None:
     assert await store.accounts_had_lately("another", "today", keys) == {}
 
 
+async def test_the_same_audio_in_another_form_is_the_same_to_who_hears_it(store: LedgerStore) -> None:
+    await _send(store, await begin(store, 2, "earlier", content="n32k" * 16, source="5eed" * 16), 2, SendState.ACCEPTED)
+    this = await begin(store, 2, "today", source="5eed" * 16)
+    assert await store.had_lately(this) == {"earlier": 2}
+    assert await store.had_lately(await begin(store, 2, "other", source="f00d" * 16)) == {}
+    keys = [recipient.account_key for recipient in people(2)]
+    assert await store.accounts_had_lately(this.content, "today", keys, source="5eed" * 16) == {"earlier": 2}
+    assert await store.accounts_had_lately(this.content, "today", keys) == {}
+
+
+async def test_a_broadcast_that_an_older_version_began_learns_its_source_once(store: LedgerStore) -> None:
+    await begin(store, 1)
+    assert (await begin(store, source="5eed" * 16)).source == "5eed" * 16
+    assert (await begin(store, source="f00d" * 16)).source == "5eed" * 16
+    assert (await begin(store)).source == "5eed" * 16
+
+
 async def test_after_thirty_days_it_is_forgotten(store: LedgerStore) -> None:
     await _send(store, await begin(store, 2, "earlier"), 2, SendState.ACCEPTED)
     this = await begin(store, 2, "today")

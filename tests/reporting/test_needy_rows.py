@@ -1,11 +1,14 @@
 """A row that needs a person is named by its line in the list and its last four digits, and by nothing else."""
 
+import dataclasses
 import io
+from collections import Counter
 
+import pytest
 from prefect_whatsapp.ledger import Row
-from prefect_whatsapp.models import SendState
+from prefect_whatsapp.models import Report, SendState
 from prefect_whatsapp.recipients import reader
-from prefect_whatsapp.reporting.pages import needy_row
+from prefect_whatsapp.reporting.pages import Reason, needy_row, report
 
 TEXTS = ("reply_to", "message_id", "status_text", "error_code", "error_kind", "task_run_id")
 
@@ -26,6 +29,23 @@ def test_a_row_is_named_by_its_line_and_last_four_digits() -> None:
 
 def test_a_row_of_no_list_has_no_line() -> None:
     assert needy_row(row())["line"] == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("window", "They must write to you first."),
+        ("opted out", "None: they asked for no more messages."),
+        ("unsupported", "This service can't send it to them."),
+        ("forgotten", "None: their data was erased."),
+        ("a later version's", "Correct what the reason names"),
+    ],
+)
+def test_a_skipped_row_is_told_what_to_do_about_its_own_reason(kind: str, advice: str) -> None:
+    shown = needy_row(dataclasses.replace(row(), state=SendState.SKIPPED, error_kind=kind))
+    assert shown["next step"].startswith(advice)
+    reasons = Counter([Reason(SendState.SKIPPED, "", kind, "why")])
+    assert f"| {shown['next step']} |" in report("weekly", Report(broadcast="weekly"), reasons)
 
 
 def test_each_usable_row_of_a_list_says_its_line() -> None:
