@@ -67,7 +67,7 @@ class Ledger(Referable):
         from ..ledger import LedgerStore
 
         return LedgerStore.open(
-            self.url.get_secret_value(),
+            self.url,
             patience_seconds=self.patience_seconds,
             encryption_key=self.encryption_key,
         )

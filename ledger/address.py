@@ -55,18 +55,18 @@ def read_address(url: str = "") -> Address:
         'postgresql://db.example:5433/ledger'
     """
     text = url.strip() or os.environ.get(LEDGER_VARIABLE, "").strip()
+    url = ""  # here and below: a traceback with locals shows what is in a frame
     if not text:
         home, harness = _embedded_home()
         return replace(_file(home / "prefect-whatsapp" / "ledger.db"), embedded=not harness)
     if "://" not in text:
         return _file(Path(text))
-    try:
-        parsed = make_url(text)
-    except (ArgumentError, ValueError):
+    parsed, text = _parsed(text), ""
+    if parsed is None:
         raise LedgerError(
             "the ledger's address can't be read: write postgresql+asyncpg://user:password@host:port/database"
             " (special characters of a password percent-encoded) or sqlite+aiosqlite:////path/to/file"
-        ) from None
+        )
     if parsed.drivername in ("sqlite", "sqlite+aiosqlite"):
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise LedgerError("the ledger needs a file that outlives the process: sqlite+aiosqlite:////path/to/file")
@@ -76,6 +76,14 @@ def read_address(url: str = "") -> Address:
     raise LedgerError(
         f"the ledger can't live in {parsed.drivername}: use PostgreSQL (postgresql+asyncpg://…) or SQLite (a path)"
     )
+
+
+def _parsed(text: str) -> URL | None:
+    """The URL, which hides its password in print; None where it is none, and nothing left of what said so."""
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        return None
 
 
 def _embedded_home() -> tuple[Path, bool]:

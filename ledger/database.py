@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..models.errors import LedgerError
 from .address import Address
 from .engines import engine_for
-from .failures import FAILURES, cause, passes
+from .failures import FAILURES, cause, passes, without_frames
 from .vault import Vault
 
 T = TypeVar("T")
@@ -139,13 +139,13 @@ class Database:
                     after = f" within {patience:.0f} s" if passes(failure) and patience >= 1 else ""
                     raise LedgerError(
                         f"the ledger at {self.address.shown} could not {doing}{after}: {cause(failure)}"
-                    ) from failure
+                    ) from without_frames(failure)
                 if not told and waited > 1:
                     logger.warning(
                         "The ledger can't %s now (%s); trying for up to %.0f s.", doing, cause(failure), patience
                     )
                     told = True
-                await asyncio.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311
+                await asyncio.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - no secret hangs on it
                 pause = min(pause * 2, 1.0)
             else:
                 self._answered = True

@@ -56,6 +56,23 @@ def passes(failure: BaseException, *, opening: bool = False) -> bool:
     return isinstance(failure, PoolTimeoutError)
 
 
+def without_frames(failure: Exception) -> Exception:
+    """Take the frames off a failure and off all that led to it.
+
+    A driver's frames hold the database's password and what is being written, whole numbers too, and a traceback with locals,
+    such as rich's, shows what is in a frame.
+    """
+    left: list[BaseException | None] = [failure]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += [each.__cause__, each.__context__, getattr(each, "orig", None)]
+    return failure
+
+
 def cause(failure: BaseException) -> str:
     """The database's own words, without statement and parameters."""
     if isinstance(failure, DBAPIError) and failure.orig is not None:

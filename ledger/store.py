@@ -37,7 +37,7 @@ class LedgerStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str = "", *, patience_seconds: float = 60.0, encryption_key: SecretStr | str = ""
+        cls, url: SecretStr | str = "", *, patience_seconds: float = 60.0, encryption_key: SecretStr | str = ""
     ) -> AsyncIterator["LedgerStore"]:
         """Open a ledger, making or migrating it where needed.
 
@@ -56,11 +56,13 @@ class LedgerStore:
             ...     async with LedgerStore.open("ledger.db") as store:
             ...         return len(await store.broadcasts())
         """
-        database = Database(read_address(url), patience_seconds)
+        # Plain, they would be in this frame, and in each traceback with locals.
+        url = url if isinstance(url, SecretStr) else SecretStr(url)
+        encryption_key = encryption_key if isinstance(encryption_key, SecretStr) else SecretStr(encryption_key)
+        database = Database(read_address(url.get_secret_value()), patience_seconds)
         try:
             await migrate(database)
-            key = encryption_key if isinstance(encryption_key, SecretStr) else SecretStr(encryption_key)
-            await keys.unlock(database, key)
+            await keys.unlock(database, encryption_key)
             store = cls(database)
             try:
                 yield store

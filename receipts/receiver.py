@@ -207,7 +207,7 @@ class Receiver:
 
 def _opened(ledger: Ledger) -> AbstractAsyncContextManager[LedgerStore]:
     return LedgerStore.open(
-        ledger.url.get_secret_value(),
+        ledger.url,
         patience_seconds=_PATIENCE_SECONDS,
         encryption_key=ledger.encryption_key,
     )

@@ -6,6 +6,7 @@ transaction where there is one: no prepared statement, no setting, no lock.
 
 import asyncio
 import hashlib
+import inspect
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -18,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ...models.errors import LedgerError
 from ...models.logs import ENGINE_NAME
 from ..address import Address
 from ..failures import FAILURES
@@ -37,6 +39,7 @@ _SETTINGS = {
 # Given as a connection begins, and asked for afterwards: only a server of one's own has it. PgBouncer refuses to begin
 # with a parameter that it doesn't know, or drops it where it is told to.
 _DIRECT = "prefect_whatsapp.direct"
+_SETTINGS_IN_URL = {*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}
 _REFUSED_BY_A_POOLER = "unsupported startup parameter"
 # Whatever the server's default is: under REPEATABLE READ a transaction that waited for a lock goes on with what it saw
 # before, and three runs obeyed 240 of 80 messages a second.
@@ -60,6 +63,11 @@ class PostgresEngine(Engine):
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)
+        if address.url.query.keys() - _SETTINGS_IN_URL:  # unnamed: what is mistyped may be a part of the password
+            raise LedgerError(
+                f"the address of the ledger at {address.shown} has a setting after its ? that asyncpg.connect doesn't take; "
+                "percent-encode a ? in the password"
+            )
         self._direct = True
         self.pool = self._connections()
 

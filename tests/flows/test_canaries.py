@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from canary_receiver import NAME, TEXT
+from postgres import Postgres, find_binaries
 from prefect_whatsapp.cli.prefect_server import prefect_server
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.ci, pytest.mark.server, pytest.mark.slow, pytest.mark.
 # What a URL has to spell otherwise, between two words that it doesn't.
 TOKEN = "CANARYhead+/=&%41'~CANARYtail"
 WRONG_TOKEN = "MOCKINGhead+/=&%41'~MOCKINGtail"
+LEDGER_PASSWORD = "CANARYhead.of-the-ledger.CANARYtail"
 WEBHOOK_SECRET = "CANARYhead.of-webhooks.CANARYtail"  # which may stand in a path
 NUMBERS = [f"+198755501{n:02d}" for n in range(10)]
 BASE64 = re.compile(rb"[A-Za-z0-9+/\n]{60,}={0,2}")
@@ -78,6 +81,19 @@ class Traces:
         return places
 
 
+@contextmanager
+def postgres_ledgers() -> Iterator[list[str]]:
+    """The address of an empty ledger in PostgreSQL; none where there is no PostgreSQL."""
+    if find_binaries() is None:
+        yield []
+        return
+    server = Postgres(settings=("fsync=off",), password=LEDGER_PASSWORD)
+    try:
+        yield [server.start().url()]
+    finally:
+        server.remove()
+
+
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples: Path) -> Traces:
     """Run everything once, stop the server, and keep what was written."""
@@ -89,6 +105,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
     with (
         RunningSandbox(SandboxSettings(token=TOKEN)) as sandbox,
         prefect_server(folder / "server", settings={"PREFECT_LOGGING_SERVER_LEVEL": "DEBUG"}) as server,
+        postgres_ledgers() as postgres,
     ):
         setup: dict[str, Any] = {
             "token": TOKEN,
@@ -99,6 +116,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, s3_url: str, audio_samples:
             "list": str(apart / "list.csv"),
             "numbers": str(apart / "numbers.txt"),
             "ledger": str(apart / "ledger.db"),
+            "postgres": postgres,
             "notes": str(folder / "notes"),
             "results": str(folder / "results"),
             "log": str(folder / "debug.log"),
@@ -147,6 +165,8 @@ def test_the_runs_went_well_and_badly_as_they_were_to(traces: Traces) -> None:
         assert sum("Error" in line and f"send-audio {provider} pickle" in line for line in told) > 0
         for code in (200, 400, 401, 503):
             assert told[f"receiver {provider}: {code}"] > 0
+    if find_binaries() is not None:
+        assert told["graph-audio in PostgreSQL: Report"] == 1
 
 
 @pytest.mark.parametrize("form", [bytes, base64.encodebytes], ids=["plain", "base64"])

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import io
 import socket
 import ssl
 import stat
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,12 @@ from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger.address import Address, read_address
 from prefect_whatsapp.ledger.database import Database
 from prefect_whatsapp.models.errors import LedgerError
+from pydantic import SecretStr
+from rich.console import Console
+from rich.traceback import Traceback as RichTraceback
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+PASSWORD = "hunter2-canary"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql", "postgres"])
@@ -54,6 +62,56 @@ def test_an_address_that_cannot_be_used_is_told_without_its_password(url: str, w
         read_address(url)
     assert words in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "127.0.0.1:1/x",
+        "nowhere.invalid/x",
+        "127.0.0.1:port/x",
+        "127.0.0.1:1/x?foo=bar",
+        "127.0.0.1:1",
+        "127.0.0.1:1/x?ssl=nonsense",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+async def test_no_frame_of_a_failure_to_open_holds_the_password(scheme: str, rest: str) -> None:
+    """A traceback with locals, such as rich's or an error tracker's, shows what is in the frames, the drivers' too."""
+    given = SecretStr(f"{scheme}://pack:{PASSWORD}@{rest}")
+    with pytest.raises(LedgerError) as raised:
+        async with LedgerStore.open(given, patience_seconds=0):
+            pass
+    assert "self" in shown(raised.value), "locals are there"
+    assert PASSWORD not in shown(raised.value)
+
+
+async def test_no_frame_of_a_login_that_failed_or_a_write_that_failed_holds_a_secret(postgres: Postgres) -> None:
+    url = postgres.empty_database()
+    with pytest.raises(LedgerError, match="password authentication failed") as raised:
+        async with LedgerStore.open(SecretStr(url.replace(postgres.password, PASSWORD)), patience_seconds=0):
+            pass
+    assert PASSWORD not in shown(raised.value)
+    number = "+16505550123"
+    async with LedgerStore.open(SecretStr(url), patience_seconds=0) as store:
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(sa.text("SELECT CAST(:number AS json)"), {"number": number})
+
+        with pytest.raises(LedgerError) as raised:
+            await store._database.transact("do it", work)
+    assert number not in shown(raised.value)
+    assert postgres.password not in shown(raised.value)
+
+
+def shown(error: BaseException) -> str:
+    """A traceback with locals, as the standard library and as rich write it, without the test's own frame."""
+    assert error.__traceback__
+    told = type(error), error, error.__traceback__.tb_next
+    rich = Console(file=io.StringIO(), width=200)
+    rich.print(RichTraceback.from_exception(*told, show_locals=True))
+    assert isinstance(rich.file, io.StringIO)
+    return "".join(traceback.TracebackException(*told, capture_locals=True).format()) + rich.file.getvalue()
 
 
 async def test_a_file_ledger_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

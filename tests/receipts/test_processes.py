@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgres import Postgres
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome, Row
 from prefect_whatsapp.ledger.schema import receipts
-from prefect_whatsapp.models import Recipient, SendState
+from prefect_whatsapp.models import ARRIVED_STATES, Recipient, SendState
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
-from receiver_process import ACCOUNT, ReceiverProcess, graph_body, post_all, signature, status, stop_of
+from prefect_whatsapp.sandbox.settings import SandboxSettings
+from receiver_process import ACCOUNT, SECRET, ReceiverProcess, graph_body, post_all, signature, status, stop_of
 from senders import sender_of
 
 pytestmark = [pytest.mark.ci, pytest.mark.slow]
@@ -105,6 +107,79 @@ async def test_two_receivers_on_one_ledger_leave_what_one_would_have_left(ledger
         assert len([each async for each in store.people.opt_outs()]) == 20
 
 
+async def test_two_receivers_and_two_runs_that_send_on_one_postgresql_lose_nothing(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Each receiver takes each webhook, early and twice, while rows are claimed and settled and people say STOP."""
+    recipients = [*sample_numbers(400)]
+    leaving = recipients[::10]
+    url = postgres.empty_database()
+    log = postgres.folder / "log"
+    logged_before = log.stat().st_size
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with (
+        RunningSandbox(SandboxSettings(app_secret=SECRET, verify_token="hello")) as sandbox,
+        ReceiverProcess(url, tmp_path / "one") as one,
+        ReceiverProcess(url, tmp_path / "other") as other,
+    ):
+        for place, receiver in enumerate((one, other)):
+            told: dict[str, Any] = {"early": 0.3, "twice": 0.3, "shuffle_seconds": 0.2, "seed": place}
+            to = f"{receiver.url}/graph/weekly"
+            sandbox.webhooks(service="graph", url=to, at_most=20, collect_seconds=0.02, **told)
+        sandbox.phones(does="failed, then delivered", fraction=0.2, seconds=0.02)
+        sandbox.phones(does="read", seconds=0.02)
+        dialect = sender_of("graph", sandbox.url).dialect()
+        async with LedgerStore.open(url) as store:
+            record = await store.start_broadcast(
+                "weekly", kind="contacts", provider="graph", account=dialect.account, content="0" * 64
+            )
+            await store.plan(record, [Recipient(to=number) for number in recipients])
+            await store.mark_planned(record, removed=0)
+            runs = [await started_run(url, sandbox, rate=120) for _ in range(2)]
+            await first_send(sandbox)
+            for person in leaving:
+                stop = [graph_body(messages=[stop_of(person, time.time())])]
+                answers = await asyncio.gather(post_all(one.url, stop), post_all(other.url, stop))
+                assert answers == [[200], [200]]
+            for run in runs:
+                await run.communicate()
+                assert run.returncode == 0
+            assert await asyncio.to_thread(sandbox.webhooks_done, 60)
+            accepted_total = sandbox.truth(brief=True)["accepted_total"]
+            async with asyncio.timeout(60):  # what came before its row was settled is matched in rounds
+                while True:
+                    counts = await store.counts(record)
+                    if sum(counts[state] for state in ARRIVED_STATES) == accepted_total:
+                        break
+                    await asyncio.sleep(0.2)
+            told_and_taken = {(each["message_id"], each["step"]) for each in sandbox.webhooks_taken()}
+            assert told_and_taken - {("", "reply")} <= await kept(store)
+            assert len([each async for each in store.people.opt_outs()]) == len(leaving)
+        assert accepted_total + counts[SendState.SKIPPED] == len(recipients)
+        assert counts[SendState.UNKNOWN] == counts[SendState.FAILED] == 0
+        assert 0 < counts[SendState.DELIVERED] < counts[SendState.READ]
+        assert {target["refused"] for target in sandbox.webhooks_met()} == {0}, one.said() + other.said()
+        assert "Traceback" not in one.said() + other.said()
+    assert b"deadlock" not in log.read_bytes()[logged_before:]
+
+
+async def started_run(url: str, sandbox: RunningSandbox, *, rate: int) -> asyncio.subprocess.Process:
+    """A process that sends the broadcast `weekly` at this pace."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, str(SUPPORT / "pace_process.py"), url, "weekly", sandbox.url, str(rate)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+    )
+
+
+async def first_send(sandbox: RunningSandbox) -> None:
+    """Wait until a message was accepted."""
+    async with asyncio.timeout(60):
+        while not sandbox.truth(brief=True)["accepted_total"]:  # noqa: ASYNC110 - the sandbox has no event for it
+            await asyncio.sleep(0.1)
+
+
 async def test_after_an_opt_out_in_the_middle_of_a_broadcast_nothing_is_sent_to_that_person(
     sandbox: RunningSandbox, ledger_url: str, tmp_path: Path
 ) -> None:
@@ -120,17 +195,8 @@ async def test_after_an_opt_out_in_the_middle_of_a_broadcast_nothing_is_sent_to_
         await store.plan(record, [Recipient(to=number) for number in recipients])
         await store.mark_planned(record, removed=0)
         with ReceiverProcess(ledger_url, tmp_path) as receiver:
-            runs = [
-                await asyncio.create_subprocess_exec(
-                    *(sys.executable, str(SUPPORT / "pace_process.py"), ledger_url, "weekly", sandbox.url, "80"),
-                    stdout=asyncio.subprocess.PIPE,
-                    env={**os.environ, "PYTHONPATH": str(SUPPORT)},
-                )
-                for _ in range(2)
-            ]
-            async with asyncio.timeout(60):
-                while not sandbox.truth(brief=True)["accepted_total"]:  # noqa: ASYNC110 - the sandbox has no event for it
-                    await asyncio.sleep(0.1)
+            runs = [await started_run(ledger_url, sandbox, rate=80) for _ in range(2)]
+            await first_send(sandbox)
             for person in leaving:
                 assert await post_all(receiver.url, [graph_body(messages=[stop_of(person, time.time())])]) == [200]
                 committed[person] = time.time()

@@ -1,4 +1,4 @@
-"""A receiver of webhooks full of canaries: replies with names and texts, statuses, wrong signatures, and no ledger."""
+"""A receiver of webhooks full of canaries: replies with names and texts, statuses, wrong signatures; also without a ledger."""
 
 import asyncio
 import hmac
@@ -31,8 +31,10 @@ async def receive(setup: dict[str, Any], tell: Callable[[str], None]) -> None:
         fields = {FIELD[provider]: SecretStr(secret), **MORE.get(provider, {})}
         senders[f"{provider}/canary"] = sender_of(provider, setup["sandbox"], **fields)
     numbers = (await asyncio.to_thread(Path(setup["numbers"]).read_text)).split()
-    posts = await _posts(setup, senders, numbers, secret)
-    for ledger in (setup["ledger"], str(Path(setup["ledger"]) / "no-folder.db")):
+    posts: list[tuple[str, bytes, dict[str, str]]] = []
+    for ledger in (setup["ledger"], *setup["postgres"], str(Path(setup["ledger"]) / "no-folder.db")):
+        if not ledger.endswith("no-folder.db"):
+            posts = await _posts(ledger, senders, numbers, secret)
         app = create_app(senders, ledger=Ledger(url=SecretStr(ledger)))
         config = uvicorn.Config(app, port=free_port(), log_level="debug", access_log=False, log_config=None)
         server = uvicorn.Server(config)
@@ -47,9 +49,9 @@ async def receive(setup: dict[str, Any], tell: Callable[[str], None]) -> None:
 
 
 async def _posts(
-    setup: dict[str, Any], senders: dict[str, Any], numbers: list[str], secret: str
+    ledger: str, senders: dict[str, Any], numbers: list[str], secret: str
 ) -> list[tuple[str, bytes, dict[str, str]]]:
-    async with LedgerStore.open(setup["ledger"]) as store:
+    async with LedgerStore.open(ledger) as store:
         record = await store.find_broadcast("graph-audio")
         assert record
         rows = [row async for row in store.rows(record)]

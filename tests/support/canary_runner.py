@@ -171,6 +171,12 @@ async def main() -> None:
             flow_run = tell(provider, where, serializer, setup["numbers"])
             await attempt(f"{provider} tells {serializer}", flow_run)
     echo.shutdown()
+    for url in setup["postgres"]:
+        right = sender_of("graph", setup["sandbox"], access_token=SecretStr(setup["token"]))
+        broadcast = broadcast_audio(
+            broadcast="graph-audio", sender=right, **audio | {"ledger": Ledger(url=SecretStr(url))}
+        )
+        await attempt("graph-audio in PostgreSQL", broadcast)
     await receive(setup, NOTES.told.append)
 
 
