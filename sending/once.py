@@ -1,13 +1,14 @@
 """One message to one recipient, exactly accountable: a broadcast of one row, by the same ledger and the same rules."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..blocks import Ledger
 from ..blocks.sender import Sender
-from ..ledger import Outcome, Row
+from ..ledger import Lease, Outcome, Row
 from ..models import ACCEPTED_STATES, OPEN_STATES, Receipt, Recipient, SendState, StopReason
 from ..models.errors import (
     AccountError,
@@ -24,6 +25,10 @@ from .pace import Pace
 from .stop import StopSignal
 
 T = TypeVar("T")
+
+# How long a single send waits for its part of the account's rate, and how often it looks for it.
+SHARE_SECONDS = 120.0
+SHARE_POLL_SECONDS = 0.05
 
 
 async def send_once(
@@ -57,7 +62,7 @@ async def send_once(
         OutcomeUnknownError: An earlier try, or this one, may have been accepted; it is not sent again.
         RecipientRefusedError: The service refused it for this recipient, or they opted out.
         NotSentError: It was surely not accepted; try again later.
-        RetryLaterError: Another run is sending it at this moment.
+        RetryLaterError: Another run is sending it at this moment, or others have used the account's whole rate for two minutes.
         AccountError: The account can't send now.
     """
     dialect, stop = sender.dialect(), StopSignal()
@@ -80,7 +85,13 @@ async def send_once(
             sender.get_async_client(connections=1) as client,
         ):
             await lease.recover()  # what a run that is gone had begun becomes unknown
-            taken = await lease.take(1, account_key=to.account_key)
+            taken = await _take(lease, to)
+            if not taken and lease.share <= 0:
+                raise RetryLaterError(
+                    f"other runs use all of this account's rate, so the message to {to.masked} was not sent",
+                    provider=dialect.name,
+                    kind=ErrorKind.THROTTLE,
+                )
             if taken:
                 pace = Pace(lambda: lease.share, spacing=sender.random_spacing)
                 async with Admission(lease, pace, stop, in_flight=1) as admission:
@@ -96,6 +107,16 @@ async def send_once(
                 kind=ErrorKind.TRANSIENT,
             )
         return _receipt(row, to)
+
+
+async def _take(lease: Lease, to: Recipient) -> list[Row]:
+    """Reserve the row. What joins beside other runs, or right after one, has no part of the rate at first."""
+    deadline = time.monotonic() + SHARE_SECONDS
+    while True:
+        taken = await lease.take(1, account_key=to.account_key)
+        if taken or lease.share > 0 or time.monotonic() > deadline:
+            return taken
+        await asyncio.sleep(SHARE_POLL_SECONDS)
 
 
 def _receipt(row: Row, to: Recipient) -> Receipt:

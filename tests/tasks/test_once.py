@@ -1,5 +1,6 @@
 """Single sends that are exactly accountable: `once=`, and retries that never repeat a message."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from prefect_whatsapp.models.errors import (
     OutcomeUnknownError,
     RecipientRefusedError,
 )
+from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sending import policy
 from prefect_whatsapp.tasks import asend_audio, asend_contacts, send_audio, send_contacts
@@ -39,6 +41,27 @@ async def test_one_key_is_one_message_for_each_recipient_whoever_asks(
     assert (first.message_id, first.provider) == (second.message_id, provider)
     assert third.message_id != first.message_id
     assert sandbox.truth()["accepted_total"] == 2
+
+
+async def test_at_the_default_rate_single_sends_go_beside_a_broadcast_beside_each_other_and_one_after_another(
+    sandbox: RunningSandbox, ledger: Ledger
+) -> None:
+    """The account's rate is shared: who joins has no part of it before the others' has shrunk."""
+    sender = sender_of("graph", sandbox.url).model_copy(update={"messages_per_second": 80.0})
+    people, dialect = iter(sample_numbers(6)), sender.dialect()
+
+    async def send() -> Receipt:
+        return await asend_contacts.fn([CARD], next(people), sender, once="card", ledger=ledger)
+
+    async with ledger.open() as store:
+        record = await store.start_broadcast(
+            "weekly", kind="contacts", provider=dialect.name, account=dialect.account, content="cards"
+        )
+        async with store.join(record, sender=dialect.sender):
+            await asyncio.gather(send(), send(), send())
+    await send()
+    await send()
+    assert sandbox.truth()["accepted_total"] == 5
 
 
 async def test_a_lost_answer_stays_unknown_under_its_key(
