@@ -43,6 +43,7 @@ async def test_one_key_is_one_message_for_each_recipient_whoever_asks(
     assert sandbox.truth()["accepted_total"] == 2
 
 
+@pytest.mark.ci  # it waits for three shares of the rate
 async def test_at_the_default_rate_single_sends_go_beside_a_broadcast_beside_each_other_and_one_after_another(
     sandbox: RunningSandbox, ledger: Ledger
 ) -> None:
