@@ -1,6 +1,6 @@
 """The block by which Prefect's automations notify a person on WhatsApp."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prefect.blocks.abstract import NotificationBlock, NotificationError
 from pydantic import Field, HttpUrl, field_validator
@@ -8,8 +8,8 @@ from pydantic import Field, HttpUrl, field_validator
 from ..models import Recipient
 from ..models.errors import InputError, WhatsAppError
 from ..providers.dialect import MAX_TEXT
-from .sender import DOCUMENTATION_URL, LOGO_URL
-from .senders import AnySender
+from .sender import DOCUMENTATION_URL, LOGO_URL, Sender
+from .senders import AnySender, sender_blocks
 
 
 class WhatsAppNotification(NotificationBlock):
@@ -44,6 +44,19 @@ class WhatsAppNotification(NotificationBlock):
     to: str = Field(
         title="To", description="Who is notified: a phone number with + and country code, or the chat id of a group."
     )
+
+    @field_validator("sender", mode="before")
+    @classmethod
+    def _is_the_account_that_was_chosen(cls, value: Any) -> Any:
+        """Say of which type a saved account is: Prefect gives a nested block's fields without it, and each type takes them."""
+        if not isinstance(value, dict) or "block_type_slug" in value:
+            return value
+        given = value.keys()
+
+        def likeness(kind: type[Sender]) -> int:
+            return len(given & kind.model_fields.keys()) - len(given - kind.model_fields.keys())
+
+        return {**value, "block_type_slug": max(sender_blocks().values(), key=likeness).get_block_type_slug()}
 
     @field_validator("to")
     @classmethod

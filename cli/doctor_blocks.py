@@ -4,20 +4,22 @@ import datetime
 import email.utils
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient
+from pydantic import SecretStr
 
 from ..blocks import Ledger
 from ..blocks.sender import Sender
 from ..blocks.senders import sender_blocks
-from ..ledger.address import read_address
+from ..ledger.address import Address, read_address
+from ..ledger.file_systems import IN_MEMORY, file_system, in_container, is_forgotten, read_mounts
 from ..models import mask_numbers
 from ..models.errors import InputError, WhatsAppError
+from ..models.plurals import counted
 from ..providers.dialect import Subscription
 from .findings import Finding, looked
 
@@ -28,41 +30,38 @@ ASK_SECONDS = 15.0
 EVENTS = {"waha": frozenset({"message", "message.any", "message.ack", "message.reaction"})}
 
 
-async def look_at_ledger(name: str, url: str) -> list[Finding]:
+async def look_at_ledger(name: str, url: str, key: SecretStr | str = "") -> list[Finding]:
     """Look whether a ledger can be reached, is durable and has the newest schema.
 
     Args:
         name: What it is called.
         url: Its address.
+        key: Its encryption key, as `LedgerStore.open` takes it.
     """
     from ..ledger import LedgerStore
     from ..ledger.schema import SCHEMA_VERSION
 
     what = f"ledger {name}"
     address = read_address(url)
+    if forgotten := _forgotten(address):
+        return [Finding(what, "problem", f"{address.shown} is {forgotten}", "put it on a disk or volume that lasts")]
     if address.path and not address.path.exists():
         return [Finding(what, "ok", f"{address.shown}: the first broadcast creates it")]
-    async with LedgerStore.open(url, patience_seconds=3.0) as store:
-        count = len(await store.broadcasts())
-        found = f"{store.address}: {count:,} broadcasts, schema {SCHEMA_VERSION}"
-    if address.path and (kind := _volatile(address.path)):
-        return [
-            Finding(
-                what, "problem", f"{found}, on {kind}", "move it to a disk: a restart would delete the send history"
-            )
-        ]
-    return [Finding(what, "ok", found)]
+    async with LedgerStore.open(url, patience_seconds=3.0, encryption_key=key) as store:
+        broadcasts = counted(len(await store.broadcasts()), "broadcast")
+    return [Finding(what, "ok", f"{address.shown}: {broadcasts}, schema {SCHEMA_VERSION}")]
 
 
-def _volatile(path: Path) -> str:
-    """The kind of file system that a path is on, where that does not outlive a restart; Linux only."""
-    try:
-        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
+def _forgotten(address: Address) -> str:
+    """Why a ledger's file would not last; empty where it does, or where whoever named it in a container says so."""
+    if address.path is None:
         return ""
-    within = [(fields[1], fields[2]) for fields in mounts if path.resolve().is_relative_to(fields[1])]
-    kind = max(within, default=("", ""), key=lambda mount: len(mount[0]))[1]
-    return kind if kind in ("tmpfs", "ramfs") else ""
+    path, mounts = address.path.resolve(), read_mounts()
+    if (kind := file_system(path, mounts)) in IN_MEMORY:
+        return f"in memory ({kind}): a restart deletes the send history, and everyone gets the messages again"
+    if address.embedded and in_container() and is_forgotten(path, mounts):
+        return "deleted with this container, so broadcasts refuse it"
+    return ""
 
 
 # Blocks and services --------------------------------------------------------------------------------------------------
@@ -82,8 +81,9 @@ async def look_at_blocks(client: PrefectClient, *, receiver: str = "") -> list[F
         if isinstance(block, Finding):
             found.append(block)
         else:
-            url = cast("Ledger", block).url.get_secret_value()
-            found += await looked(f"ledger {name}", partial(look_at_ledger, name, url))
+            saved = cast("Ledger", block)
+            look = partial(look_at_ledger, name, saved.url.get_secret_value(), saved.encryption_key)
+            found += await looked(f"ledger {name}", look)
     return found
 
 

@@ -1,5 +1,6 @@
 """`prefect-whatsapp doctor`: each thing that is broken has its line, and says what to do."""
 
+import base64
 import contextlib
 import json
 import shutil
@@ -15,11 +16,12 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect_whatsapp.blocks import GraphCredentials, WahaCredentials
+from prefect_whatsapp.blocks import GraphCredentials, Ledger, WahaCredentials
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.cli import doctor, doctor_blocks
 from prefect_whatsapp.cli.findings import Finding, looked
 from prefect_whatsapp.ledger import LedgerStore
+from prefect_whatsapp.ledger.schema import SCHEMA_VERSION
 from prefect_whatsapp.media import ffmpeg
 from prefect_whatsapp.models.errors import AudioError
 from prefect_whatsapp.sandbox.processes import free_port
@@ -105,6 +107,34 @@ async def test_a_ledger_in_memory_would_forget_who_was_sent_what() -> None:
         for file in path.parent.glob(path.name + "*"):
             file.unlink()
     assert (found.status, "tmpfs" in found.found) == ("problem", True)
+
+
+async def test_the_default_ledger_in_a_container_is_told_before_a_broadcast_refuses_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
+    monkeypatch.setattr(doctor_blocks, "read_mounts", lambda: "overlay / overlay rw 0 0\n")
+    monkeypatch.setattr(doctor_blocks, "in_container", lambda: True)
+    (found,) = await doctor_blocks.look_at_ledger("embedded", "")
+    assert (found.status, "with this container" in found.found) == ("problem", True)
+    (named,) = await doctor_blocks.look_at_ledger("named", str(tmp_path / "ledger.db"))
+    assert named.status == "ok", "whoever names a file says that it lasts"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_a_saved_ledger_is_opened_with_its_own_key(tmp_path: Path) -> None:
+    key = SecretStr(base64.b64encode(bytes(range(32))).decode())
+    ledger = Ledger(url=SecretStr(str(tmp_path / "ledger.db")), encryption_key=key)
+    async with ledger.open():
+        pass
+    await ledger.asave("doctored", overwrite=True)
+    try:
+        async with get_client() as client:
+            found = line(await doctor_blocks.look_at_blocks(client), "ledger doctored")
+    finally:
+        await Ledger.adelete("doctored")
+    assert (found.status, found.found.partition(": ")[2]) == ("ok", f"0 broadcasts, schema {SCHEMA_VERSION}"), found
 
 
 # Prefect --------------------------------------------------------------------------------------------------------------

@@ -17,9 +17,12 @@ from prefect.automations import AutomationCore
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed, Pending, Running
+from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Late, Pending, Running
+from prefect_whatsapp.blocks import WhatsAppNotification
 from prefect_whatsapp.cli.doctor import AUTOMATIONS
 from prefect_whatsapp.flows.outage import NEEDS_ATTENTION, OUTAGE
+from prefect_whatsapp.sandbox.server import RunningSandbox
+from senders import sender_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))
@@ -164,7 +167,8 @@ class Tried:
         """Apply these automations for the deployment, with another time to wait."""
         for name in names:
             content = told(name)
-            content["trigger"]["within"] = within or content["trigger"]["within"]
+            if within:
+                content["trigger"]["within"] = within
             file = self.folder / name
             file.write_text(yaml.safe_dump(content))
             await self.module.apply(file, ["nothing/tried"])
@@ -250,6 +254,66 @@ async def test_a_broadcast_that_failed_or_was_cancelled_is_not_run_again(tried: 
         await asyncio.sleep(18)
         assert ((await tried.look()).state_name, tried.run.run_count) == (ended.name, 1)
         await tried.another()
+
+
+@pytest.fixture
+async def alerts(prefect_api: str, sandbox: RunningSandbox) -> AsyncIterator[None]:
+    """The saved block "alerts"."""
+    account = sender_of("waha", sandbox.url)
+    await account.asave("alerting", overwrite=True)
+    await WhatsAppNotification(sender=account, to="+12015550142").asave("alerts", overwrite=True)
+    yield
+    await WhatsAppNotification.adelete("alerts")
+    await type(account).adelete("alerting")
+
+
+async def arrived(sandbox: RunningSandbox, number: int) -> list[str]:
+    """Wait until the person has so many alerts; what they say."""
+    async with asyncio.timeout(60):
+        while len(sandbox.messages()) < number:  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.2)
+    return [message["body"]["text"] for message in sandbox.messages()]
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api", "alerts")
+async def test_a_person_gets_one_alert_of_each_run_that_needs_one_and_none_of_the_others(
+    tried: Tried, sandbox: RunningSandbox
+) -> None:
+    await tried.apply("alert-when-stopped.yaml")
+    alerting: list[State[Any]] = [
+        Failed(message="the token has expired"),
+        Completed(name=NEEDS_ATTENTION, message="9 of 200 need attention: 6 failed, 3 unknown"),
+        Cancelled(),
+    ]
+    for number, ended in enumerate(alerting, 1):
+        await tried.end(ended)
+        said = (await arrived(sandbox, number))[-1]
+        assert said == f"*Broadcast {tried.run.name}: {ended.name}*\n\n{ended.message or 'Look at the run in Prefect.'}"
+        await tried.another()
+    await tried.client.set_flow_run_state(tried.run.id, Late(), force=True)
+    assert (await arrived(sandbox, 4))[-1].startswith(f"*Broadcast {tried.run.name}: Late*\n\n")
+    await tried.end(Completed(message="200 of 200 accepted"))
+    await asyncio.sleep(5)
+    assert len(sandbox.messages()) == 4
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api", "alerts")
+async def test_a_person_gets_an_alert_of_a_run_that_stays_down_and_none_of_one_that_is_run_again(
+    tried: Tried, sandbox: RunningSandbox
+) -> None:
+    await tried.apply("alert-when-down.yaml", within=10)  # Prefect takes no less
+    await tried.end(Crashed())
+    await tried.client.set_flow_run_state(tried.run.id, AwaitingRetry(), force=True)
+    await tried.another()
+    await tried.end(Failed(name=OUTAGE))
+    (said,) = await arrived(sandbox, 1)
+    assert said.startswith("*A broadcast is down*\n\nA broadcast crashed, or stopped for an outage")
+    await asyncio.sleep(15)
+    assert len(sandbox.messages()) == 1
 
 
 @flow(name="nothing")

@@ -12,26 +12,11 @@ from prefect.flow_engine import run_flow_async
 from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows import lasting_ledger
-from prefect_whatsapp.flows.lasting_ledger import is_forgotten, refuse_ledger_that_is_thrown_away
+from prefect_whatsapp.flows.lasting_ledger import refuse_ledger_that_is_thrown_away
+from prefect_whatsapp.ledger import file_systems
 from prefect_whatsapp.models.errors import InputError
 
 CONTAINER = "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n/dev/sdb /data ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n"
-
-
-@pytest.mark.parametrize(
-    ("path", "mounts", "forgotten"),
-    [
-        ("/opt/prefect/ledger.db", CONTAINER, True),
-        ("/run/user/0/ledger.db", CONTAINER, True),
-        ("/data/ledger.db", CONTAINER, False),
-        ("/data/ledger.db", CONTAINER + "tmpfs /data tmpfs rw 0 0\n", True),
-        ("/opt/ada/ledger.db", "/dev/sda1 / ext4 rw 0 0", False),
-        ("/with space/ledger.db", CONTAINER + "/dev/sdc /with\\040space xfs rw 0 0", False),
-        ("/opt/ada/ledger.db", "", False),
-    ],
-)
-def test_a_folder_is_forgotten_by_its_file_system(path: str, mounts: str, forgotten: bool) -> None:
-    assert is_forgotten(Path(path), mounts) is forgotten
 
 
 @flow
@@ -58,7 +43,7 @@ async def test_a_run_in_a_container_needs_a_ledger_that_outlives_it(
     pool: str, mounts: str, named: bool, refused: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
-    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: mounts)
+    monkeypatch.setattr(lasting_ledger, "read_mounts", lambda: mounts)
     async with get_client() as client:
         name = f"pool-{uuid.uuid4().hex[:6]}"
         await client.create_work_pool(WorkPoolCreate(name=name, type=pool, base_job_template={}))
@@ -82,11 +67,11 @@ async def test_a_script_in_a_container_needs_a_ledger_that_outlives_it_and_elsew
 ) -> None:
     """A live system's root is an overlay, and an exported image has Docker's file: only both together are proof."""
     monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
-    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: mounts)
-    for name in lasting_ledger._CONTAINER_VARIABLES:
+    monkeypatch.setattr(lasting_ledger, "read_mounts", lambda: mounts)
+    for name in file_systems._CONTAINER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     docker = tmp_path / ".dockerenv"
-    monkeypatch.setattr(lasting_ledger, "_CONTAINER_FILES", (docker,))
+    monkeypatch.setattr(file_systems, "_CONTAINER_FILES", (docker,))
     if mark == "file":
         docker.touch()
     elif mark:
@@ -102,7 +87,7 @@ async def test_the_ledger_of_prefects_test_harness_is_thrown_away_on_purpose(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("PREFECT_WHATSAPP_LEDGER", raising=False)
-    monkeypatch.setattr(lasting_ledger, "_mounts", lambda: CONTAINER)
+    monkeypatch.setattr(lasting_ledger, "read_mounts", lambda: CONTAINER)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     harness = f"sqlite+aiosqlite:///{tmp_path}/prefect-test.db"
     with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: harness}):
