@@ -26,7 +26,7 @@ for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_pro
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402
-from postgres import NOT_FOUND, Postgres, find_binaries  # noqa: E402
+from postgres import Postgres, postgres_or_skip  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect_whatsapp.cli.prefect_server import prefect_server  # noqa: E402
 from prefect_whatsapp.models import Audio  # noqa: E402
@@ -94,10 +94,5 @@ def note(audio_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Audio
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL a worker; `empty_database()` gives each test a database of its own."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres(settings=("fsync=off",))
-    try:
-        yield server.start()
-    finally:
-        server.remove()
+    with postgres_or_skip("fsync=off") as server:
+        yield server

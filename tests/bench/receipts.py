@@ -55,7 +55,7 @@ def measure_all(*, quick: bool) -> list[Taken]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
         servers: list[Postgres | None] = [None]
         if find_binaries():
-            servers.append(stack.enter_context(_postgres()))
+            servers.append(stack.enter_context(Postgres()))  # with fsync, as durable is what is measured
         found = []
         for server, in_a_body in itertools.product(servers, (1_000, 100, 1)):
             messages = (300 if quick else 2_000) if in_a_body == 1 else (2_000 if quick else 20_000)
@@ -136,15 +136,6 @@ async def _post(port: int, requests: Iterator[bytes]) -> None:
         writer.close()
 
     await asyncio.gather(*(connection() for _ in range(_CONNECTIONS)))
-
-
-@contextlib.contextmanager
-def _postgres() -> Iterator[Postgres]:
-    server = Postgres()  # with fsync, as durable is what is measured
-    try:
-        yield server.start()
-    finally:
-        server.remove()
 
 
 def _cpu(pid: int) -> float:

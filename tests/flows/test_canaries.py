@@ -87,11 +87,8 @@ def postgres_ledgers() -> Iterator[list[str]]:
     if find_binaries() is None:
         yield []
         return
-    server = Postgres(settings=("fsync=off",), password=LEDGER_PASSWORD)
-    try:
-        yield [server.start().url()]
-    finally:
-        server.remove()
+    with Postgres(settings=("fsync=off",), password=LEDGER_PASSWORD) as server:
+        yield [server.url()]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kill_aftermath import Aftermath, aftermath
 from kill_processes import Runner
-from postgres import NOT_FOUND, Postgres, find_binaries
+from postgres import Postgres, postgres_or_skip
 from prefect_whatsapp.sandbox.processes import Process
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
@@ -28,11 +28,8 @@ def runner(_server: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres().start()
-    yield server
-    server.remove()
+    with postgres_or_skip() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

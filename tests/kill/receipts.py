@@ -48,8 +48,7 @@ def main() -> int:
         server = stack.enter_context(prefect_server(folder / "server"))
         postgres = None
         if find_binaries():
-            postgres = Postgres().start()
-            stack.callback(postgres.remove)
+            postgres = stack.enter_context(Postgres())
         else:
             print(f"{NOT_FOUND}: SQLite alone")
         runner = stack.enter_context(Runner(folder / "runs", f"{server.url}/api"))

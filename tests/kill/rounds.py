@@ -124,8 +124,7 @@ def play(options: argparse.Namespace, journal: Journal) -> None:
         sandbox = stack.enter_context(RunningSandbox())
         postgres = None
         if find_binaries():
-            postgres = Postgres().start()
-            stack.callback(postgres.remove)
+            postgres = stack.enter_context(Postgres())
         else:
             print(f"{NOT_FOUND}: SQLite alone")
         runner = stack.enter_context(Runner(folder / "runs", f"{server.url}/api"))

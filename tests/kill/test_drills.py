@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kill_aftermath import Aftermath
 from kill_processes import Runner, wait_until
-from postgres import NOT_FOUND, Postgres, find_binaries
+from postgres import Postgres, postgres_or_skip
 from prefect_whatsapp.cli.prefect_server import start_prefect_server
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.sandbox.s3 import bucket_block, start_s3
@@ -26,11 +26,8 @@ AT_ONCE = 5
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
     """A PostgreSQL server that may be stopped."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres().start()
-    yield server
-    server.remove()
+    with postgres_or_skip() as server:
+        yield server
 
 
 def test_a_provider_that_drops_connections_after_accepting_leaves_these_unknown_and_no_other(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from ledgers import begin, people
-from postgres import NOT_FOUND, Postgres, find_binaries
+from postgres import Postgres, postgres_or_skip
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.models import SendState
 from prefect_whatsapp.models.errors import LedgerError
@@ -14,13 +14,8 @@ from prefect_whatsapp.models.errors import LedgerError
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Postgres]:
     """A server of this file's own, to be stopped."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
-    server = Postgres(settings=("fsync=off",))
-    try:
-        yield server.start()
-    finally:
-        server.remove()
+    with postgres_or_skip("fsync=off") as server:
+        yield server
 
 
 async def test_a_restart_under_way_is_waited_for_and_nothing_is_sent_twice(mortal: Postgres) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from ledgers import begin, people
 from pgbouncer import NO_PGBOUNCER, PGBOUNCER, PgBouncer
-from postgres import NOT_FOUND, Postgres, find_binaries
+from postgres import Postgres, postgres_or_skip
 from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.ledger.engines import PostgresEngine
 from prefect_whatsapp.models import SendState
@@ -20,14 +20,9 @@ ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
 @pytest.fixture(scope="module")
 def odd_postgres() -> Iterator[Postgres]:
     """A server of this file's own, with defaults that a ledger must not depend on."""
-    if find_binaries() is None:
-        pytest.skip(NOT_FOUND)
     settings = ("fsync=off", "default_transaction_isolation=repeatable read", "synchronous_commit=off")
-    server = Postgres(settings=settings)
-    try:
-        yield server.start()
-    finally:
-        server.remove()
+    with postgres_or_skip(*settings) as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])

@@ -1,17 +1,16 @@
 """Audio samples, a local S3 and a local web server for the media tests."""
 
 import random
-import threading
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
 from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
+from web_server import Handler, WebServer
 
 SAMPLES = Path(__file__).parents[1] / "data" / "audio"
 
@@ -56,7 +55,7 @@ class Web:
 def web() -> Iterator[Web]:
     served = Web("")
 
-    class Handler(BaseHTTPRequestHandler):
+    class Laid(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -73,16 +72,9 @@ def web() -> Iterator[Web]:
 
         do_PUT = do_HEAD = do_GET
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.address = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with WebServer(Laid) as server:
+        served.address = server.url
         yield served
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)

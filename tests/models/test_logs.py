@@ -4,10 +4,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import boto3
 import httpx
@@ -23,6 +20,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.traceback import Traceback
 from senders import PROVIDERS, TOKEN_FIELD, sender_of
+from web_server import Handler, WebServer
 
 NUMBER, NAME, TOKEN = "+19875550104", "CANARYname", "CANARYtoken"
 CANARIES = (NUMBER[1:], NAME, TOKEN)
@@ -98,21 +96,12 @@ def test_botos_logs_hold_neither_signature_nor_credential(s3_url: str, written: 
 
 
 def test_a_redirects_signed_link_is_not_logged(written: io.StringIO) -> None:
-    class Redirect(BaseHTTPRequestHandler):
+    class Redirect(Handler):
         def do_GET(self) -> None:
-            self.send_response(302 if self.path == "/" else 200)
-            self.send_header("Location", f"/next?X-Amz-Signature={TOKEN}&token={TOKEN}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.say(302 if self.path == "/" else 200, Location=f"/next?X-Amz-Signature={TOKEN}&token={TOKEN}")
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Redirect)
-    Thread(target=server.serve_forever, daemon=True).start()
-    httpx.get(f"http://127.0.0.1:{server.server_address[1]}/", follow_redirects=True, trust_env=False)
-    server.shutdown()
-    server.server_close()
+    with WebServer(Redirect) as server:
+        httpx.get(server.url, follow_redirects=True, trust_env=False)
     assert "httpcore.http11: receive_response_headers.complete" in written.getvalue()
     assert "HTTP Request: GET" in written.getvalue()
     assert clean(written.getvalue())

@@ -243,7 +243,7 @@ async def test_media_ids_expire(voice_note: bytes, run: Run) -> None:
 
 
 async def test_links_are_loaded_once_and_looked_into(run: Run, files: FileHost, audio_folder: Path) -> None:
-    voice, mp3 = (files.url(audio_folder / name) for name in ("speech_voice.ogg", "speech_cover.mp3"))
+    voice, mp3 = (files.address(audio_folder / name) for name in ("speech_voice.ogg", "speech_cover.mp3"))
     with threaded(fetch_links=True) as simulator:
         graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
         for _ in range(3):

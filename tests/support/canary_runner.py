@@ -10,9 +10,8 @@ import json
 import logging
 import pickle
 import sys
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.tasks import afetch_audio, asend_audio, asend_contacts, aupload_media, send_audio, send_contacts
 from pydantic import SecretStr
 from senders import PROVIDERS, TOKEN_FIELD, sender_of
+from web_server import Handler, WebServer
 
 CARDS = [Contact(name="Ada Byron", phone="+16505550199")]
 LIBRARIES = (
@@ -68,24 +68,18 @@ class Notes:
         stem.with_suffix(".pickle").write_bytes(pickle.dumps(value))
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(Handler):
     """A service that repeats the whole request, its URL and its body in each refusal."""
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self.body().decode()
         words = f"no {self.path} {body} {self.headers.get('Authorization', '')} {self.headers.get('X-Api-Key', '')}"
         status = 500 if "0101" in body else 400
         refusal = {"error": {"code": 100, "message": words}} if "/v2" not in self.path else {"message": words}
         answer = words.encode() if "0102" in body else json.dumps(refusal | {"sent": False}).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
+        self.say(status, answer)
 
     do_GET = do_POST
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: this server isn't the subject."""
 
 
 @flow(name="tell", persist_result=True, log_prints=True)
@@ -133,9 +127,8 @@ async def main() -> None:
     """Run all."""
     setup, control = SETUP, RunningSandbox()
     control.url = setup["sandbox"]
-    echo = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=echo.serve_forever, daemon=True).start()
-    echo_url = f"http://127.0.0.1:{echo.server_address[1]}"
+    open_until = ExitStack()
+    echo = open_until.enter_context(WebServer(Echo))
     numbers = (await asyncio.to_thread(Path(setup["numbers"]).read_text)).split()
     kept = {"persist_result": True, "result_serializer": "json"}
     storage = bucket(setup)
@@ -167,10 +160,10 @@ async def main() -> None:
             stopped = stored(broadcast=f"{name}-stopped", sender=right, scale=Scale(in_flight=2), **arguments)
             await attempt(f"{name} stopped", stopped)
             control.behave()
-        for where, serializer in ((setup["sandbox"], "json"), (setup["sandbox"], "pickle"), (echo_url, "pickle")):
+        for where, serializer in ((setup["sandbox"], "json"), (setup["sandbox"], "pickle"), (echo.url, "pickle")):
             flow_run = tell(provider, where, serializer, setup["numbers"])
             await attempt(f"{provider} tells {serializer}", flow_run)
-    echo.shutdown()
+    open_until.close()
     for url in setup["postgres"]:
         right = sender_of("graph", setup["sandbox"], access_token=SecretStr(setup["token"]))
         broadcast = broadcast_audio(

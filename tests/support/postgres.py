@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
+
+import pytest
 
 NOT_FOUND = "PostgreSQL's own binaries (initdb, postgres) are not on this machine"
 
@@ -72,6 +75,18 @@ class Postgres:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
 
+    def __enter__(self) -> Self:
+        """Start it."""
+        try:
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it with its data."""
+        self.remove()
+
     @property
     def _drop_rights(self) -> Callable[[], None] | None:
         user = self._user
@@ -98,7 +113,7 @@ class Postgres:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+asyncpg://pack:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> "Postgres":
+    def start(self) -> Self:
         options = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", *self.settings]
         command = [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
         log = (self.folder / "log").open("ab")
@@ -159,3 +174,10 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def postgres_or_skip(*settings: str) -> Postgres:
+    """A server for a fixture, to be entered; the test is skipped where there are no binaries."""
+    if find_binaries() is None:
+        pytest.skip(NOT_FOUND)
+    return Postgres(settings=settings)

@@ -1,8 +1,6 @@
 """A sandbox on a free port of this machine, for tests of any room."""
 
-import threading
 from collections.abc import Awaitable, Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from prefect_whatsapp.providers.dialect import Dialect
 from prefect_whatsapp.providers.http_types import Exchange
 from prefect_whatsapp.sandbox.server import RunningSandbox, ThreadedSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
+from web_server import Handler, WebServer
 
 TOKEN = SandboxSettings().token
 PHONE_NUMBER_ID = SandboxSettings().phone_number_id
@@ -49,40 +48,24 @@ def audio_of(content: bytes, **facts: Any) -> Audio:
     return Audio(**values | facts)
 
 
-class FileHost:
-    """A web server of local files that notes what is loaded; a context manager."""
+class FileHost(WebServer):
+    """A web server of local files that notes what is loaded."""
 
     def __init__(self) -> None:
         self.loads: list[str] = []
         self._files: dict[str, Path] = {}
         host = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Files(Handler):
             def do_GET(self) -> None:
                 name = self.path[1:]
                 content = host._files[name].read_bytes() if name in host._files else b""
                 host.loads.append(name)
-                self.send_response(200 if content else 404)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.say(200 if content else 404, content)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
+        super().__init__(Files)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def url(self, file: Path) -> str:
+    def address(self, file: Path) -> str:
         """Serve a file, and say where."""
         self._files[file.name] = file
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{file.name}"
-
-    def __enter__(self) -> "FileHost":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"{self.url}/{file.name}"

@@ -67,9 +67,7 @@ class Stage:
         """Start everything, and stop it afterwards."""
         with contextlib.ExitStack() as stack:
             if self.database == "postgresql":
-                postgres = Postgres()
-                stack.callback(postgres.remove)
-                postgres.start()
+                postgres = stack.enter_context(Postgres())
                 self.ledger = postgres.create_database("ledger")
                 self._settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.create_database("prefect")
             self.sandbox = stack.enter_context(self.sandbox)

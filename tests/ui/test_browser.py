@@ -10,15 +10,10 @@ import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
+from browser import NEEDS_CHROMIUM, Browser, chromium
 from prefect_whatsapp.sandbox.samples import sample_numbers
 
-pytestmark = [
-    pytest.mark.ui,
-    pytest.mark.server,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
-]
+pytestmark = NEEDS_CHROMIUM
 GRAPH_SECONDS = 5.0  # in which the graph of a thousand runs is drawn
 # `make docs-images` sets it; a test run leaves the tracked pictures alone.
 IMAGES = os.environ.get("PREFECT_WHATSAPP_DOCS_IMAGES", "")

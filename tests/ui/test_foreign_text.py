@@ -1,58 +1,40 @@
 """What services, lists and names say loads nothing from outside when Prefect's UI shows it."""
 
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, chromium
+from browser import NEEDS_CHROMIUM, Browser, chromium
+from web_server import Handler, WebServer
 
-pytestmark = [
-    pytest.mark.ui,
-    pytest.mark.server,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
-]
+pytestmark = NEEDS_CHROMIUM
 WEEKLY = "broadcast-audio/weekly-voice-note"
 SETTLE_SECONDS = 2.0  # in which a picture that is asked for would have been
 
 
-class Outside:
+class Outside(WebServer):
     """A server that nobody should ask; it notes who does."""
 
     def __init__(self) -> None:
-        asked: list[str] = []
+        self.asked: list[str] = []
+        outside = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Noting(Handler):
             def do_GET(self) -> None:
-                asked.append(self.path)
-                self.send_response(204)
-                self.end_headers()
+                outside.asked.append(self.path)
+                self.say(204)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                """Keep quiet."""
-
-        self.asked = asked
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Noting)
 
 
 @pytest.fixture
 def outside() -> Iterator[Outside]:
-    server = Outside()
-    yield server
-    server.close()
+    with Outside() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,9 @@ import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import CHROMEDRIVER, CHROMIUM, MISSING, OlderBrowser, chromium
+from browser import NEEDS_CHROMIUM, OlderBrowser, chromium
 
-pytestmark = [
-    pytest.mark.ui,
-    pytest.mark.server,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
