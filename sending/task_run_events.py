@@ -109,7 +109,7 @@ class EndedRun:
 
     @property
     def event_id(self) -> UUID:
-        """The id of its event and of its state: the same each time that it is told."""
+        """The id of its event and of its state, so that the server takes a list once of which it is not known whether it came."""
         return UUID(int=self.id.int ^ 1)
 
 
@@ -177,12 +177,18 @@ class EventContract:
             related=[resource.model_dump() for resource in related],
         )
 
-    def event(self, ended: EndedRun) -> dict[str, Any]:
-        """Build the event of one run."""
+    def event(self, ended: EndedRun, *, again: bool = False) -> dict[str, Any]:
+        """Build the event of one run.
+
+        Args:
+            ended: The run.
+            again: Give the event an id of its own: Prefect's broker passes an id on once in five minutes, also where the
+                recorder then dropped it.
+        """
         state, ended_at = ended.state, _utc(ended.ended_at)
         kind, name, message = state.type.value, state.name, state.message
         return {
-            "id": str(ended.event_id),
+            "id": str(new_run_id() if again else ended.event_id),
             "occurred": ended_at,
             "event": f"prefect.task-run.{name}",
             "resource": {
@@ -375,7 +381,7 @@ class TaskRunEvents:
                     self._unseen.pop(ended.id, None)
                     continue
                 missing += 1
-                await self._post([ended])
+                await self._post([ended], again=True)
                 self._unseen[ended.id] = (ended, self._clock())
         if missing:
             _logger.info("%d task runs that the Prefect server had lost were reported again.", missing)
@@ -410,9 +416,10 @@ class TaskRunEvents:
         oldest = [ended for ended, at in self._unseen.values() if self._clock() - at > OVERDUE_SECONDS]
         await self._tell_again(oldest[: KEPT_AT_MOST // 2])
 
-    async def _post(self, runs: Sequence[EndedRun]) -> None:
+    async def _post(self, runs: Sequence[EndedRun], *, again: bool = False) -> None:
         assert self._client
-        await self._client.request("POST", "/events", json=[self._contract.event(ended) for ended in runs])
+        events = [self._contract.event(ended, again=again) for ended in runs]
+        await self._client.request("POST", "/events", json=events)
 
     async def _shown(self, ids: Sequence[UUID]) -> set[UUID]:
         shown: set[UUID] = set()

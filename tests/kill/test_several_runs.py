@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from kill_aftermath import Aftermath
-from kill_processes import Runner, wait_until
+from kill_processes import Runner, Running, wait_until
 from kill_rounds import doubts
 from prefect_whatsapp.sandbox.server import RunningSandbox
 
@@ -50,10 +50,17 @@ def test_when_one_of_them_is_killed_the_others_send_what_it_had_reserved(
     runner: Runner, ledger_url: str, arguments: Arguments, after: After, accepted: Callable[[], int]
 ) -> None:
     """Only what it was sending is unknown, and nobody has to start it again."""
-    job = arguments(ledger_url, 400, fields={"messages_per_second": 120})
-    doomed, *others = (runner.start(job) for _ in range(3))
-    wait_until(lambda: _settled(doomed.witnessed()) >= 10, "ten sends of the one to be killed")
+    job = arguments(ledger_url, 400, fields={"messages_per_second": 40})
+    runs = [runner.start(job) for _ in range(3)]
+
+    def well_begun() -> list[Running]:
+        return [each for each in runs if _settled(each.witnessed()) >= 10]
+
+    # Whichever comes first: on a loaded machine one may have sent the whole list before another has started.
+    wait_until(lambda: bool(well_begun()), "ten sends of one of them")
+    doomed = well_begun()[0]
     assert doomed.signal(signal.SIGKILL)
+    others = [each for each in runs if each is not doomed]
     reports = [each.report() for each in others]
     left = after(job)
     must, may = doubts(doomed.witnessed())

@@ -131,8 +131,8 @@ with RunningSandbox() as sandbox:
     ))
     Path("cards.json").write_text('{"name": "Ada Byron", "phone": "+16505550199"}')
     try:
-        app(["broadcast", "cards", "--sender", "pigeon/weekly", "--contacts", "cards.json", "--recipients", "+16505550101",
-             "--recipients", "+16505550102", "--json"])
+        app(["broadcast", "cards", "--sender", "pigeon/weekly", "--contacts", "cards.json", "--recipients", "+16505550104",
+             "--recipients", "+16505550105", "--json"])
     except SystemExit as end:
         code = end.code
     truth = sandbox.truth()

@@ -440,9 +440,9 @@ async def _events() -> AsyncIterator[TaskRunEvents]:
 def _spy(events: TaskRunEvents, posted: list[int]) -> None:
     post = events._post
 
-    async def spied(runs: Any) -> None:
+    async def spied(runs: Any, **how: Any) -> None:
         posted.append(len(runs))
-        await post(runs)
+        await post(runs, **how)
 
     events._post = spied  # type: ignore[method-assign]
 
@@ -450,11 +450,11 @@ def _spy(events: TaskRunEvents, posted: list[int]) -> None:
 def _mix(events: TaskRunEvents, others: list[dict[str, Any]]) -> None:
     """Let one of these events precede each of ours, as long as there are some: whatever the recorder takes has both."""
 
-    async def mixed(runs: Any) -> None:
+    async def mixed(runs: Any, **how: Any) -> None:
         body = []
         for ended in runs:
             body += [others.pop()] if others else []
-            body.append(events._contract.event(ended))
+            body.append(events._contract.event(ended, **how))
         assert events._client
         await events._client.request("POST", "/events", json=body)
 
@@ -466,12 +466,12 @@ def _lose(events: TaskRunEvents) -> None:
     post = events._post
     lists = 1
 
-    async def lost(runs: Any) -> None:
+    async def lost(runs: Any, **how: Any) -> None:
         nonlocal lists
         if lists > 0 or len(runs) > 1:
             lists -= 1
             return
-        await post(runs)
+        await post(runs, **how)
 
     events._post = lost  # type: ignore[method-assign]
 
@@ -480,11 +480,11 @@ def _fail(events: TaskRunEvents, error: Exception, *, times: int) -> list[int]:
     left = list(range(times))
     post = events._post
 
-    async def failing(runs: Any) -> None:
+    async def failing(runs: Any, **how: Any) -> None:
         if left:
             left.pop()
             raise error
-        await post(runs)
+        await post(runs, **how)
 
     events._post = failing  # type: ignore[method-assign]
     return left
@@ -504,7 +504,7 @@ async def _runs(flow_run_id: UUID, count: int) -> list[dict[str, Any]]:
             answer = await client.request(
                 "POST", "/task_runs/filter", json={"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
             )
-        shown = [run for run in answer.json() if run["state_type"] not in ("PENDING", "RUNNING")]
+        shown = [run for run in answer.json() if run["state_type"] not in (None, "PENDING", "RUNNING")]
         if len(shown) >= count:
             break
         await asyncio.sleep(0.1)
