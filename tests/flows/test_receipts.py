@@ -124,7 +124,7 @@ async def test_where_a_receiver_was_alive_for_a_day_closed_windows_are_skipped_w
     report = await broadcast_audio(**arguments)
     assert (report.accepted, report.skipped, sandbox.truth()["sends"]) == (1, 3, 1)
     pages = [str(each.data) for each in await artifacts(arguments["broadcast"], "plan")]
-    assert any("1 24-hour windows are open, 3 are closed and skipped." in page for page in pages)
+    assert any("1 24-hour window is open, 3 are closed and skipped." in page for page in pages)
 
 
 async def test_a_run_waits_for_receipts_and_ends_when_all_are_in(
