@@ -63,7 +63,7 @@ types: $(STAMP) ## Check types with mypy (strict) and pyright
 wheel: $(STAMP) ## Build the wheel and check it in a clean environment
 	$(BIN)/python -m pytest tests/packaging -m wheel
 
-bench: $(STAMP) ## Measure against the floor and what one would use instead; about 13 minutes
+bench: $(STAMP) ## Measure against the floor and what one would use instead; about half an hour
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench $(BENCH)
 

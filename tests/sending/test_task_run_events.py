@@ -158,6 +158,21 @@ async def test_what_the_server_lost_is_told_again_one_by_one() -> None:
     assert posted == [1, 1, 1, 1]
 
 
+async def test_an_event_that_is_told_again_has_an_id_of_its_own_and_is_of_the_same_run() -> None:
+    """Prefect's broker passes on an id once in five minutes, also where its recorder then dropped the event."""
+
+    @flow
+    async def broadcast() -> None:
+        async with _events() as events:
+            run, event = _ended(1), events._contract.event
+            assert event(run) == event(run)
+            again = event(run, again=True)
+            assert again["id"] != event(run)["id"]
+            assert again | {"id": ""} == event(run) | {"id": ""}
+
+    await broadcast()
+
+
 async def test_nothing_is_told_of_a_flow_run_that_was_deleted() -> None:
     """Its events could not be recorded, and would take others' with them."""
     seen: list[Any] = []
