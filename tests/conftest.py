@@ -26,6 +26,7 @@ for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_pro
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from postgres import Postgres, postgres_or_skip  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect_whatsapp.cli.prefect_server import prefect_server  # noqa: E402
@@ -33,6 +34,10 @@ from prefect_whatsapp.models import Audio  # noqa: E402
 from prefect_whatsapp.sandbox.processes import Process  # noqa: E402
 from prefect_whatsapp.sandbox.s3 import local_s3  # noqa: E402
 from prefect_whatsapp.sandbox.server import RunningSandbox  # noqa: E402
+
+# Without a deadline for an example: a machine that is busy elsewhere takes longer than 200 ms for anything.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

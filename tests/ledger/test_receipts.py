@@ -74,7 +74,7 @@ STATUS_STATES = [
 
 
 @given(told=st.lists(st.sampled_from(STATUS_STATES), min_size=1, max_size=12), seed=st.integers())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_statuses_in_any_order_and_number_leave_the_same_row(told: list[SendState], seed: int) -> None:
     """A property of the one function that moves rows: whatever the order of the events, no row ever moves back."""
 

@@ -201,7 +201,7 @@ def test_frame_length_follows_the_header(samples: Path) -> None:
     assert (start, frames) == (len(data), 704)  # each frame begins where the one before ends; one is the length header
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     head=st.sampled_from(
         [b"OggS", b"ID3\x04", b"\xff\xfb\x90", b"#!AMR\n", b"\0\0\0\x20ftyp", b"RIFF\0\0\0\0WAVE", b"fLaC"]
@@ -215,7 +215,7 @@ def test_hostile_bytes_end_as_audio_or_in_one_error(tmp_path: Path, head: bytes,
         assert not inspect_audio(path, source="hostile").voice_ready
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, 60_000), noise_bytes=st.binary(min_size=1, max_size=3000))
 def test_damage_inside_a_file_is_no_crash(tmp_path: Path, samples: Path, start: int, noise_bytes: bytes) -> None:
     for name in ("speech_ru.m4a", "truncated.mp3", "speech_vorbis.ogg"):

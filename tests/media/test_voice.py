@@ -210,18 +210,19 @@ def test_a_failure_of_ffmpeg_is_one_sentence_with_its_last_words_and_no_path(sam
 
 def test_ffmpeg_is_ended_at_the_time_limit(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
-    fake_ffmpeg(tmp_path, encoders="libopus", otherwise=f'echo $$ > "{pid}"; exec sleep 60')
+    fake_ffmpeg(tmp_path, encoders="libopus", otherwise=f'echo $$ > "{pid}"; exec sleep 90')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    started = time.monotonic()
+    began = time.monotonic()
     with pytest.raises(AudioError, match=r"did not finish with s3://bucket/speech\.amr within 0\.5 s and was stopped"):
         make_voice_note(
             sample(samples, "speech.amr"),
             directory=tmp_path / "notes",
             settings=VoiceSettings(time_limit_seconds=0.5),
         )
-    assert time.monotonic() - started < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
+    assert time.monotonic() - began < 60, "it was not waited for"
+    if pid.exists():  # a machine that stands still for half a second ends it before it has begun
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
     assert list((tmp_path / "notes").iterdir()) == []
 
 

@@ -256,7 +256,7 @@ _JSON = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 async def test_bodies_of_nobodys_making_are_answered(client: httpx.AsyncClient, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(PATHS))
     body = deepcopy(data.draw(st.sampled_from(BODIES[path])))

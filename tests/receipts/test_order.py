@@ -32,7 +32,7 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ledge
 
 
 @given(lives=st.lists(_LIFE, min_size=1, max_size=8), seed=st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 async def test_shuffled_doubled_and_early_statuses_leave_what_the_same_in_order_leave(
     store: LedgerStore, lives: list[Life], seed: int
 ) -> None:

@@ -411,7 +411,7 @@ def counted(stream: BinaryIO, filename: str, region: str) -> int:
 
 
 @given(ROWS, st.sampled_from(",;\t|"), ENCODINGS, REGIONS)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @example([("\x85", "", "")], ",", "utf-8", "")
 def test_each_row_that_a_csv_writer_wrote_is_usable_or_removed(
     rows: list[tuple[str, str, str]], delimiter: str, encoding: str, region: str
@@ -425,7 +425,7 @@ def test_each_row_that_a_csv_writer_wrote_is_usable_or_removed(
 
 
 @given(ROWS, st.booleans(), REGIONS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_each_json_object_is_usable_or_removed(rows: list[tuple[str, str, str]], array: bool, region: str) -> None:
     objects = [{"to": to, "name": name, "reply_to": reply_to} for to, name, reply_to in rows]
     text = json.dumps(objects) if array else "\n".join(map(json.dumps, objects))
@@ -433,7 +433,7 @@ def test_each_json_object_is_usable_or_removed(rows: list[tuple[str, str, str]],
 
 
 @given(ROWS, REGIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_parquet_row_is_usable_or_removed(rows: list[tuple[str, str, str]], region: str) -> None:
     names = ("to", "name", "reply_to")
     columns = {
@@ -444,7 +444,7 @@ def test_each_parquet_row_is_usable_or_removed(rows: list[tuple[str, str, str]],
 
 
 @given(st.binary(max_size=400), st.sampled_from(["csv", "jsonl", "json", "txt", ""]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_rows_or_one_refusal(content: bytes, suffix: str) -> None:
     for data in (content, b"to,name\n" + content, b'{"to":1}\n' + content, b"[" + content):
         with contextlib.suppress(RecipientListError):

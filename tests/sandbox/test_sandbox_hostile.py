@@ -80,7 +80,7 @@ APP = create_app(SandboxSettings(waha_validates=True))
 LENIENT = create_app()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(called=nearly_right() | st.tuples(st.sampled_from(PATHS), anything))
 async def test_any_body_is_answered(called: tuple[tuple[str, str], Any]) -> None:
     (service, where), body = called
@@ -97,7 +97,7 @@ async def test_any_body_is_answered(called: tuple[tuple[str, str], Any]) -> None
     assert (await LENIENT.services[service].answer(call)).content()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(path=st.sampled_from(PATHS), body=st.binary(max_size=60), kind=st.sampled_from(["json", "form", "multipart"]))
 async def test_any_bytes_are_answered(path: tuple[str, str], body: bytes, kind: str) -> None:
     types = {"json": "application/json", "form": "application/x-www-form-urlencoded"}

@@ -196,7 +196,7 @@ def test_without_a_limit_nothing_waits() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from([0.0, 0.5, 1.0, 3.0, 7.5, 20.0])), max_size=30))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_second_holds_more_than_the_highest_share_of_its_time(phases: list[tuple[float, float]]) -> None:
     async def main() -> tuple[list[float], list[tuple[float, float]]]:
         shares: list[tuple[float, float]] = []
