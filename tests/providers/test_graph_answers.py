@@ -1,15 +1,13 @@
 """This answer gives this result, in both drivers, and no answer brings the token or a whole number to light."""
 
-import logging
-import pickle
 import traceback
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from prefect_whatsapp.models import Audio, Contact, Receipt, Recipient
+from graph_answers import GRAPH, NOTE, NUMBER_ID, PHONE, TOKEN, VOICE, Run, clean, error_answer, running
+from prefect_whatsapp.models import Contact, Receipt, Recipient
 from prefect_whatsapp.models.errors import (
     AccountError,
     OutcomeUnknownError,
@@ -20,80 +18,23 @@ from prefect_whatsapp.models.errors import (
     WhatsAppError,
 )
 from prefect_whatsapp.providers.dialect import Attachment
-from prefect_whatsapp.providers.graph import Graph, MediaInfo
 from prefect_whatsapp.providers.graph_errors import CLASS_OF_CODE, MEANINGS
 from prefect_whatsapp.providers.http_types import Exchange
-from prefect_whatsapp.providers.transport import AsyncClient, Client
+from prefect_whatsapp.providers.transport import Client
 
-TOKEN = "EAAcanaryTokenThatNobodyMaySee"
-NUMBER_ID = "100000000000001"
-GRAPH = Graph.with_token(NUMBER_ID, TOKEN, base_url="https://graph.test")
-PHONE = Recipient(to="+16505550123")
-VOICE = Attachment(media_id="1013859600285441")
 CARD = Contact(name="Ada Byron", phone="+442079460000")
-
-Run = Callable[[Exchange[Any], httpx.Response], Awaitable[Any]]
 
 
 @pytest.fixture(params=["sync", "async"])
 def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Run:
-    """Run an exchange against one answer; the log at DEBUG is searched for the token and the number."""
-    caplog.set_level(logging.DEBUG)
-
-    async def driven(exchange: Exchange[Any], answer: httpx.Response) -> Any:
-        def handle(sent: httpx.Request) -> httpx.Response:
-            assert sent.headers["authorization"] == f"Bearer {TOKEN}"
-            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-        transport = httpx.MockTransport(handle)
-        try:
-            if request.param == "sync":
-                with Client(GRAPH, transport=transport) as client:
-                    return client.run(exchange)
-            async with AsyncClient(GRAPH, transport=transport) as aclient:
-                return await aclient.run(exchange)
-        finally:
-            assert TOKEN not in caplog.text
-            assert "16505550123" not in caplog.text
-
-    return driven
+    """Run an exchange against one answer."""
+    return running(request.param, caplog)
 
 
 async def refusal(run: Run, answer: httpx.Response, exchange: Exchange[Any] | None = None) -> ProviderError:
     with pytest.raises(ProviderError) as refused:
         await run(exchange or GRAPH.send_audio(VOICE, PHONE), answer)
     return clean(refused.value)
-
-
-def clean(error: ProviderError) -> ProviderError:
-    """The error as it comes out of a pickle, once neither form holds the token or a whole number."""
-    pickled = pickle.dumps(error)
-    again = pickle.loads(pickled)
-    for shown in (str(error), repr(error), repr(error.__dict__), pickled.decode("latin-1"), repr(again)):
-        assert TOKEN not in shown
-        assert "16505550123" not in shown
-    assert type(again) is type(error)
-    assert again.__dict__ == error.__dict__
-    assert isinstance(again, ProviderError)
-    return again
-
-
-def error_answer(
-    code: int,
-    status: int = 400,
-    *,
-    details: str = "Words of Graph.",
-    headers: dict[str, str] | None = None,
-    **more: Any,
-) -> httpx.Response:
-    error = {
-        "message": f"(#{code}) Title",
-        "type": "OAuthException",
-        "code": code,
-        "error_data": {"messaging_product": "whatsapp", "details": details},
-        "fbtrace_id": "Az8or2yhqkZfEZ",
-    }
-    return httpx.Response(status, json={"error": error | more}, headers=headers)
 
 
 def accepted(**message: Any) -> httpx.Response:
@@ -409,132 +350,6 @@ async def test_a_receipt_says_accepted_or_queued(run: Run, message_status: str |
 async def test_an_answer_that_says_neither_yes_nor_no_is_unknown(run: Run, answer: httpx.Response) -> None:
     with pytest.raises(OutcomeUnknownError):
         await run(GRAPH.send_audio(VOICE, PHONE), answer)
-
-
-NOTE = Audio(
-    source="voice.ogg",
-    path=Path("voice.ogg"),
-    container="ogg",
-    codec="opus",
-    channels=1,
-    sample_rate=48000,
-    duration=1.0,
-    size=4,
-    sha256="0" * 64,
-    mime_type="audio/ogg",
-    filename="voice.ogg",
-    voice_ready=True,
-)
-
-
-async def test_an_upload_gives_the_media_id(run: Run) -> None:
-    assert (
-        await run(GRAPH.upload(NOTE, b"OggS"), httpx.Response(200, json={"id": "1013859600285441"})) == VOICE.media_id
-    )
-
-
-@pytest.mark.parametrize("answer", [httpx.Response(502, html="<html>"), httpx.Response(200, json={})])
-async def test_an_upload_whose_answer_is_lost_may_be_repeated(run: Run, answer: httpx.Response) -> None:
-    with pytest.raises(RetryLaterError):
-        await run(GRAPH.upload(NOTE, b"OggS"), answer)
-
-
-async def test_media_is_looked_up_and_deleted(run: Run) -> None:
-    answer = {"id": "55", "mime_type": "audio/ogg", "sha256": "ab", "file_size": "303833", "url": "https://lookaside/x"}
-    info: MediaInfo = await run(GRAPH.media_info("55"), httpx.Response(200, json=answer))
-    assert (info.id, info.mime_type, info.sha256, info.size) == ("55", "audio/ogg", "ab", 303833)
-    assert "lookaside" not in repr(info)
-    assert await run(GRAPH.delete_media("55"), httpx.Response(200, json={"success": True})) is True
-
-
-@pytest.mark.parametrize(("level", "rate"), [("STANDARD", 80.0), ("HIGH", 1000.0), ("NOT_APPLICABLE", None)])
-async def test_the_check_reads_the_number_and_its_throughput(run: Run, level: str, rate: float | None) -> None:
-    answer = {
-        "id": NUMBER_ID,
-        "display_phone_number": "+1 650-555-0111",
-        "verified_name": "Lucky Shrub",
-        "quality_rating": "GREEN",
-        "throughput": {"level": level},
-    }
-    status = await run(GRAPH.check(), httpx.Response(200, json=answer))
-    assert (status.ready, status.state, status.messages_per_second) == (True, "GREEN", rate)
-    assert status.detail == "Lucky Shrub …0111"
-
-
-@pytest.mark.parametrize(
-    ("more", "ready", "state", "detail"),
-    [
-        ({"status": "CONNECTED"}, True, "GREEN", "Lucky Shrub"),
-        ({"status": "FLAGGED", "health_status": {"can_send_message": "LIMITED"}}, True, "GREEN", "Lucky Shrub"),
-        ({"status": "BANNED"}, False, "BANNED", "banned"),
-        ({"status": "PENDING"}, False, "PENDING", "registration"),
-        ({"status": "DISCONNECTED"}, False, "DISCONNECTED", "register it again"),
-        (
-            {
-                "status": "CONNECTED",
-                "health_status": {
-                    "can_send_message": "BLOCKED",
-                    "entities": [
-                        {
-                            "entity_type": "PHONE_NUMBER",
-                            "can_send_message": "BLOCKED",
-                            "errors": [
-                                {
-                                    "error_code": 141000,
-                                    "error_description": "The phone number is not registered.",
-                                    "possible_solution": "Register the phone number.",
-                                }
-                            ],
-                        }
-                    ],
-                },
-            },
-            False,
-            "BLOCKED",
-            "Register the phone number",
-        ),
-        ({"health_status": {"can_send_message": "BLOCKED"}}, False, "BLOCKED", "WhatsApp Manager"),
-        ({"health_status": "odd"}, True, "GREEN", "Lucky Shrub"),
-    ],
-)
-async def test_a_number_that_can_not_send_is_not_ready(
-    run: Run, more: dict[str, Any], ready: bool, state: str, detail: str
-) -> None:
-    answer = {"id": NUMBER_ID, "verified_name": "Lucky Shrub", "quality_rating": "GREEN"} | more
-    status = await run(GRAPH.check(), httpx.Response(200, json=answer))
-    assert (status.ready, status.state) == (ready, state)
-    assert detail in status.detail
-
-
-@pytest.mark.parametrize("code", [100, 10, 200])
-def test_a_field_that_is_withheld_does_not_stop_the_check(code: int) -> None:
-    asked: list[str] = []
-
-    def handle(sent: httpx.Request) -> httpx.Response:
-        asked.append(sent.url.params["fields"])
-        if "health_status" in asked[-1]:
-            return error_answer(code, message="(#100) Tried accessing nonexisting field (health_status)")
-        return httpx.Response(200, json={"id": NUMBER_ID, "quality_rating": "GREEN"})
-
-    with Client(GRAPH, transport=httpx.MockTransport(handle)) as client:
-        assert client.run(GRAPH.check()).ready
-    assert len(asked) == 2
-
-
-@pytest.mark.parametrize(
-    ("tier", "limit"),
-    [
-        ("TIER_250", "250 people in 24 hours"),
-        ("TIER_2K", "2,000 people in 24 hours"),
-        ("TIER_100K", "100,000 people in 24 hours"),
-        ("TIER_UNLIMITED", "unlimited"),
-        ("TIER_NOT_SET", ""),
-        (None, ""),
-    ],
-)
-async def test_the_portfolio_s_messaging_limit_is_told(run: Run, tier: str | None, limit: str) -> None:
-    answer = {"id": NUMBER_ID, "whatsapp_business_manager_messaging_limit": tier}
-    assert (await run(GRAPH.check(), httpx.Response(200, json=answer))).messaging_limit == limit
 
 
 async def test_a_timeout_after_the_request_left_is_unknown_and_names_nothing() -> None:
