@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from ..blocks import Ledger
@@ -149,10 +150,10 @@ def _not_sent(outcome: Outcome, stop: StopSignal, provider: str) -> Exception:
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """Run to its end from a task that is not async, whether or not a loop runs in this thread."""
+    """Run to its end from a task that is not async, in its context, whether or not a loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        return thread.submit(copy_context().run, asyncio.run, work).result()

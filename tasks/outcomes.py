@@ -9,7 +9,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..blocks import Ledger
-from ..models import SendState
 from ..models.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ async def aoutcomes(
 
     Args:
         broadcast: The broadcast's name, with its date written out, as in the report.
-        states: Only rows in these, such as `["failed", "unknown"]`; None for all.
+        states: Only rows in these, such as `["failed", "unknown"]`; `accepted` and `pending` mean what they mean in a report,
+            as for `prefect-whatsapp export --state`. None for all.
         ledger: The broadcast's ledger; None for the default one.
 
     Returns:
@@ -42,9 +42,10 @@ async def aoutcomes(
         ```
     """
     # The columns of an export, which imports a little of Arrow's world: only where it is asked for.
+    from ..ledger.row_reference import states_named
     from ..reporting.export import row_as_dict
 
-    wanted = None if states is None else {_state(name) for name in states}
+    wanted = None if states is None else states_named(states) or frozenset()
     async with (ledger or Ledger()).open() as store:
         record = await store.find_broadcast(broadcast)
         if record is None:
@@ -76,10 +77,3 @@ def as_arrow(rows: list[dict[str, Any]]) -> pa.Table:
     from ..reporting.export import arrow_schema
 
     return pa.Table.from_pylist(rows, schema=arrow_schema())
-
-
-def _state(name: str) -> SendState:
-    try:
-        return SendState(name)
-    except ValueError:
-        raise InputError(f"{str(name)[:40]!r} is not a state; choose from: {', '.join(SendState)}") from None

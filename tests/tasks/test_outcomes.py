@@ -4,6 +4,7 @@ import datetime
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import InputError
@@ -32,15 +33,25 @@ async def test_each_row_is_a_dict_with_whole_numbers_and_the_task_runs_id(ledger
     assert "task_run_id" in rows[0]
 
 
+async def test_the_task_that_is_not_async_reads_the_ledger_of_its_callers_settings(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        async with Ledger().open() as store:
+            record = await store.start_broadcast("here", kind="audio", provider="graph", account="1", content="c")
+            await store.plan(record, [Recipient(to=NUMBERS[0])])
+        assert len(outcomes.fn("here")) == 1
+
+
 async def test_rows_are_given_by_state(ledger: Ledger) -> None:
     assert await aoutcomes.fn("weekly", states=["failed", "unknown"], ledger=ledger) == []
     assert len(await aoutcomes.fn("weekly", states=[SendState.QUEUED], ledger=ledger)) == 2
+    assert len(await aoutcomes.fn("weekly", states=["pending"], ledger=ledger)) == 2, "as in a report and an export"
+    assert await aoutcomes.fn("weekly", states=[], ledger=ledger) == []
 
 
 async def test_what_is_not_there_is_refused_by_name(ledger: Ledger) -> None:
     with pytest.raises(InputError, match="has no broadcast 'monthly'"):
         await aoutcomes.fn("monthly", ledger=ledger)
-    with pytest.raises(InputError, match="'lost' is not a state; choose from: queued, sending"):
+    with pytest.raises(InputError, match="there is no state 'lost'; choose from queued, sending"):
         await aoutcomes.fn("weekly", states=["lost"], ledger=ledger)
 
 
