@@ -96,7 +96,8 @@ def create_app(
         routes=[
             Route("/health", endpoints.health, methods=["GET"]),
             Route("/{service}/{name}", endpoints.webhook, methods=["GET", "HEAD", "POST"]),
-            Route("/{service}/{name}/{secret}", endpoints.webhook, methods=["GET", "HEAD", "POST"]),
+            # A secret in base64 may hold slashes.
+            Route("/{service}/{name}/{secret:path}", endpoints.webhook, methods=["GET", "HEAD", "POST"]),
         ],
         lifespan=lifespan,
     )
@@ -121,7 +122,7 @@ class _Endpoints:
     async def webhook(self, request: Request) -> Response:
         path = f"{request.path_params['service']}/{request.path_params['name']}"
         dialect = self._accounts.get(path)
-        if dialect is None or ("secret" in request.path_params and not dialect.secret_in_path):
+        if dialect is None or (request.path_params.get("secret") and not dialect.secret_in_path):
             return PlainTextResponse("no such receiver", status_code=404)
         if dialect.secret_in_path and not same_secret(request.path_params.get("secret", ""), dialect.secrets):
             return self._refused(path)

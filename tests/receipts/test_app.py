@@ -153,6 +153,21 @@ async def test_each_service_is_taken_as_it_signs(client: httpx.AsyncClient, url:
     assert await stored(url) == 4
 
 
+async def test_a_secret_in_the_path_may_hold_what_base64_does(url: str) -> None:
+    block = ChatApiCredentials(instance_id="12345", webhook_secret=SecretStr("older 7/Qf+x/0a=="))
+    body = {"instanceId": "12345", "ack": [{"id": "true_1@c.us_3EB0", "status": "viewed"}]}
+    async with client_of(create_app({"chat-api/main": block}, ledger=Ledger(url=SecretStr(url)))) as client:
+        for path, code in (("7/Qf+x/0a==", 200), ("older", 200), ("7/Qf+x/0a==/x", 401), ("7", 401), ("", 401)):
+            assert (await client.post(f"/chat-api/main/{path}", json=body)).status_code == code
+
+
+async def test_an_address_may_end_with_a_slash(client: httpx.AsyncClient) -> None:
+    raw = json.dumps(graph_status("read")).encode()
+    headers = {"X-Hub-Signature-256": f"sha256={sign(raw, 'new')}"}
+    assert (await client.post("/graph/weekly/", content=raw, headers=headers)).status_code == 200
+    assert (await client.post("/graph/weekly/more", content=raw, headers=headers)).status_code == 404
+
+
 async def test_graphs_handshake(client: httpx.AsyncClient) -> None:
     query = {"hub.mode": "subscribe", "hub.verify_token": "hello", "hub.challenge": "42"}
     answer = await client.get("/graph/weekly", params=query)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prefect_whatsapp.sandbox.app import create_app
 from prefect_whatsapp.sandbox.faults import Fault, FaultKind
+from prefect_whatsapp.sandbox.processes import free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from prefect_whatsapp.sandbox.settings import SandboxSettings
 from sandbox_server import threaded
@@ -90,3 +91,9 @@ async def test_the_app_runs_under_any_asgi_server() -> None:
                 json=body,
                 headers={"Authorization": "Bearer sandbox-token"},
             )
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) > 40, "two who ask at the same time rarely get the same"
+    assert all(20_000 <= port < 32_768 for port in ports)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from postgres import Postgres, unprivileged
+from prefect_whatsapp.sandbox.processes import free_port
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 NO_PGBOUNCER = "pgbouncer is not on this machine"
@@ -33,9 +34,7 @@ class PgBouncer:
 
     def start(self) -> "PgBouncer":
         assert PGBOUNCER is not None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         password = self.postgres.password
         (self.folder / "users.txt").write_text(f'"pack" "{password}"\n')
         (self.folder / "pgbouncer.ini").write_text(

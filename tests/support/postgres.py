@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from prefect_whatsapp.sandbox.processes import free_port
 
 NOT_FOUND = "PostgreSQL's own binaries (initdb, postgres) are not on this machine"
 
@@ -71,9 +71,7 @@ class Postgres:
             preexec_fn=self._drop_rights,
             cwd="/",
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         """Start it."""
