@@ -15,6 +15,7 @@ _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _NO_PACKET_ENDS = -1
 _TOLERANCE = OPUS_RATE  # granules may be off by a start offset or an end trim, not by more than a second
 _LONGEST_PACKET = 5760  # 120 ms
+_MOST_STREAMS = 1000
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _PICTURES = ("METADATA_BLOCK_PICTURE=", "COVERART=")
 
@@ -46,7 +47,7 @@ class OggFile:
 
     Attributes:
         codec: Of the first stream: `opus`, `vorbis`, `flac`, `speex`, `theora` or `unknown`.
-        streams: Logical streams; a good voice note has one.
+        streams: Logical streams; a good voice note has one. Beyond a thousand nothing more is read.
         head: The Opus header of the first stream.
         duration: Seconds, (last granule − pre-skip) / 48,000; 0 for what is not Opus.
         packets: Audio packets of the first stream.
@@ -190,7 +191,7 @@ def _page(flags: int, granule: int, serial: int, sequence: int, packets: list[by
 @dataclass
 class _Walk:
     keep: Callable[[bytes], object] | None = None
-    serials: dict[int, None] = field(default_factory=dict)  # in order; a hostile file has millions
+    serials: dict[int, None] = field(default_factory=dict)  # in order
     firsts: int = 0
     ended: bool = False
     sequence: int = -1
@@ -218,6 +219,8 @@ class _Walk:
                 self.problem("the last page is cut off")
                 break
             self.page(header, lacing, body)
+            if len(self.serials) > _MOST_STREAMS:
+                break  # what it is, is known, and each further stream would take memory
 
     @property
     def opus(self) -> bool:

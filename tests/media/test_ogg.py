@@ -109,10 +109,14 @@ def test_a_second_stream_is_a_problem(voice: bytes) -> None:
     assert problems(head + other + b"".join(rest)) == ("it holds more than one stream",)
 
 
-def test_a_file_of_a_hundred_thousand_streams_is_walked_as_fast_as_one_of_one(voice: bytes) -> None:
-    """Each page of a stream of its own: looked up one by one among those before, they take minutes."""
-    pages = [resealed(struct.pack("<4sBBqIIIB", b"OggS", 0, 2, 0, serial, 0, 0, 0) + b"") for serial in range(100_000)]
-    assert read_ogg(io.BytesIO(pages_of(voice)[0] + b"".join(pages))).streams >= 100_000
+def test_of_a_file_that_has_a_stream_a_page_only_the_beginning_is_read(voice: bytes) -> None:
+    """Looked up one by one among those before, a hundred thousand of them take minutes."""
+    pages = (resealed(struct.pack("<4sBBqIIIB", b"OggS", 0, 2, 0, serial, 0, 0, 0)) for serial in range(100_000))
+    file = io.BytesIO(pages_of(voice)[0] + b"".join(pages))
+    read = read_ogg(file)
+    assert read.streams == 1001
+    assert "it holds more than one stream" in read.problems
+    assert file.tell() < 40_000
 
 
 def test_stereo_and_zero_pre_skip_are_problems(voice: bytes) -> None:
