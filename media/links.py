@@ -4,6 +4,7 @@ Redirects are followed by hand: each step must be https again, and what httpx lo
 hold a query string, because that is where a signed link keeps its signature.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import httpx
 from ..models.errors import SourceError
 from ..models.hosts import is_loopback
 from .allowed_sources import AllowedSources
-from .stream import CHUNK_BYTES
 
 MAX_REDIRECTS = 10
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+# For which all of a body may be waited for: a byte a minute never runs into the limit above, and holds a worker for years.
+LONGEST_WAIT = 3_600.0
 
 _REASONS = {
     401: "it requires a login; use a public or signed link",
@@ -136,13 +138,23 @@ def _get(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -
 
 def _chunks(response: httpx.Response, name: str) -> Iterator[bytes]:
     with _explained(name):
-        first = True
-        for chunk in response.iter_raw(CHUNK_BYTES):
-            if first and "html" in response.headers.get("content-type", "") and chunk.lstrip()[:1] == b"<":
+        html = "html" in response.headers.get("content-type", "")
+        first, waited, chunks = True, 0.0, response.iter_raw()
+        while True:
+            asked = time.monotonic()
+            chunk = next(chunks, None)
+            waited += time.monotonic() - asked
+            if chunk is None:
+                return
+            if waited > LONGEST_WAIT:
+                raise SourceError(
+                    f"{name} took longer than {LONGEST_WAIT / 60:g} minutes: pass a link to a faster host."
+                )
+            if first and html and chunk.lstrip()[:1] == b"<":
                 raise SourceError(
                     f"{name} answers with a web page, not a file: pass a direct link that needs no login or click."
                 )
-            first = False
+            first = first and not chunk.strip()
             yield chunk
 
 

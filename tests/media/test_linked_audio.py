@@ -1,6 +1,7 @@
 """A link that a service will load is loaded once before: what isn't audio would be sent as the voice note all the same."""
 
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from conftest import Web
 
 OGG = {"Content-Type": "audio/ogg"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_checked_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two links that are signed in one second are the same, and a port of another test may be given once more."""
+    monkeypatch.setattr("prefect_whatsapp.media.linked_audio._checked", OrderedDict())
 
 
 def test_audio_is_asked_for_once(web: "Web", samples: Path) -> None:

@@ -1,8 +1,10 @@
 """A link is loaded over https alone, with redirects, bounds, and nothing secret in what is said about it."""
 
+import itertools
 import logging
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,6 +148,18 @@ def test_a_silent_host_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/a"),
         ):
             pass
+
+
+def test_a_host_that_gives_a_byte_now_and_then_is_given_up(web: "Web", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte begins the wait for the next one anew."""
+    now = itertools.count(0, 1_000)
+    monkeypatch.setattr("prefect_whatsapp.media.links.time", SimpleNamespace(monotonic=lambda: next(now)))
+    web.answers["/a.mp3"] = (200, {}, b"x" * 8_000_000)
+    with (
+        pytest.raises(SourceError, match="took longer than 60 minutes: pass a link to a faster host"),
+        open_source(f"{web.address}/a.mp3") as opened,
+    ):
+        opened.stream.read()
 
 
 @pytest.mark.parametrize(
