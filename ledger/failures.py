@@ -22,8 +22,9 @@ _STAYS = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG
 }  # fmt: skip
 # PostgreSQL's classes: connection, resources, operator intervention, rolled back; "lock not available"; "read only", as
-# the old primary says in a failover; "query canceled", by a timeout or an operator.
-_POSTGRES_PASSES = ("08", "53", "57P", "40", "55P03", "25006", "57014")
+# the old primary says in a failover; "idle in transaction", of a process that was suspended; "query canceled", by a timeout
+# or an operator.
+_POSTGRES_PASSES = ("08", "53", "57P", "40", "55P03", "25006", "25P03", "57014")
 
 
 def passes(failure: BaseException, *, opening: bool = False) -> bool:

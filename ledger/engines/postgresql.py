@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import inspect
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -36,6 +36,9 @@ _SETTINGS = {
     "synchronous_commit": "on",
     **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"), "off"),
 }
+# A process that is suspended within a transaction (a laptop's sleep, SIGSTOP) holds its locks for as long: the other runs
+# of its sender could not join for 20 s and ended. Shorter than their patience, and longer than a busy machine pauses.
+_LONGEST_PAUSE = {"idle_in_transaction_session_timeout": "10s"}
 # Given as a connection begins, and asked for afterwards: only a server of one's own has it. PgBouncer refuses to begin
 # with a parameter that it doesn't know, or drops it where it is told to.
 _DIRECT = "prefect_whatsapp.direct"
@@ -44,7 +47,6 @@ _REFUSED_BY_A_POOLER = "unsupported startup parameter"
 # Whatever the server's default is: under REPEATABLE READ a transaction that waited for a lock goes on with what it saw
 # before, and three runs obeyed 240 of 80 messages a second.
 _ISOLATION = "READ COMMITTED"
-_SET_LOCALLY = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 _PLAN = sa.text(
     f"INSERT INTO whatsapp_sends (broadcast, {', '.join(PLANNED)})"  # noqa: S608 (only our own constants)
     f" SELECT :broadcast, {', '.join(PLANNED)} FROM unnest({', '.join(f':{name}' for name in PLANNED)})"
@@ -54,6 +56,10 @@ _PLAN = sa.text(
     sa.bindparam("line", type_=postgresql.ARRAY(sa.BigInteger)),
     *(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text)) for name in PLANNED if name != "line"),
 )
+
+
+def _set_locally(settings: Mapping[str, str]) -> str:
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
 
 
 class PostgresEngine(Engine):
@@ -75,8 +81,9 @@ class PostgresEngine(Engine):
         """Connections as this server takes them.
 
         Args:
-            unlimited: Not pooled and without a limit on a statement's time.
+            unlimited: Not pooled and without a limit on the time of a statement, or between two of a transaction.
         """
+        own = _SETTINGS if unlimited else _SETTINGS | _LONGEST_PAUSE
         settings = {"application_name": "prefect-whatsapp ledger"}
         connect: dict[str, Any] = {
             "timeout": CONNECT_SECONDS,
@@ -86,7 +93,7 @@ class PostgresEngine(Engine):
         if self.address.verified:
             connect["ssl"] = ssl.create_default_context()  # the machine's own authorities; asyncpg knows only a file
         if self._direct:
-            settings |= {**_SETTINGS, _DIRECT: "yes"}
+            settings |= {**own, _DIRECT: "yes"}
         else:
             connect |= {
                 "statement_cache_size": 0,
@@ -104,7 +111,8 @@ class PostgresEngine(Engine):
         )
         give(engine.sync_engine.dialect, self.vault)
         if not self._direct:
-            event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(_SET_LOCALLY))
+            locally = _set_locally(own)
+            event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(locally))
         return engine
 
     async def prepare(self) -> None:
@@ -182,7 +190,7 @@ class PostgresEngine(Engine):
     async def set_up(self, driver: Any) -> None:
         """What each transaction on asyncpg's own connection begins with."""
         if not self._direct:
-            await driver.execute(_SET_LOCALLY)
+            await driver.execute(_set_locally(_SETTINGS | _LONGEST_PAUSE))
 
 
 @asynccontextmanager

@@ -11,8 +11,10 @@ from ledgers import begin, people
 from pgbouncer import NO_PGBOUNCER, PGBOUNCER, PgBouncer
 from postgres import Postgres, postgres_or_skip
 from prefect_whatsapp.ledger import LedgerStore, Outcome
-from prefect_whatsapp.ledger.engines import PostgresEngine
+from prefect_whatsapp.ledger.engines import PostgresEngine, postgresql
+from prefect_whatsapp.ledger.failures import passes
 from prefect_whatsapp.models import SendState
+from sqlalchemy.exc import DBAPIError
 
 ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
 
@@ -52,6 +54,26 @@ async def test_a_pooler_is_found_out_and_a_server_of_ones_own_too(pooled_url: st
             engine = store._database.engine
             assert isinstance(engine, PostgresEngine)
             assert engine._direct is direct
+
+
+async def test_a_process_that_is_suspended_within_a_transaction_holds_the_others_up_for_seconds_only(
+    pooled_url: str, odd_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender's lock goes with the transaction, which then fails as one that may be tried again."""
+    monkeypatch.setattr(postgresql, "_LONGEST_PAUSE", {"idle_in_transaction_session_timeout": "500ms"})
+    for url in (odd_postgres.url(), pooled_url):
+        async with LedgerStore.open(url) as suspended, LedgerStore.open(odd_postgres.url()) as other:
+
+            async def hold() -> None:
+                async with suspended._database.writing() as held:
+                    await suspended._database.engine.lock_sender(held, "graph:1")
+                    async with asyncio.timeout(20), other._database.writing() as connection:
+                        await other._database.engine.lock_sender(connection, "graph:1")
+                    await held.execute(sa.text("SELECT 1"))
+
+            with pytest.raises(DBAPIError) as failed:
+                await hold()
+            assert passes(failed.value)
 
 
 async def test_several_runs_send_through_a_pooler_and_no_row_twice(pooled_url: str) -> None:
