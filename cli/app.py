@@ -14,11 +14,20 @@ from ..models.errors import InputError, WhatsAppError
 from ..models.escaping import printable
 from ..models.options import AudioOptions, BroadcastOptions, Runs, Scale
 from ..providers.registry import providers
+from .opt_out_commands import opt_outs
+from .parameters import AsJson, DefaultRegion, LedgerUrl, People
+
+
+def _shown_default(value: object) -> str | None:
+    """A default as help shows it; an empty text, no item and a switch that is off go without saying."""
+    return None if value in ("", ()) or value is False else str(value)
+
 
 app = App(
     name="prefect-whatsapp",
     help="Broadcast WhatsApp voice notes and contact cards with Prefect: rehearse, send, report.",
     version_flags=["--version"],
+    default_parameter=Parameter(negative_iterable=(), show_default=_shown_default),
 )
 
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
@@ -29,15 +38,6 @@ if TYPE_CHECKING:
     ProviderName = str
 else:
     ProviderName = Literal[tuple(providers())]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
-LedgerUrl = Annotated[
-    str,
-    Parameter(
-        name="--ledger",
-        env_var="PREFECT_WHATSAPP_LEDGER",
-        help="Where the send history is stored: a path or postgresql+asyncpg://…; empty for a SQLite file under PREFECT_HOME.",
-    ),
-]
 
 
 @app.command
@@ -50,6 +50,8 @@ def demo(
     as_json: AsJson = False,
 ) -> int:
     """Run a whole broadcast on this machine with a local S3, a Prefect server and a simulated service, then stop them all.
+
+    The exit status is 0 only if the report, the simulated service and Prefect agree.
 
     Args:
         provider: The service that is simulated.
@@ -176,7 +178,7 @@ def export(
     *,
     format: Literal["csv", "jsonl", "parquet"] = "csv",  # the option's name
     output: str = "-",
-    removed: bool = False,
+    removed: Annotated[bool, Parameter(negative="")] = False,
     state: tuple[str, ...] = (),
     ledger: LedgerUrl = "",
 ) -> int:
@@ -222,59 +224,14 @@ def receive(
     run_receiver(accounts, host=host, port=port, stop_words=stop_word, start_words=start_word, ledger=ledger)
 
 
-opt_outs = App(name="opt-outs", help="People who want no more messages: import or export a list, add or remove people.")
 app.command(opt_outs)
-DefaultRegion = Annotated[
-    str, Parameter(help="Default country: two-letter code, such as US, for numbers without a country code.")
-]
-
-
-OptOutFile = Annotated[str, Parameter(help="File in any format that a broadcast reads its recipients from.")]
-OptOutOutput = Annotated[str, Parameter(help="Path of the file, or - for standard output.")]
-People = Annotated[str, Parameter(help="Phone numbers or chat ids.")]
-
-
-@opt_outs.command(name="import")
-def import_opt_outs(
-    path: OptOutFile, *, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
-) -> int:
-    """Import a list of people who opted out, such as another tool's. Nobody on it gets messages any more."""
-    from .opt_outs import run_import
-
-    return run_import(path, default_region=default_region, ledger=ledger, as_json=as_json)
-
-
-@opt_outs.command(name="export")
-def export_opt_outs(*, output: OptOutOutput = "-", ledger: LedgerUrl = "") -> int:
-    """Write everybody who opted out as CSV, with whole numbers. The command import reads this file."""
-    from .opt_outs import run_export
-
-    return run_export(output, ledger=ledger)
-
-
-@opt_outs.command(name="add")
-def add_opt_out(
-    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
-) -> int:
-    """Opt people out manually."""
-    from .opt_outs import run_change
-
-    return run_change(recipients, True, default_region=default_region, ledger=ledger, as_json=as_json)
-
-
-@opt_outs.command(name="remove")
-def remove_opt_out(
-    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
-) -> int:
-    """Revoke opt-outs, whatever their source. Do this only if the people themselves asked for it."""
-    from .opt_outs import run_change
-
-    return run_change(recipients, False, default_region=default_region, ledger=ledger, as_json=as_json)
 
 
 @app.command
 def resolve(broadcast: str, *, sender: str, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
     """Look up the sends of a broadcast whose outcome is unknown: in receipts, and in the chat history if the service has one.
+
+    The exit status is 0 if nothing remains unknown, otherwise 1.
 
     Args:
         broadcast: Name of the broadcast.
@@ -362,6 +319,7 @@ def doctor(
     """Check everything that a broadcast needs, and say what to do about each problem.
 
     Prefect's server and its settings, automations, workers, saved accounts, webhooks, ledgers, ffmpeg, disk, clock, receiver.
+    The exit status is 1 if something is a problem; warnings do not count.
 
     Args:
         ledger: Where the send history is stored.

@@ -104,7 +104,7 @@ class Scale(Options):
         ge=1,
         le=5_000,
         title="Maximum sends per batch",
-        description="Applies if there is one task run per batch.",
+        description="Maximum number of sends in one task run, if there is one task run per batch.",
     )
     in_flight: int = Field(
         default=0,

@@ -10,9 +10,14 @@ from importlib.metadata import version
 
 import httpx
 import pytest
+from cyclopts import ValidationError
+from prefect_whatsapp.cli.app import app
+from prefect_whatsapp.cli.opt_out_commands import opt_outs
+from prefect_whatsapp.sandbox.samples import MOST_NUMBERS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ("demo", "sandbox", "report", "broadcasts", "export")
+COMMANDS = [name for name in app if not name.startswith("-")]
+PARTS = [*([name] for name in COMMANDS), *(["opt-outs", name] for name in opt_outs if not name.startswith("-"))]
 
 
 def test_help_names_each_command_with_what_it_does(command: Command) -> None:
@@ -23,13 +28,26 @@ def test_help_names_each_command_with_what_it_does(command: Command) -> None:
         assert len(line.strip("│ ").split()) > 4, line
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_commands_help_explains_each_option(command: Command, name: str) -> None:
-    told = command(name, "--help")
-    assert told.returncode == 0
-    assert told.stdout.startswith("Usage: prefect-whatsapp " + name)
-    options = [line.strip("│ *") for line in told.stdout.splitlines() if line.strip("│ *").startswith("--")]
+@pytest.mark.parametrize("words", PARTS, ids=" ".join)
+def test_each_commands_help_explains_each_option_and_offers_none_that_nobody_needs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    app([*words, "--help"], result_action="return_value")
+    told = capsys.readouterr().out
+    assert told.startswith("Usage: prefect-whatsapp " + " ".join(words))
+    options = [line.strip("│ *") for line in told.splitlines() if line.strip("│ *").startswith("--")]
     assert all(len(line.split("  ")) > 1 and len(line.split()) > 3 for line in options), options
+    for noise in ("--empty-", "[default: ()]", '[default: ""]', "[default: False]"):
+        assert noise not in told, noise
+
+
+def test_the_demo_takes_as_many_people_as_its_help_says(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["demo", "--help"], result_action="return_value")
+    assert f"up to {MOST_NUMBERS:,}" in " ".join(capsys.readouterr().out.split())
+    app.parse_args(["demo", "--recipients", str(MOST_NUMBERS)], exit_on_error=False)
+    with pytest.raises(ValidationError):
+        app.parse_args(["demo", "--recipients", str(MOST_NUMBERS + 1)], exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize(
