@@ -80,7 +80,7 @@ async def opened_broadcast(broadcast: str, ledger: str) -> AsyncIterator[tuple[L
 async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     async with opened_broadcast(broadcast, ledger) as (store, record):
         counts = await store.outcome_counts(record)
-        needy = [row async for row in _some(store.rows(record, states=tuple(ATTENTION_STATES)))]
+        needy = [row async for row in _needy(store.rows(record, states=tuple(ATTENTION_STATES)))]
         sending = bool(counts["pending"]) and await store.is_being_sent(record)
     if as_json:
         rows = [{"line": r.line, "recipient": mask(r.recipient), "state": r.state.value, "code": r.error_code,
@@ -95,7 +95,7 @@ async def _report(broadcast: str, ledger: str, as_json: bool) -> int:
     table.add_column()
     table.add_column(justify="right")
     for name, number in {**counts, "removed": record.removed}.items():
-        table.add_row(name, f"{number:,}")
+        table.add_row(name.replace("_", " "), f"{number:,}")
     console.print(table)
     if needy:
         named = Table(title="Rows that need a person")
@@ -124,8 +124,8 @@ def _next_step(counts: dict[str, int], *, sending: bool) -> str:
         return f"{counts['unknown']:,} unknown: --on-unknown resend sends again; recipients may get the message twice."
     if counts["failed"]:
         return f"{counts['failed']:,} refused by the service: correct the cause, then run again with --retry-failed."
-    if counts["skipped"]:
-        return f"{counts['skipped']:,} skipped, for the reasons above; export --state skipped lists them."
+    if skipped := counts["skipped"] - counts["opted_out"]:
+        return f"{skipped:,} skipped, for the reasons above; export --state skipped lists them."
     return "Nothing left to do."
 
 
@@ -194,9 +194,11 @@ def _shown(text: str) -> str:
     return escape(printable(text))
 
 
-async def _some(rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
+async def _needy(rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
     left = _NAMED_AT_MOST
     async for row in rows:
+        if not row.needs_attention:
+            continue
         yield row
         left -= 1
         if not left:

@@ -55,6 +55,8 @@ def summary(report: Report, *, dry_run: bool = False) -> str:
     Example:
         >>> summary(Report(broadcast="weekly", planned=200, accepted=150, pending=50))
         '150 of 200 accepted, 50 not sent yet'
+        >>> summary(Report(broadcast="weekly", planned=9, accepted=8, skipped=1, opted_out=1))
+        '8 of 9 accepted, 1 opted out'
         >>> summary(Report(broadcast="weekly", planned=2, pending=2, removed=4), dry_run=True)
         'Dry run: nothing was sent; 2 would be sent, 4 removed from the list'
     """
@@ -62,7 +64,8 @@ def summary(report: Report, *, dry_run: bool = False) -> str:
         skipped = f", {report.skipped:,} skipped" if report.skipped else ""
         return f"Dry run: nothing was sent; {report.pending:,} would be sent{skipped}, {report.removed:,} removed from the list"
     left = f", {report.pending:,} not sent yet" if report.pending else ""
-    return f"{report.accepted:,} of {report.planned:,} accepted{left}"
+    out = f", {report.opted_out:,} opted out" if report.opted_out else ""
+    return f"{report.accepted:,} of {report.planned:,} accepted{out}{left}"
 
 
 def attention(report: Report) -> str:
@@ -71,12 +74,13 @@ def attention(report: Report) -> str:
     Example:
         >>> attention(Report(broadcast="weekly", planned=200, accepted=191, failed=6, unknown=3))
         '9 of 200 need attention: 6 failed, 3 unknown'
-        >>> attention(Report(broadcast="weekly", planned=1, accepted=1))
+        >>> attention(Report(broadcast="weekly", planned=2, accepted=1, skipped=1, opted_out=1))
         ''
     """
-    parts = {"failed": report.failed, "skipped": report.skipped, "unknown": report.unknown}
-    listed = ", ".join(f"{number:,} {name}" for name, number in parts.items() if number)
-    return f"{sum(parts.values()):,} of {report.planned:,} need attention: {listed}" if listed else ""
+    parts = report.needs_attention
+    listed = ", ".join(f"{number:,} {name}" for name, number in parts.items())
+    number = sum(parts.values())
+    return f"{number:,} of {report.planned:,} {'needs' if number == 1 else 'need'} attention: {listed}" if parts else ""
 
 
 def is_outage(failure: Exception) -> bool:

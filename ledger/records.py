@@ -4,9 +4,9 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..models.errors import ErrorKind
+from ..models.errors import NO_MORE_MESSAGES, ErrorKind
 from ..models.masking import FORGOTTEN, mask
-from ..models.states import SendState
+from ..models.states import ATTENTION_STATES, SendState
 
 NAME_CHARACTERS = 500  # that are kept of a name, a label or a sentence
 
@@ -144,6 +144,13 @@ class Row:
     def failed_late(self) -> bool:
         """Whether the service took the message first and told of its failure later."""
         return self.state is SendState.FAILED and self.error_kind == ErrorKind.FAILED_LATER
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether a person has to see to it: not to somebody who asked for no more messages."""
+        return self.state in ATTENTION_STATES and not (
+            self.state is SendState.SKIPPED and self.error_kind in NO_MORE_MESSAGES
+        )
 
     @property
     def callback(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import ErrorKind, LedgerError
+from ..models.errors import NO_MORE_MESSAGES, ErrorKind, LedgerError
 from ..models.masking import FORGOTTEN
 from ..models.recipient import Recipient
 from ..models.report import outcome_counts
@@ -35,22 +35,29 @@ async def count(database: Database, record: BroadcastRecord) -> dict[SendState, 
 
 async def count_outcomes(database: Database, record: BroadcastRecord) -> dict[str, int]:
     """Count rows as a report does; see `LedgerStore.outcome_counts`."""
-    late = sa.func.sum(sa.case((sends.c.error_kind == ErrorKind.FAILED_LATER.value, 1), else_=0))
+    late, out = (
+        sa.func.sum(sa.case((sends.c.error_kind.in_([kind.value for kind in kinds]), 1), else_=0))
+        for kinds in ((ErrorKind.FAILED_LATER,), NO_MORE_MESSAGES)
+    )
     query = (
-        sa.select(sends.c.state, sa.func.count(), late)
+        sa.select(sends.c.state, sa.func.count(), late, out)
         .where(sends.c.broadcast == record.number)
         .group_by(sends.c.state)
         .union_all(
-            sa.select(purged_counts.c.state, purged_counts.c.rows, sa.literal(0)).where(
+            sa.select(purged_counts.c.state, purged_counts.c.rows, sa.literal(0), sa.literal(0)).where(
                 purged_counts.c.broadcast == record.number
             )
         )
     )
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
-        found = {SendState(state): (number, late) for state, number, late in await connection.execute(query)}
-        counts = outcome_counts({state: number for state, (number, _) in found.items()})
-        return counts | {"failed_late": found.get(SendState.FAILED, (0, 0))[1]}
+        found = {SendState(entry[0]): tuple(entry[1:]) for entry in await connection.execute(query)}
+        none = (0, 0, 0)
+        return {
+            **outcome_counts({state: number for state, (number, *_) in found.items()}),
+            "failed_late": found.get(SendState.FAILED, none)[1],
+            "opted_out": found.get(SendState.SKIPPED, none)[2],
+        }
 
     return await database.read("count rows", work)
 

@@ -82,6 +82,10 @@ class ErrorKind(StrEnum):
     RUN_GONE = "run gone"  # the run that was sending it ended without recording an outcome
 
 
+# Of people who are skipped for ever: nobody has to see to them.
+NO_MORE_MESSAGES = frozenset({ErrorKind.OPTED_OUT, ErrorKind.FORGOTTEN})
+
+
 class WhatsAppError(Exception):
     """Base class of all errors that this package raises on purpose.
 

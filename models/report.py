@@ -25,6 +25,7 @@ class Report(BaseModel):
         failed: Refused by the service, at once or later.
         failed_late: Of the failed, those that the service had accepted before it reported their failure.
         skipped: Not sendable to this recipient now, such as a closed 24-hour window.
+        opted_out: Of the skipped, those who asked for no more messages, or whose data was erased: nobody has to see to them.
         unknown: A request may have left and its answer was lost; held until `on_unknown="resend"`.
         pending: Not sent yet.
         removed: Rows of the list that were not planned: repeats and unusable ones.
@@ -47,6 +48,7 @@ class Report(BaseModel):
     failed: int = Field(default=0, ge=0)
     failed_late: int = Field(default=0, ge=0)
     skipped: int = Field(default=0, ge=0)
+    opted_out: int = Field(default=0, ge=0)
     unknown: int = Field(default=0, ge=0)
     pending: int = Field(default=0, ge=0)
     removed: int = Field(default=0, ge=0)
@@ -61,6 +63,17 @@ class Report(BaseModel):
         if self.planned != self.accepted + self.failed + self.skipped + self.unknown + self.pending:
             raise ValueError("planned is not accepted + failed + skipped + unknown + pending")
         return self
+
+    @property
+    def needs_attention(self) -> dict[str, int]:
+        """How many messages need a person, by what became of them; empty where none does.
+
+        Example:
+            >>> Report(broadcast="weekly", planned=9, accepted=5, failed=1, skipped=3, opted_out=3).needs_attention
+            {'failed': 1}
+        """
+        counts = {"failed": self.failed, "skipped": self.skipped - self.opted_out, "unknown": self.unknown}
+        return {name: number for name, number in counts.items() if number > 0}
 
     @property
     def complete(self) -> bool:

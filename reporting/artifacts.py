@@ -34,7 +34,6 @@ from ..ledger.address import read_address
 from ..media import waveform_png
 from ..models import (
     ACCEPTED_STATES,
-    ATTENTION_STATES,
     OPEN_STATES,
     Report,
     SendState,
@@ -223,7 +222,7 @@ class ArtifactPublisher:
             if needy:
                 await acreate_table_artifact(key=f"{self._key}-attention", table=needy, description=description)
         names = ["stopped" if report.stopped else "completed"]
-        if report.unknown or report.failed or report.skipped:
+        if report.needs_attention:
             names.append("needs-attention")
         for name in names:
             self._tell(name, report.model_dump(mode="json") | {"broadcast": self._name})
@@ -272,7 +271,7 @@ class ArtifactPublisher:
                 told_by_second[int(at.timestamp())][name] += 1
             if row.resolved_by:
                 resolved[row.resolved_by] += 1
-            if row.state in ATTENTION_STATES:
+            if row.needs_attention:
                 reasons[pages.Reason(row.state, row.error_code, row.error_kind, mask_numbers(row.error_text))] += 1
                 if len(needy) < ROWS_SHOWN:
                     needy.append(row)

@@ -311,11 +311,12 @@ _REPORTED = (
     "failed",
     "failed_late",
     "skipped",
+    "opted_out",
     "unknown",
     "pending",
     "removed",
 )
-_LABELS = {"failed_late": "of these, failed after they were accepted"}
+_LABELS = {"failed_late": "of these, failed after they were accepted", "opted_out": "of these, opted out"}
 
 
 def _country(region: str) -> str:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from ledgers import begin, people
 from prefect_whatsapp.cli import opt_outs
 from prefect_whatsapp.cli.app import app
 from prefect_whatsapp.ledger import LedgerStore
@@ -48,6 +49,25 @@ def test_an_export_is_its_owners_alone_follows_no_link_and_holds_no_formula(tmp_
     with out.open(newline="") as lines:
         _, written = csv.reader(lines)
     assert not [cell for cell in written if cell.startswith("=")]
+
+
+def test_a_report_has_nothing_left_to_do_for_who_opted_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = str(tmp_path / "ledger.db")
+
+    async def skip_all() -> None:
+        async with LedgerStore.open(ledger) as store:
+            record = await begin(store, 2)
+            await store.people.opt_out([each.to for each in people(2)], source="command")
+            assert await store.people.skip_opted_out(record) == 2
+
+    asyncio.run(skip_all())
+    app(["report", "weekly", "--ledger", ledger], result_action="return_value")
+    shown = capsys.readouterr().out
+    assert "Nothing left to do." in shown
+    assert "need a person" not in shown
+    app(["report", "weekly", "--ledger", ledger, "--json"], result_action="return_value")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["skipped"], told["opted_out"], told["needs_a_person"]) == (2, 2, [])
 
 
 def test_an_export_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

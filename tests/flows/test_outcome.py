@@ -21,7 +21,7 @@ async def test_a_run_that_left_rows_to_a_person_ends_as_needs_attention_and_give
     arguments = broadcast_arguments(3)
     state = await broadcast_audio(**arguments, return_state=True)
     assert (state.type, state.name) == ("COMPLETED", "Needs attention")
-    assert state.message == "1 of 3 need attention: 1 skipped"
+    assert state.message == "1 of 3 needs attention: 1 skipped"
     report = await state.aresult()
     assert isinstance(report, Report)
     assert (await broadcast_audio(**arguments)).skipped == 1, "who calls the flow gets the report"

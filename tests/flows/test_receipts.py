@@ -90,8 +90,15 @@ async def test_whoever_opted_out_is_skipped_and_the_others_are_reached(
     who = arguments["recipients"][2].removeprefix("+")
     message = {"from": who, "id": "wamid.in", "timestamp": "1789000000", "type": "text", "text": {"body": "Stop"}}
     await post(ledger, graph, messages=[message])
-    report = await broadcast_audio(**arguments)
+    state = await broadcast_audio(**arguments, return_state=True)
+    report = await state.aresult()
     assert (report.accepted, report.skipped, sandbox.truth()["accepted_total"]) == (4, 1, 4)
+    assert (report.opted_out, report.complete) == (1, False)
+    # Nobody has to see to them, so nobody is called each week: no such state, no such table.
+    assert (state.name, state.message) == ("Completed", "4 of 5 accepted, 1 opted out")
+    assert not await artifacts(arguments["broadcast"], "attention")
+    (page,) = await artifacts(arguments["broadcast"], "report")
+    assert "| of these, opted out | 1 |" in str(page.data)
 
 
 async def test_a_dry_run_says_whom_the_broadcast_would_leave_out(
