@@ -17,8 +17,13 @@ import pytest
 from prefect_whatsapp.sandbox.processes import free_port, start_process
 from prefect_whatsapp.sandbox.s3 import CREDENTIALS
 
-# The scheduler looks each minute and the worker 10 s ahead, which a test would wait for.
-SETTINGS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
+SETTINGS = {
+    # The scheduler looks each minute and the worker 10 s ahead, which a test would wait for.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+    # A person sees a run's logs; the other tests turn them off.
+    "PREFECT_LOGGING_TO_API_ENABLED": "true",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
