@@ -63,7 +63,7 @@ async def examine(*, ledger: str = "", receiver: str = "") -> list[Finding]:
         *await looked("ffmpeg", _ffmpeg),
         *await looked("disk", _disk),
         *await looked("heartbeat", _heartbeat),
-        *await looked("ledger", lambda: look_at_ledger("embedded" if not ledger else "ledger", ledger)),
+        *await looked("ledger", lambda: look_at_ledger("default" if not ledger else "named", ledger)),
     ]
     server = await looked("Prefect server", _server)
     findings += server
