@@ -1,5 +1,8 @@
 """A broadcast, step by step: check, plan, approve, dispatch, receive, report."""
 
+import asyncio
+
+import httpx
 from prefect.exceptions import TerminationSignal
 from prefect_whatsapp.blocks import Ledger
 from prefect_whatsapp.flows.approval import APPROVAL, pass_gate
@@ -20,6 +23,9 @@ from prefect_whatsapp.providers.dialect import AccountStatus
 from prefect_whatsapp.sending.content import Content
 from prefect_whatsapp.sending.shards import Shards
 from prefect_whatsapp.sending.stop import StopSignal
+
+# Prefect's client tries for a minute while its server is away, and whoever ends a process waits for half of that.
+LAST_SECONDS = 20.0
 
 
 class Broadcast:
@@ -121,9 +127,20 @@ class Broadcast:
                 left = at_most - sent if at_most else 0
                 await dispatch(run, store, record, shards=self._shards, stop=stop, max_messages=left)
         except TerminationSignal:  # Cancel ends this process; by then all in flight is settled, and told here
-            await report_outcome(run, self._planning.planned, store, record, stop, earlier=earlier)
+            await self._report_at_last(store, record, stop, earlier)
             raise
         if not run.part_of:
             await await_receipts(store, record, 0 if stop.reason else run.settings.wait_for_receipts)
             await resolve_unknown_sends(run, store, record)
         return await report_outcome(run, self._planning.planned, store, record, stop, earlier=earlier)
+
+    async def _report_at_last(
+        self, store: LedgerStore, record: BroadcastRecord, stop: StopSignal, earlier: int
+    ) -> None:
+        """Report what a process that is told to end has sent, if Prefect's server takes it in time; the ledger has it all."""
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                await report_outcome(self._run, self._planning.planned, store, record, stop, earlier=earlier)
+        except (TimeoutError, httpx.HTTPError) as failure:
+            why = type(failure).__name__
+            self._run.log.warning("The report could not be written (%s): `prefect-whatsapp report` shows it.", why)

@@ -52,6 +52,8 @@ from . import pages
 from .charts import data_uri, outcome_png, sends_png
 
 PROGRESS_SECONDS = 3.0
+# For the last progress of a run that is told to end: Prefect's client tries for a minute while its server is away.
+LAST_SECONDS = 5.0
 ROWS_SHOWN = 500
 
 
@@ -178,13 +180,16 @@ class ArtifactPublisher:
                     get_run_logger().debug("The progress could not be shown: %s", type(failure).__name__)
 
         following = asyncio.create_task(follow())
+        patience: float | None = LAST_SECONDS
         try:
             yield
+            patience = None
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             try:
-                await show(*await at_work())  # also where the run was cancelled
+                async with asyncio.timeout(patience):
+                    await show(*await at_work())  # also where the run was cancelled
             except Exception as failure:
                 get_run_logger().debug("The progress could not be shown: %s", type(failure).__name__)
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -15,11 +18,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import TerminationSignal
 from prefect.flow_engine import run_flow_async
 from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Running, Scheduled
-from prefect_whatsapp.flows import broadcast_audio
+from prefect_whatsapp.flows import broadcast_audio, steps
 from prefect_whatsapp.flows.wait import STARTED_AGAIN
 from prefect_whatsapp.models import Scale
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from prefect_whatsapp.sandbox.server import RunningSandbox
+from prefect_whatsapp.sending.stop import StopSignal
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 Arguments = Callable[..., dict[str, Any]]
@@ -78,3 +82,27 @@ async def test_a_cancelled_run_that_an_automation_starts_again_sends_nothing(
         assert ended.is_cancelled()
         assert (await client.read_flow_run(run.id)).state_type is StateType.CANCELLED
     assert sandbox.truth()["accepted_total"] == 0
+
+
+async def test_a_report_that_the_server_does_not_take_holds_no_process_that_is_told_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefect's client tries for a minute, and its error must not take the place of the signal."""
+    monkeypatch.setattr(steps, "LAST_SECONDS", 0.05)
+    broadcast = object.__new__(steps.Broadcast)
+    broadcast._run = SimpleNamespace(log=logging.getLogger("broadcast"))  # type: ignore[assignment]
+    broadcast._planning = SimpleNamespace(planned=None)  # type: ignore[assignment]
+    reported: list[str] = []
+
+    async def hangs(*_: object, **__: object) -> None:
+        reported.append("hangs")
+        await asyncio.sleep(3600)
+
+    async def refused(*_: object, **__: object) -> None:
+        reported.append("refused")
+        raise httpx.ConnectError("no server")
+
+    for report in (hangs, refused):
+        monkeypatch.setattr(steps, "report_outcome", report)
+        await broadcast._report_at_last(None, None, StopSignal(), 0)  # type: ignore[arg-type]
+    assert reported == ["hangs", "refused"]
