@@ -143,7 +143,7 @@ class Heartbeat:
                 async with asyncio.timeout(max(self._beat_seconds, self._lapse_seconds / 4)):
                     await self.beat()
                 told = False
-            except Exception as failure:
+            except Exception as failure:  # whatever it was: one beat is lost, and who misses several sends nothing more
                 if not told:
                     logger.warning("The ledger did not take this run's heartbeat: %s", cause(failure))
                 told = True

@@ -330,7 +330,7 @@ class Lease:
             some = sends.c.id.in_(ids[start : start + _TAKE_LIMIT])
             ours = (some, sends.c.owner == self._reserved_as, sends.c.state.in_([SendState.QUEUED, SendState.UNKNOWN]))
             free = sa.update(sends).where(*ours).values(owner=None)
-            await self._database.transact("give rows back", lambda connection, free=free: connection.execute(free))  # type: ignore[misc]
+            await self._database.transact("give rows back", lambda connection, free=free: connection.execute(free))  # type: ignore[misc]  # a default binds the loop's value
 
     async def _yield_rows(self) -> None:
         """Free what is reserved while others have the whole rate: they would wait for these rows for ever."""

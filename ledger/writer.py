@@ -80,7 +80,7 @@ class GroupWriter:
                     if self._broken
                     else None,
                 )
-            except Exception as failure:
+            except Exception as failure:  # whatever it was: each who waits is told, and none waits for ever
                 self._broken = True
                 group, self._waiting = group + self._waiting, []
                 if not isinstance(failure, LedgerError):

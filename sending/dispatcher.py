@@ -110,7 +110,7 @@ class Dispatcher:
         except asyncio.CancelledError:
             self._stop.set(StopReason.CANCELLED, "the flow run was cancelled")
             raise
-        except Exception as failure:
+        except Exception as failure:  # whatever it was: what is in flight settles first, then it is raised
             self._stop.fail(failure)
             raise
         finally:

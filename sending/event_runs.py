@@ -17,8 +17,9 @@ from ..ledger import Outcome, Row
 from ..models import mask
 from .admission import Admission
 from .delivery import Delivery
+from .event_contract import EndedRun, EndState, EventContract, new_run_id, run_key
 from .stop import StopSignal
-from .task_run_events import EndedRun, EndState, EventContract, TaskRunEvents, new_run_id, run_key
+from .task_run_events import TaskRunEvents
 from .task_runs import EngineTaskRuns, send_task, state_of
 
 # A recorder flushes every five seconds on default settings, and has perhaps others' events before ours.

@@ -1,36 +1,25 @@
-"""A send told to Prefect's server by its final event alone: what that event is, and how it gets there.
+"""Telling Prefect's server of ended sends: in lists, and again where it lost them.
 
-Prefect's engine emits three events a task run (Pending, Running, Completed) and costs 4 to 8 ms of CPU a run. The server's
-recorder makes a task run of any one event of a task run that is posted to `/events`, so the last is enough: on two cores
-307 runs were recorded a second against 94, at a fifth of the CPU. It is the contract between Prefect's own client and
-server and no documented API, so it is written down here alone, and a test compares it with what the engine of the
-installed Prefect emits.
-
-What the server does with it, as measured on 3.8.8: an event told twice makes one run; a second run with the same
+What the server does with such an event, as measured on 3.8.8: told twice it makes one run; a second run with the same
 `dynamic_key` in a flow run overwrites the first; one event that can't be recorded (its flow run was deleted) drops the
 recorder's whole batch, other people's runs included; beyond 10,000 events that wait, more are dropped in silence.
 
-Source: prefect.utilities.engine.emit_task_run_state_change_event; prefect.server.services.task_run_recorder.
+Source: prefect.server.services.task_run_recorder.
 """
 
 import asyncio
 import contextlib
-import datetime
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
-from prefect import Task
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import State, StateType, TaskRun, TaskRunPolicy
-from prefect.context import FlowRunContext, TagsContext
-from prefect.events.related import related_resources_from_run_context
 from prefect.logging import get_logger
+
+from .event_contract import EndedRun, EventContract
 
 # 250 events are half a megabyte, and a quarter of a second is not felt in the UI.
 LIST_LENGTH = 250
@@ -42,187 +31,9 @@ KEPT_AT_MOST = 4_000
 # Before that the recorder may still have it: its flush takes up to five seconds, six tries of a batch as many more.
 OVERDUE_SECONDS = 30.0
 RETRY_PAUSES = (0.5, 1.0, 2.0, 5.0)
-MESSAGE_CHARACTERS = 2_000
 LAST_SECONDS = 5.0
 
 _logger = get_logger("prefect_whatsapp.recorder")
-_NOT_IN_THE_EVENT = frozenset({
-    "id", "created", "updated", "flow_run_id", "state_id", "state_type", "state_name", "state",
-    "estimated_start_time_delta", "estimated_run_time",
-})  # fmt: skip
-
-
-def new_run_id() -> UUID:
-    """Make an id for a task run: ids that were made later sort later, which is what the server's index likes.
-
-    Source: RFC 9562, UUID version 7.
-    """
-    random = int.from_bytes(os.urandom(10))
-    value = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62 | random & (1 << 62) - 1
-    return UUID(int=value)
-
-
-@dataclass(frozen=True, slots=True)
-class EndState:
-    """How a run ended: what of Prefect's state is told, at a tenth of its weight, as thousands wait to be seen.
-
-    Attributes:
-        type: Its type, such as `COMPLETED`.
-        name: Its name, such as `Skipped`.
-        message: What it says.
-    """
-
-    type: StateType
-    name: str
-    message: str = ""
-
-    @classmethod
-    def of(cls, state: State[Any] | None) -> "EndState":
-        """Take it from Prefect's; None is Completed."""
-        return cls(state.type, state.name or "", (state.message or "")[:MESSAGE_CHARACTERS]) if state else COMPLETED
-
-
-COMPLETED = EndState(StateType.COMPLETED, "Completed")
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRun:
-    """A send that is over, as its task run is to say.
-
-    Attributes:
-        id: The task run's id, also kept in the ledger.
-        key: Its `dynamic_key`: no other run of this flow run may have it.
-        name: Its name, such as `send-audio …4829`.
-        state: How it ended.
-        expected_at: When it was to start.
-        started_at: When it started.
-        ended_at: When it ended.
-    """
-
-    id: UUID
-    key: str
-    name: str
-    state: EndState
-    expected_at: datetime.datetime
-    started_at: datetime.datetime
-    ended_at: datetime.datetime
-
-    @property
-    def event_id(self) -> UUID:
-        """The id of its event and of its state, so that the server takes a list once of which it is not known whether it came."""
-        return UUID(int=self.id.int ^ 1)
-
-
-def run_key(row_id: int, attempts: int, run_id: UUID) -> str:
-    """Make a `dynamic_key`: the row and the attempt, for people, and a part of the id, so that none is ever used twice.
-
-    Example:
-        >>> run_key(17, 2, UUID(int=0xBEEF))
-        '17-2-0000beef'
-    """
-    return f"{row_id}-{attempts}-{run_id.hex[-8:]}"
-
-
-class EventContract:
-    """Builds the final event of a task run of one task in one flow run.
-
-    Args:
-        task: The task as the engine would run it.
-        flow_run_id: The flow run.
-        flow_run_count: How often that flow run was started.
-        tags: Tags of its task runs.
-        related: The resources of the flow run, its flow, deployment, work pool and tags.
-    """
-
-    def __init__(
-        self,
-        task: Task[..., Any],
-        flow_run_id: UUID,
-        *,
-        flow_run_count: int = 1,
-        tags: Iterable[str] = (),
-        related: Sequence[Mapping[str, str]] = (),
-    ) -> None:
-        self.flow_run_id = flow_run_id
-        marks = sorted(set(tags))
-        self._related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in marks]
-        self._related += [dict(resource) for resource in related]
-        # Made by Prefect's own model, so that a field that a later version adds is there.
-        run = TaskRun(
-            task_key=task.task_key,
-            dynamic_key="",
-            flow_run_id=flow_run_id,
-            task_version=task.version,
-            empirical_policy=TaskRunPolicy(retries=0, retry_delay=0),
-            tags=marks,
-            run_count=1,
-            flow_run_run_count=flow_run_count,
-        )
-        told = run.model_dump(mode="json", exclude_none=True, exclude=set(_NOT_IN_THE_EVENT))
-        self._task_run = {**told, "task_inputs": {"to": []}}
-
-    @classmethod
-    async def of_this_flow_run(cls, task: Task[..., Any], client: PrefectClient) -> "EventContract | None":
-        """Build it for the flow run that is running here; None outside of one."""
-        context = FlowRunContext.get()
-        if context is None or context.flow_run is None:
-            return None
-        related = await related_resources_from_run_context(client)
-        tags = set(task.tags) | set(TagsContext.get().current_tags or ())
-        return cls(
-            task,
-            context.flow_run.id,
-            flow_run_count=context.flow_run.run_count,
-            tags=tags,
-            related=[resource.model_dump() for resource in related],
-        )
-
-    def event(self, ended: EndedRun, *, again: bool = False) -> dict[str, Any]:
-        """Build the event of one run.
-
-        Args:
-            ended: The run.
-            again: Give the event an id of its own: Prefect's broker passes an id on once in five minutes, also where the
-                recorder then dropped it.
-        """
-        state, ended_at = ended.state, _utc(ended.ended_at)
-        kind, name, message = state.type.value, state.name, state.message
-        return {
-            "id": str(new_run_id() if again else ended.event_id),
-            "occurred": ended_at,
-            "event": f"prefect.task-run.{name}",
-            "resource": {
-                "prefect.resource.id": f"prefect.task-run.{ended.id}",
-                "prefect.resource.name": ended.name,
-                "prefect.run-count": "1",
-                "prefect.state-message": message,
-                "prefect.state-name": name,
-                "prefect.state-timestamp": ended.ended_at.astimezone(datetime.UTC).isoformat(),
-                "prefect.state-type": kind,
-                "prefect.orchestration": "client",
-            },
-            "related": self._related,
-            "payload": {
-                "intended": {"from": None, "to": kind},
-                "initial_state": None,
-                "validated_state": {
-                    "type": kind,
-                    "name": name,
-                    "message": message,
-                    "state_details": {},
-                    "data": None,
-                },
-                "task_run": {
-                    **self._task_run,
-                    "name": ended.name,
-                    "dynamic_key": ended.key,
-                    "expected_start_time": _utc(ended.expected_at),
-                    "start_time": _utc(ended.started_at),
-                    "end_time": ended_at,
-                    "total_run_time": max((ended.ended_at - ended.started_at).total_seconds(), 0.0),
-                },
-            },
-        }
 
 
 class TaskRunEvents:
@@ -264,7 +75,7 @@ class TaskRunEvents:
             # Prefect's client tries for a minute while the server is away; a run that is ended by a signal has less.
             async with asyncio.timeout(None if error is None else LAST_SECONDS):
                 await self.flush()
-        except Exception as failure:
+        except Exception as failure:  # the server's trouble; the ledger has the outcomes
             _logger.warning(
                 "%d task runs were not reported to the Prefect server (%s); the ledger has their outcome.",
                 len(self._waiting),
@@ -448,7 +259,3 @@ class TaskRunEvents:
         one = {"id": {"any_": [str(self._contract.flow_run_id)]}}
         answer = await self._client.request("POST", "/flow_runs/count", json={"flow_runs": one})
         return int(answer.json()) == 0
-
-
-def _utc(moment: datetime.datetime) -> str:
-    return moment.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")

@@ -87,7 +87,7 @@ class TaskRuns(ABC):
         self._sending += 1
         try:
             return await self._delivery.send(row, run_id)
-        except Exception as failure:
+        except Exception as failure:  # whatever it was: raised at the end
             self._stop.fail(failure)  # here, as Prefect keeps it in the run's state
             raise
         finally:
@@ -252,7 +252,7 @@ class BatchTaskRuns(TaskRuns):
             try:
                 if self._on_batch and rows:
                     await self._on_batch(number, rows)
-            except Exception as failure:
+            except Exception as failure:  # the server's trouble; the ledger has the rows
                 if pause is None:
                     name = type(failure).__name__
                     _logger.warning(

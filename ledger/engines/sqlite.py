@@ -28,7 +28,7 @@ BUSY_SECONDS = 5.0
 # FULL: each commit is on the disk before a request leaves. 4,000 pages make checkpoints rare enough to not be felt.
 SETTINGS = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON", "PRAGMA wal_autocheckpoint=4000")
 _PLAN = (
-    f"INSERT INTO whatsapp_sends (broadcast, {', '.join(PLANNED)}) VALUES (?{', ?' * len(PLANNED)})"  # noqa: S608
+    f"INSERT INTO whatsapp_sends (broadcast, {', '.join(PLANNED)}) VALUES (?{', ?' * len(PLANNED)})"  # noqa: S608 (only our own constants)
     " ON CONFLICT DO NOTHING"
 )
 
