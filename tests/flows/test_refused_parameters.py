@@ -134,6 +134,21 @@ def test_a_block_that_was_made_in_python_is_taken() -> None:
     assert (read["sender"], read["ledger"], read["max_messages"]) == (GIVEN["sender"], ledger, 7)
 
 
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+def test_a_saved_block_is_loaded_and_one_of_another_type_is_refused() -> None:
+    references = {}
+    for name, block in {"ledger": Ledger(url=f"/{TOKEN}"), "sender": GraphCredentials()}.items():
+        block.save("of-each-type", overwrite=True)  # type: ignore[unused-coroutine]  # no loop runs here
+        references[name] = {"$ref": {"block_document_id": str(block._block_document_id)}}
+    read = broadcast_audio.validate_parameters(GIVEN | references)
+    assert (type(read["ledger"]), type(read["sender"])) == (Ledger, GraphCredentials)
+    for name, other in (("sender", "ledger"), ("ledger", "sender"), ("storage", "ledger")):
+        with pytest.raises(InputError, match=f"^{name} can't be used: choose a saved block") as refusal:
+            broadcast_audio.validate_parameters(GIVEN | references | {name: references[other]})
+        assert TOKEN not in str(refusal.value)
+
+
 def test_arguments_that_the_signature_does_not_have_are_not_printed() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'audio'") as refusal:
         broadcast_audio(NUMBER, TOKEN)  # type: ignore[call-arg, arg-type]

@@ -97,5 +97,5 @@ async def test_a_failover_to_a_server_that_only_reads_and_a_canceled_statement_a
             await asyncio.sleep(1.0)
             assert not working.done()
             mortal.ask("psql", "-qc", ended.format(name=name), "postgres")
-            await asyncio.wait_for(working, 15)
+            await asyncio.wait_for(working, 60)
         assert (await store.counts(record))[SendState.QUEUED] == 5999

@@ -38,7 +38,7 @@ async def test_only_one_task_is_within(store: LedgerStore) -> None:
 
 
 async def test_other_keys_do_not_wait(store: LedgerStore) -> None:
-    async with asyncio.timeout(5), store.exclusive("upload one"), store.exclusive("upload two"):
+    async with asyncio.timeout(60), store.exclusive("upload one"), store.exclusive("upload two"):
         pass
 
 
@@ -47,7 +47,7 @@ async def test_waiting_can_be_cancelled_and_leaves_the_lock_free(store: LedgerSt
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), store.exclusive("upload"):
                 raise AssertionError("two are within")
-    async with asyncio.timeout(5), store.exclusive("upload"):
+    async with asyncio.timeout(60), store.exclusive("upload"):
         pass
 
 
@@ -55,7 +55,7 @@ async def test_the_lock_is_given_back_when_the_block_raises(store: LedgerStore) 
     with pytest.raises(ZeroDivisionError):
         async with store.exclusive("upload"):
             raise ZeroDivisionError
-    async with asyncio.timeout(5), store.exclusive("upload"):
+    async with asyncio.timeout(60), store.exclusive("upload"):
         pass
 
 
@@ -71,7 +71,7 @@ async def test_the_lock_of_a_killed_process_is_free(url: str) -> None:
         finally:
             process.kill()
             await process.communicate()
-        async with asyncio.timeout(10), store.exclusive("upload"):
+        async with asyncio.timeout(60), store.exclusive("upload"):
             pass
 
 

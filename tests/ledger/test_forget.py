@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from named_people import ACCOUNT, ADA, LID, NOW, NUMBER, OTHER, begin, rows, send_all, wamid
 from prefect_whatsapp.ledger import LedgerStore, Outcome, RemovedRow
 from prefect_whatsapp.ledger.history import Action
-from prefect_whatsapp.ledger.schema import metadata
+from prefect_whatsapp.ledger.schema import metadata, sends
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import ClaimLostError, LedgerError, OptedOutError
 from prefect_whatsapp.models.updates import Inbound, Item, StatusUpdate, Unread
@@ -97,6 +97,23 @@ async def test_a_run_that_had_taken_their_row_does_not_send_it(store: LedgerStor
     async with store.join(record, messages_per_second=0) as lease:
         (row,) = await lease.take(1)
         await store.forget(NUMBER, ADA)
+        with pytest.raises(ClaimLostError):
+            await lease.claim(row)
+
+
+@pytest.mark.parametrize("state", [SendState.QUEUED, SendState.UNKNOWN, SendState.SENDING])
+async def test_a_forgotten_row_is_never_claimed_whatever_else_is_said_of_it(
+    store: LedgerStore, state: SendState
+) -> None:
+    """The claim has the last word: not even a row that something queued again, reserved and consented to is sent."""
+    record = await begin(store, [NUMBER])
+    async with store.join(record, flow_run_id="run", messages_per_second=0, resend=True) as lease:
+        (row,) = await lease.take(1)
+        await store.forget(NUMBER, ADA)
+        again = {"state": state, "owner": lease._heartbeat.lease_id, "resend": "run"}
+        again["claim"] = f"{lease._heartbeat.key}.1"  # as if the first claim's answer had been lost
+        async with store._database.writing() as connection:
+            await connection.execute(sa.update(sends).values(again))
         with pytest.raises(ClaimLostError):
             await lease.claim(row)
 

@@ -26,7 +26,7 @@ async def test_sigterm_stops_the_sending_and_is_handed_on_when_all_is_settled(ha
     stop = StopSignal()
     with sigterm_stops(stop):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert await stop.wait(5)
+        assert await stop.wait(60)
         assert (stop.reason, handled) == (StopReason.CANCELLED, [])
         os.kill(os.getpid(), signal.SIGTERM)  # once more, while it settles
         await asyncio.sleep(0.05)
@@ -48,7 +48,7 @@ async def test_an_error_goes_out_instead_of_the_signal(handled: list[int]) -> No
     async def fail() -> None:
         with sigterm_stops(stop):
             os.kill(os.getpid(), signal.SIGTERM)
-            await stop.wait(5)
+            await stop.wait(60)
             raise ValueError("ours")
 
     with pytest.raises(ValueError, match="ours"):
