@@ -31,9 +31,9 @@ PAIR_TRIES = 5  # 1, 4, 16 and 64 s of waiting
 TRANSIENT_TRIES = 5  # about 15 s of waiting; 131000 and its like either pass at once or don't
 # Where the service refuses one in six or more and accepts the rest, five in a row befall many a row by chance.
 WAVERING_TRIES = 30
-# A status of 429 by itself proves nothing, and a proxy that answers it may have passed the message on: each try may be
-# one more message. 32 of them in 25 s were seen.
-BARE_THROTTLE_TRIES = 3
+# A status of 429 or 404 by itself proves nothing, and a proxy that answers it may have passed the message on: each try may
+# be one more message. 32 of them in 25 s were seen.
+UNPROVEN_TRIES = 3
 LONGEST_BACKOFF_SECONDS = 8.0
 # A run doesn't wait longer than this for a service that wants nothing: what is pending goes with the next run.
 LONGEST_WAIT_SECONDS = 900.0
@@ -181,7 +181,7 @@ def _pair_limited(error: RetryLaterError, tries: Tries) -> Decision:
 
 
 def _later(error: RetryLaterError | RequestRefusedError, tries: Tries) -> Decision:
-    if error.kind is ErrorKind.BARE_THROTTLE and tries.failures >= BARE_THROTTLE_TRIES - 1:
+    if error.kind in _UNPROVEN and tries.failures >= UNPROVEN_TRIES - 1:
         return Decision(_outcome(SendState.UNKNOWN, error))
     asked = error.retry_after or 0.0
     if asked > LONGEST_WAIT_SECONDS:

@@ -80,15 +80,12 @@ def test_a_refusal_means_what_the_table_says(verdict: Verdict, kind: ErrorKind) 
     assert (outcome.error_code, outcome.error_kind, outcome.error_text) == ("7", kind, "…")
 
 
-THROTTLES = (ErrorKind.THROTTLE, ErrorKind.BARE_THROTTLE)
+UNPROVEN = (ErrorKind.BARE_THROTTLE, ErrorKind.ADDRESS)
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [
-        *((RetryLaterError, kind) for kind in ErrorKind if kind not in THROTTLES),
-        (RequestRefusedError, ErrorKind.ADDRESS),
-    ],
+    [(RetryLaterError, kind) for kind in ErrorKind if kind not in UNPROVEN and kind is not ErrorKind.THROTTLE],
 )
 def test_what_surely_was_not_accepted_goes_again_until_it_is_shown_to_be_the_rows_own(
     error: type[ProviderError], kind: ErrorKind
@@ -108,10 +105,20 @@ def test_a_throttle_concerns_the_sender_and_never_fails_its_row(tries: Tries) ->
     assert summary(decision) == (STATE.QUEUED, 0.0, "sender", False, None)
 
 
-@pytest.mark.parametrize("asked", [None, 60.0])
-def test_a_429_without_the_services_own_words_is_tried_three_times_and_then_unknown(asked: float | None) -> None:
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (RetryLaterError("…", provider="graph", kind=ErrorKind.BARE_THROTTLE), None),
+        (RetryLaterError("…", provider="graph", kind=ErrorKind.BARE_THROTTLE, retry_after=60.0), 60.0),
+        (RequestRefusedError("…", provider="graph", kind=ErrorKind.ADDRESS), None),
+    ],
+    ids=["429", "429 that names a pause", "404"],
+)
+def test_a_status_without_the_services_own_words_is_tried_three_times_and_then_unknown(
+    error: ProviderError, asked: float | None
+) -> None:
     for tries in TRIES:
-        decision = decide(of(RetryLaterError, kind=ErrorKind.BARE_THROTTLE, retry_after=asked), tries)
+        decision = decide(error, tries)
         if tries.failures >= 2:
             assert summary(decision) == (STATE.UNKNOWN, *NEVER)
         else:
