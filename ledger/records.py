@@ -89,6 +89,7 @@ class Row:
     Attributes:
         id: The row's number.
         broadcast_id: Id of its broadcast.
+        broadcast: Name of its broadcast.
         recipient: Canonical address; `forgotten` of who was forgotten.
         name: How the list calls them.
         reply_to: Id of the message to quote.
@@ -134,6 +135,7 @@ class Row:
     read_at: datetime.datetime | None = None
     played_at: datetime.datetime | None = None
     line: int = 0
+    broadcast: str = ""
 
     @property
     def forgotten(self) -> bool:

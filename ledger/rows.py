@@ -161,6 +161,7 @@ def as_row(entry: Any, record: BroadcastRecord) -> Row:
         read_at=entry.read_at,
         played_at=entry.played_at,
         line=entry.line,
+        broadcast=record.name,
     )
 
 

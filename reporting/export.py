@@ -42,7 +42,7 @@ ROW_COLUMNS: dict[str, type] = {
     "task_run_id": str,
     "claimed_at": datetime.datetime,
     "settled_at": datetime.datetime,
-    "row": int,  # by which the report in Prefect names it
+    "row": int,  # by which the report in Prefect names it; its broadcast and it say which row it is
     "sent_at": datetime.datetime,
     "delivered_at": datetime.datetime,
     "read_at": datetime.datetime,
@@ -50,6 +50,10 @@ ROW_COLUMNS: dict[str, type] = {
     "failed_at": datetime.datetime,
     "resolved_by": str,
     "line": int,  # of the list
+    "broadcast": str,
+    # The row is told of at least as it was then. Its own times do not order two exports: services round the times of
+    # receipts and tell of them late, and a row that is queued again has fewer of them.
+    "exported_at": datetime.datetime,
 }
 REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
 OPT_OUT_COLUMNS: dict[str, type] = {"recipient": str, "source": str, "since": datetime.datetime}
@@ -72,7 +76,8 @@ async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO,
     Raises:
         OSError: The path can't be written; what stood there is as it was.
     """
-    return await _export(rows, _row_values, ROW_COLUMNS, target, form)
+    now = datetime.datetime.now(datetime.UTC)
+    return await _export(rows, lambda row: _row_values(row, now), ROW_COLUMNS, target, form)
 
 
 async def export_removed(
@@ -97,12 +102,20 @@ def arrow_schema(columns: dict[str, type] | None = None) -> "pa.Schema":
     return pa.schema([(name, kinds[kind]) for name, kind in (columns or ROW_COLUMNS).items()])
 
 
-def row_as_dict(row: "Row") -> dict[str, Value]:
-    """Give a row as data: the columns of an export, whole numbers included."""
-    return dict(zip(ROW_COLUMNS, _row_values(row), strict=True))
+def row_as_dict(row: "Row", exported_at: datetime.datetime) -> dict[str, Value]:
+    """Give a row as data: the columns of an export, whole numbers included.
+
+    Args:
+        row: As `LedgerStore.rows` gives it.
+        exported_at: A moment before the first row was read, the same for all of an export.
+
+    Returns:
+        The values by the names of `ROW_COLUMNS`.
+    """
+    return dict(zip(ROW_COLUMNS, _row_values(row, exported_at), strict=True))
 
 
-def _row_values(row: "Row") -> tuple[Value, ...]:
+def _row_values(row: "Row", exported_at: datetime.datetime) -> tuple[Value, ...]:
     return (
         *(row.recipient, row.name, row.state.value, row.provider, row.account, row.message_id, row.status_text),
         *(row.error_code, row.error_text, row.attempts, row.task_run_id, _utc(row.claimed_at), _utc(row.settled_at)),
@@ -110,6 +123,8 @@ def _row_values(row: "Row") -> tuple[Value, ...]:
         *map(_utc, (row.sent_at, row.delivered_at, row.read_at, row.played_at, row.failed_at)),
         row.resolved_by,
         row.line,
+        row.broadcast,
+        _utc(exported_at),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ async def aoutcomes(
     Returns:
         One dict per row with the columns of `prefect-whatsapp export`: `recipient` (the whole number), `name`, `state`,
         `provider`, `account`, `message_id`, `status`, `error_code`, `error_text`, `attempts`, `task_run_id`,
-        `claimed_at` and `settled_at` (aware datetimes, UTC, or None), `row`. All rows are held in memory.
+        `claimed_at`, `settled_at`, `row`, `sent_at`, `delivered_at`, `read_at`, `played_at`, `failed_at`,
+        `resolved_by`, `line`, `broadcast` and `exported_at`. Times are aware datetimes in UTC, or None. `broadcast` and
+        `row` together say which row of the ledger it is; of several with the same, the one with the latest
+        `exported_at` is the latest. All rows are held in memory.
 
     Raises:
         InputError: The ledger has no such broadcast, or there is no such state.
@@ -50,7 +54,8 @@ async def aoutcomes(
         record = await store.find_broadcast(broadcast)
         if record is None:
             raise InputError(f"the ledger at {store.address} has no broadcast {broadcast!r}")
-        return [row_as_dict(row) async for row in store.rows(record, wanted)]
+        now = datetime.datetime.now(datetime.UTC)
+        return [row_as_dict(row, now) async for row in store.rows(record, wanted)]
 
 
 @task(name="outcomes", cache_policy=NO_CACHE, persist_result=False)

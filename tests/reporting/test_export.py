@@ -40,6 +40,7 @@ ADA = Row(
     account="106540352242922",
     claimed_at=NOON,
     settled_at=None,
+    broadcast="weekly-2026-W47",
 )
 HOSTILE = ["=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(1)", "\t=1", " =1", "\r=1", "＝1", '=HYPERLINK("http://x.test")']
 
@@ -78,7 +79,9 @@ def parsed(content: bytes, form: ExportFormat) -> list[dict[str, object]]:
 async def test_a_row_is_written_whole(
     form: ExportFormat, attempts: object, claimed_at: object, settled_at: object
 ) -> None:
+    before = datetime.datetime.now(datetime.UTC)
     [row] = parsed(await exported([ADA], form), form)
+    assert before <= datetime.datetime.fromisoformat(str(row["exported_at"])) <= datetime.datetime.now(datetime.UTC)
     assert row == {
         "recipient": "+16505550123",
         "name": "Ada Byron, Countess",
@@ -97,6 +100,8 @@ async def test_a_row_is_written_whole(
         **dict.fromkeys(("sent_at", "delivered_at", "read_at", "played_at", "failed_at"), settled_at),
         "resolved_by": "",
         "line": 0 if form != "csv" else "0",
+        "broadcast": "weekly-2026-W47",
+        "exported_at": row["exported_at"],
     }
     assert list(row) == list(ROW_COLUMNS)
 

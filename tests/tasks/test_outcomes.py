@@ -29,7 +29,8 @@ async def test_each_row_is_a_dict_with_whole_numbers_and_the_task_runs_id(ledger
         (NUMBERS[0], "Ada", "queued"),
         (NUMBERS[1], "", "queued"),
     ]
-    assert rows == outcomes.fn("weekly", ledger=ledger)
+    again = outcomes.fn("weekly", ledger=ledger)
+    assert [{**row, "exported_at": None} for row in again] == [{**row, "exported_at": None} for row in rows]
     assert "task_run_id" in rows[0]
 
 
