@@ -3,6 +3,7 @@
 Source: https://openpyxl.readthedocs.io/en/stable/optimized.html#read-only-mode
 """
 
+import re
 import tempfile
 import warnings
 import zipfile
@@ -18,6 +19,11 @@ from .columns import Columns, RawRow, cut, no_column
 MAX_UNPACKED_BYTES = 256_000_000
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 200  # Excel's own rows; of its 16,384 columns a list has a few
 _LONGEST_CELL = 32_767  # Excel's own
+# openpyxl holds a row, and each part that has none, as a tree of some 80 bytes for each byte: a workbook of 10 kB took 460 MB.
+MAX_ROW_BYTES = 4_000_000
+_ROW_ENDS = re.compile(rb"</(?:\w+:)?row\s*>|<(?:\w+:)?row\b[^<>]*/>")
+_TEXT_ENDS = re.compile(rb"</(?:\w+:)?si\s*>|<(?:\w+:)?si\s*/>")
+_SHARED_TEXTS = re.compile(rb"<(?:\w+:)?sst[\s>]")
 ROUNDED = "the spreadsheet rounded the number and its last digits are lost: format the column as text"
 
 
@@ -78,12 +84,36 @@ def _check_size(source: Any, filename: str) -> None:
     with zipfile.ZipFile(source) as archive:
         # zipfile reads no more of a part than is stated here.
         size = sum(part.file_size for part in archive.infolist())
+        if size > MAX_UNPACKED_BYTES:
+            raise RecipientListError(
+                f"the list {cut(filename)} has {size / 1e6:,.0f} MB unpacked, where {MAX_UNPACKED_BYTES / 1e6:,.0f} MB are "
+                "read of a workbook: save it as CSV"
+            )
+        for part in archive.infolist():
+            if part.file_size > MAX_ROW_BYTES and not _has_short_rows(archive, part):
+                raise RecipientListError(
+                    f"the list {cut(filename)} has more than {MAX_ROW_BYTES / 1e6:,.0f} MB in one row, or in something that is"
+                    " no row, such as a pivot table: save it as CSV"
+                )
     source.seek(0)
-    if size > MAX_UNPACKED_BYTES:
-        raise RecipientListError(
-            f"the list {cut(filename)} has {size / 1e6:,.0f} MB unpacked, where {MAX_UNPACKED_BYTES / 1e6:,.0f} MB are "
-            "read of a workbook: save it as CSV"
-        )
+
+
+def _has_short_rows(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
+    """Whether rows, or shared texts, end often enough in a part for no more than that to be held at a time."""
+    with archive.open(part) as content:
+        block = content.read(1 << 20)
+        if b"<" not in block[:64]:
+            return True  # a picture: no XML, in whatever encoding
+        ends, since, rest = _TEXT_ENDS if _SHARED_TEXTS.search(block[:4096]) else _ROW_ENDS, 0, b""
+        while block:
+            last = None
+            for last in ends.finditer(rest + block):  # noqa: B007 (the last of them)
+                pass
+            since = len(rest + block) - last.end() if last else since + len(block)
+            if since > MAX_ROW_BYTES:
+                return False
+            rest, block = block[-32:], content.read(1 << 20)
+    return True
 
 
 def _cells(row: tuple[object, ...]) -> list[object]:

@@ -122,7 +122,9 @@ def test_each_flow_of_the_pack_checks_for_itself_with_any_options(flow: Any) -> 
 
 @pytest.mark.parametrize("name", ["sender", "storage", "ledger"])
 def test_fields_of_a_block_are_refused_in_one_sentence(name: str) -> None:
-    with pytest.raises(InputError, match=f"^{name} can't be used: choose a saved block") as refusal:
+    with pytest.raises(
+        InputError, match=rf"^{name} can't be used: .*(choose a saved block|does not fit here)"
+    ) as refusal:
         broadcast_audio.validate_parameters(GIVEN | {name: {"url": TOKEN, "access_token": TOKEN}})
     assert TOKEN not in str(refusal.value)
     assert refusal.value.__context__ is None
@@ -144,7 +146,9 @@ def test_a_saved_block_is_loaded_and_one_of_another_type_is_refused() -> None:
     read = broadcast_audio.validate_parameters(GIVEN | references)
     assert (type(read["ledger"]), type(read["sender"])) == (Ledger, GraphCredentials)
     for name, other in (("sender", "ledger"), ("ledger", "sender"), ("storage", "ledger")):
-        with pytest.raises(InputError, match=f"^{name} can't be used: choose a saved block") as refusal:
+        with pytest.raises(
+            InputError, match=rf"^{name} can't be used: .*(choose a saved block|does not fit here)"
+        ) as refusal:
             broadcast_audio.validate_parameters(GIVEN | references | {name: references[other]})
         assert TOKEN not in str(refusal.value)
 

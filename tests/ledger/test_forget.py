@@ -101,7 +101,7 @@ async def test_a_run_that_had_taken_their_row_does_not_send_it(store: LedgerStor
             await lease.claim(row)
 
 
-@pytest.mark.parametrize("state", [SendState.QUEUED, SendState.UNKNOWN, SendState.SENDING])
+@pytest.mark.parametrize("state", [SendState.QUEUED, SendState.UNKNOWN])
 async def test_a_forgotten_row_is_never_claimed_whatever_else_is_said_of_it(
     store: LedgerStore, state: SendState
 ) -> None:

@@ -111,3 +111,33 @@ def test_a_row_that_says_it_is_the_billionth_is_not_waited_for(monkeypatch: pyte
                 part = part.replace(b'<row r="3"', b'<row r="999999999"').replace(b'r="A3"', b'r="A999999999"')
             archive.writestr(name, part)
     assert [recipient.to for recipient in read(sink.getvalue()).usable] == [ADA]
+
+
+@pytest.mark.parametrize(
+    ("part", "end"),
+    [
+        ("xl/worksheets/sheet1.xml", b"</row>"),
+        ("xl/workbook.xml", b"</workbook>"),
+        ("xl/worksheets/sheet1.xml", b"</worksheet>"),
+    ],
+    ids=["a row of cells", "a part without rows", "what follows the rows"],
+)
+def test_a_small_file_that_unpacks_to_a_tree_of_gigabytes_is_refused(part: str, end: bytes) -> None:
+    with pytest.raises(RecipientListError, match="has more than 4 MB in one row, or in something that is no row"):
+        read(padded(workbook(["phone"], [ADA]), part, end, b"<c/>" * 1_500_000))
+
+
+def test_a_sheet_is_as_long_as_it_likes_where_its_rows_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excel, "MAX_ROW_BYTES", 20_000)
+    rows = [[f"+1650555{number:04}", f"name {number}"] for number in range(1_500)]
+    assert read(padded(workbook(["phone", "name"], *rows), "xl/media/logo.png", b"", b"\x89PNG" * 10_000)).rows == 1_500
+
+
+def padded(content: bytes, part: str, end: bytes, padding: bytes) -> bytes:
+    """A workbook with something before the first of these ends of a part; the part is made where there is none."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as given, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in {*given.namelist(), part}:
+            held = given.read(name) if name in given.namelist() else b""
+            archive.writestr(name, held.replace(end, padding + end, 1) if name == part and end else held or padding)
+    return sink.getvalue()
