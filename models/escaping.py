@@ -18,6 +18,9 @@ _SPACE = re.compile(r"\s+")
 _FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n]")
 _FORMULA_WITHIN = re.compile(r"(?<=[;,\t|\r\n\"'])(\s*)(?=[=+\-@\uff0b\uff0d\uff1d\uff20])")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")  # calculates to itself, and an apostrophe would hide it from other programs
+# What moves a terminal's cursor or names its window, and what turns the direction of writing; not the joiners that many
+# languages spell names with.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -33,6 +36,30 @@ def printable(text: str) -> str:
     return "".join(
         " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "" if unicodedata.category(c) in _INVISIBLE else c for c in text
     )
+
+
+def without_controls(text: str) -> str:
+    """Take out of data what a terminal would carry out, and nothing else: a carriage return becomes a line break.
+
+    For files that may also be printed. Other than after `printable`, names keep each letter, and texts their lines.
+
+    Example:
+        >>> without_controls("a\\x1b[2Jb\\u202ec\\r\\nd")
+        'a[2Jbc\\nd'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def escaped_controls(line: str) -> str:
+    """Escape in a line of JSON what `without_controls` takes out: its reader gets the same text.
+
+    Example:
+        >>> escaped_controls('"a\\x9b2J"')
+        '"a\\\\u009b2J"'
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def markdown(text: str) -> str:

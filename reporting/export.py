@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 
-from ..models.escaping import spreadsheet
+from ..models.escaping import escaped_controls, spreadsheet, without_controls
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +68,7 @@ async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO,
     Args:
         rows: As `LedgerStore.rows` gives them.
         target: A path, replaced when the export is whole; or a binary stream, which is left open.
-        form: `csv` (UTF-8, a line of headings), `jsonl` (an object a line) or `parquet`.
+        form: `csv` (UTF-8, a line of headings, texts without control characters), `jsonl` (an object a line) or `parquet`.
 
     Returns:
         How many rows were written.
@@ -206,7 +206,7 @@ class _CsvWriter(_Writer):
 
 
 def _cell(value: Value) -> str:
-    return spreadsheet(value) if isinstance(value, str) else _plain(value)
+    return spreadsheet(without_controls(value)) if isinstance(value, str) else _plain(value)
 
 
 def _plain(value: Value) -> str:
@@ -219,7 +219,7 @@ class _JsonlWriter(_Writer):
     def write(self, records: Sequence[tuple[Value, ...]]) -> None:
         for record in records:
             line = json.dumps(dict(zip(self._columns, record, strict=True)), ensure_ascii=False, default=_plain)
-            self._stream.write(line.encode("utf-8", "replace") + b"\n")
+            self._stream.write(escaped_controls(line).encode("utf-8", "replace") + b"\n")
 
 
 class _ParquetWriter(_Writer):

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect_whatsapp.models.escaping import markdown, printable, spreadsheet
+from prefect_whatsapp.models.escaping import escaped_controls, markdown, printable, spreadsheet, without_controls
 
 HOSTILE = [
     "![x](https://evil.example/p.png)",
@@ -42,6 +43,16 @@ def test_a_plain_sentence_is_written_as_it_is() -> None:
 def test_a_terminal_gets_no_control_character() -> None:
     assert printable("a\x1b[31mb\x07\x9b2Jc\u202ed\ne\u200bf") == "a[31mb2Jcd ef"
     assert printable("Zoë 語 🙂") == "Zoë 語 🙂"
+
+
+@given(st.text(max_size=40))
+def test_data_loses_its_controls_or_has_them_escaped_and_nothing_else(text: str) -> None:
+    assert json.loads(escaped_controls(json.dumps(text, ensure_ascii=False))) == text
+    kept = without_controls(text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", kept)
+    assert printable(kept) == printable(
+        text.replace("\r\n", "\n").replace("\v", "").replace("\f", "").replace("\x85", "")
+    )
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 import os
+import re
 import tracemalloc
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -133,7 +134,7 @@ async def test_what_is_exported_can_be_read_as_a_list_and_gives_the_same_recipie
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_a_cell_that_a_spreadsheet_would_calculate_is_made_text(text: str) -> None:
     [row] = parsed(await exported([replace(ADA, name=text, error_text=text, message_id=text)], "csv"), "csv")
-    assert row["name"] == row["error_text"] == row["message_id"] == spreadsheet(text)
+    assert row["name"] == row["error_text"] == row["message_id"] == spreadsheet(text.replace("\r", "\n"))
     assert row["name"].startswith("'")
     assert row["recipient"] == "+16505550123"
 
@@ -154,6 +155,19 @@ async def test_any_name_leaves_the_recipient_whole_and_no_cell_a_formula(names: 
     if form == "csv":
         cells = [str(cell) for row in back for cell in list(row.values())[1:]]
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+TERMINAL = "a\x1b]0;mine\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\x7fg\r\nh\tZo\u00eb \u0645\u06cc\u200c\u062e\r"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+async def test_a_terminal_that_shows_an_export_carries_nothing_out(form: ExportFormat) -> None:
+    content = await exported([replace(ADA, name=TERMINAL, error_text=TERMINAL, broadcast=TERMINAL)], form)
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", content.decode())
+    [row] = parsed(content, form)
+    stripped = "a]0;mineb[2Jc31mdefg\nh\tZo\u00eb \u0645\u06cc\u200c\u062e\n"
+    left = stripped if form == "csv" else TERMINAL
+    assert row["name"] == row["error_text"] == row["broadcast"] == left
 
 
 async def test_half_a_surrogate_is_a_question_mark() -> None:
