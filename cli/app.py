@@ -15,7 +15,7 @@ from ..models.escaping import printable
 from ..models.options import AudioOptions, BroadcastOptions, Runs, Scale
 from ..providers.registry import providers
 from .opt_out_commands import opt_outs
-from .parameters import AsJson, DefaultRegion, LedgerUrl, People
+from .parameters import AsJson, DefaultRegion, FromStdin, LedgerUrl, People
 
 
 def _shown_default(value: object) -> str | None:
@@ -254,7 +254,7 @@ Confirmed = Annotated[bool, Parameter(name="--yes", negative="", help="Erase wit
 @app.command
 def forget(
     *recipients: People,
-    stdin: Annotated[bool, Parameter(negative="")] = False,
+    stdin: FromStdin = False,
     default_region: DefaultRegion = "",
     dry_run: DryRun = False,
     yes: Confirmed = False,
@@ -336,7 +336,7 @@ def doctor(
 
 @app.command
 def history(broadcast: str = "", *, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
-    """Print who planned, asked for approval, approved, resent, exported, erased and purged, newest first.
+    """Print who planned, asked for approval, approved, resent, exported, changed opt-outs, erased and purged, newest first.
 
     Args:
         broadcast: Name of one broadcast; empty for all.

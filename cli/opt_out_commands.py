@@ -1,10 +1,11 @@
 """The commands of `prefect-whatsapp opt-outs`; `opt_outs` carries them out."""
 
+import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from .parameters import AsJson, DefaultRegion, LedgerUrl, People
+from .parameters import AsJson, DefaultRegion, FromStdin, LedgerUrl, People
 
 opt_outs = App(name="opt-outs", help="People who want no more messages: import or export a list, add or remove people.")
 OptOutFile = Annotated[str, Parameter(help="File in any format that a broadcast reads its recipients from.")]
@@ -31,19 +32,29 @@ def export_opt_outs(*, output: OptOutOutput = "-", ledger: LedgerUrl = "") -> in
 
 @opt_outs.command(name="add")
 def add_opt_out(
-    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
+    *recipients: People,
+    stdin: FromStdin = False,
+    default_region: DefaultRegion = "",
+    ledger: LedgerUrl = "",
+    as_json: AsJson = False,
 ) -> int:
     """Opt people out manually."""
     from .opt_outs import run_change
 
-    return run_change(recipients, True, default_region=default_region, ledger=ledger, as_json=as_json)
+    given = (*recipients, *(sys.stdin if stdin else ()))
+    return run_change(given, True, default_region=default_region, ledger=ledger, as_json=as_json)
 
 
 @opt_outs.command(name="remove")
 def remove_opt_out(
-    *recipients: People, default_region: DefaultRegion = "", ledger: LedgerUrl = "", as_json: AsJson = False
+    *recipients: People,
+    stdin: FromStdin = False,
+    default_region: DefaultRegion = "",
+    ledger: LedgerUrl = "",
+    as_json: AsJson = False,
 ) -> int:
     """Revoke opt-outs, whatever their source. Do this only if the people themselves asked for it."""
     from .opt_outs import run_change
 
-    return run_change(recipients, False, default_region=default_region, ledger=ledger, as_json=as_json)
+    given = (*recipients, *(sys.stdin if stdin else ()))
+    return run_change(given, False, default_region=default_region, ledger=ledger, as_json=as_json)

@@ -16,4 +16,12 @@ LedgerUrl = Annotated[
 DefaultRegion = Annotated[
     str, Parameter(help="Default country: two-letter code, such as US, for numbers without a country code.")
 ]
+FromStdin = Annotated[
+    bool,
+    Parameter(
+        name="--stdin",
+        negative="",
+        help="Read them from standard input, a line each, so that they don't appear in the process list.",
+    ),
+]
 People = Annotated[str, Parameter(help="Phone numbers or chat ids.")]

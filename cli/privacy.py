@@ -11,9 +11,10 @@ from typing import Any
 
 from ..ledger.forget import together
 from ..ledger.history import Action, Entry, this_process
-from ..models import Recipient, mask_numbers
+from ..models import mask_numbers
 from ..models.errors import InputError
 from ..models.escaping import printable
+from .addresses import read_addresses
 from .reports import existing_ledger
 
 _DAYS = re.compile(r"(?P<days>[1-9]\d{0,4})\s*(?:d|days?)", re.ASCII)
@@ -41,13 +42,7 @@ def run_forget(
     Raises:
         InputError: One of them is no address, or nobody confirmed; nothing is erased.
     """
-    try:
-        who = [Recipient.parse(each, default_region=default_region).to for each in recipients if each.strip()]
-    except ValueError as refused:
-        raise InputError(str(refused)) from None
-    if not who:
-        raise InputError("name at least one phone number or chat id")
-    return asyncio.run(_forget(list(dict.fromkeys(who)), dry_run, yes, ledger, as_json))
+    return asyncio.run(_forget(read_addresses(recipients, default_region), dry_run, yes, ledger, as_json))
 
 
 async def _forget(who: Sequence[str], dry_run: bool, yes: bool, ledger: str, as_json: bool) -> int:
@@ -55,6 +50,8 @@ async def _forget(who: Sequence[str], dry_run: bool, yes: bool, ledger: str, as_
     async with existing_ledger(ledger) as store:
         found = together([await store.forget(each, actor, dry_run=True) for each in who])
         exports = [entry for name in found.broadcasts for entry in await store.history(broadcast=name)]
+        if found.opted_out:  # an export of opt-outs is of no broadcast
+            exports += [entry for entry in await store.history() if not entry.broadcast]
         exports = [entry for entry in exports if entry.action == Action.EXPORTED]
         numbers = {name: value for name, value in asdict(found).items() if name != "broadcasts"}
         if not dry_run:
@@ -75,13 +72,14 @@ async def _forget(who: Sequence[str], dry_run: bool, yes: bool, ledger: str, as_
             f"The name of broadcast {printable(mask_numbers(name))} holds a number. It stays: broadcasts are found by name."
         )
     for entry in exports:
-        print(f"Exported {_export(entry)}: delete what is left of that file.")
+        print(f"Exported {_export(entry)}: delete what is left of it.")
     return 0
 
 
 def _export(entry: Entry) -> str:
     who = printable(f"{entry.user}@{entry.host}")
-    return f"{entry.at:%d %b %Y %H:%M} UTC by {who}: {printable(entry.broadcast)}, {printable(entry.detail)}"
+    what = ", ".join(printable(each) for each in (entry.broadcast, entry.detail) if each)
+    return f"{entry.at:%d %b %Y %H:%M} UTC by {who}: {what}"
 
 
 def run_purge(older_than: str, *, storage: str, dry_run: bool, yes: bool, ledger: str, as_json: bool) -> int:

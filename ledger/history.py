@@ -1,4 +1,4 @@
-"""Who did what with a ledger: planned, approved, sent again, exported, forgot. Rows are added and never changed."""
+"""Who did what with a ledger: planned, approved, sent again, exported, changed opt-outs, forgot. Rows are only ever added."""
 
 import datetime
 import getpass
@@ -27,6 +27,8 @@ class Action(StrEnum):
     CANARY_FAILED = "canary failed"
     SENT_AGAIN = "sent again"  # unknown or failed rows were queued again
     EXPORTED = "exported"  # rows with whole numbers left the ledger
+    OPTED_OUT = "opted out"  # by command or by an imported list
+    OPTED_IN = "opted in"  # by command
     FORGOT = "forgot"  # a person's rows were emptied
     PURGED = "purged"  # rows older than a limit were emptied
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from ..blocks import Ledger
 from ..models.errors import InputError
+from ..models.plurals import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +23,8 @@ async def aoutcomes(
     broadcast: str, *, states: Collection[str] | None = None, ledger: Ledger | None = None
 ) -> list[dict[str, Any]]:
     """Return the outcome of each recipient of a broadcast.
+
+    The ledger's history names it as an export, with the flow run.
 
     Args:
         broadcast: The broadcast's name, with its date written out, as in the report.
@@ -46,6 +50,7 @@ async def aoutcomes(
         ```
     """
     # The columns of an export, which imports a little of Arrow's world: only where it is asked for.
+    from ..ledger.history import Action, this_process
     from ..ledger.row_reference import states_named
     from ..reporting.export import row_as_dict
 
@@ -55,7 +60,10 @@ async def aoutcomes(
         if record is None:
             raise InputError(f"the ledger at {store.address} has no broadcast {broadcast!r}")
         now = datetime.datetime.now(datetime.UTC)
-        return [row_as_dict(row, now) async for row in store.rows(record, wanted)]
+        rows = [row_as_dict(row, now) async for row in store.rows(record, wanted)]
+        actor = this_process(str(flow_run.id or ""))
+        await store.note(Action.EXPORTED, actor, record, f"{counted(len(rows), 'row')} by the task outcomes")
+        return rows
 
 
 @task(name="outcomes", cache_policy=NO_CACHE, persist_result=False)

@@ -2,9 +2,11 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,40 @@ def test_one_is_added_and_removed_by_hand(tmp_path: Path, capsys: pytest.Capture
             argv = ["opt-outs", command, "650 555 0101", "--default-region", "US", "--ledger", ledger, "--json"]
             app(argv, result_action="return_value")
             assert json.loads(capsys.readouterr().out) == {changed: number, "unchanged": 1 - number}
+
+
+@pytest.mark.parametrize(("command", "changed"), [("add", "opted_out"), ("remove", "opted_in")])
+def test_people_are_read_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, changed: str
+) -> None:
+    ledger = str(tmp_path / "ledger.db")
+    opt_outs.run_change([ONE, OTHER], command == "remove", default_region="", ledger=ledger, as_json=True)
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ONE}\n\n+1 650 555 0102\n{ONE}\n"))
+    app(["opt-outs", command, "--stdin", "--ledger", ledger, "--json"], result_action="return_value")
+    assert json.loads(capsys.readouterr().out) == {changed: 2, "unchanged": 0}
+
+
+def test_each_change_and_export_is_in_the_history_without_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, listed = str(tmp_path / "ledger.db"), tmp_path / "list.csv"
+    listed.write_text(f"phone\n{ONE}\n{OTHER}\nnobody\n")
+    for words in (["import", str(listed)], ["add", ONE], ["remove", OTHER], ["export"]):
+        app(["opt-outs", *words, "--ledger", ledger], result_action="return_value")
+    capsys.readouterr()
+    app(["history", "--ledger", ledger, "--json"], result_action="return_value")
+    said = capsys.readouterr().out
+    entries = json.loads(said)
+    assert [(entry["action"], entry["detail"]) for entry in reversed(entries)] == [
+        ("opted out", "2 addresses by import, 2 changed"),
+        ("opted out", "1 address by command, 0 changed"),
+        ("opted in", "1 address by command, 1 changed"),
+        ("exported", "1 opt-out as csv"),
+    ]
+    assert all(entry["user"] and entry["host"] and not entry["broadcast"] for entry in entries)
+    assert "5550101" not in said
+    assert "5550102" not in said
 
 
 def test_what_is_no_address_changes_nobody(tmp_path: Path) -> None:

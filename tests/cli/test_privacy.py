@@ -69,7 +69,7 @@ def test_what_cannot_be_erased_is_named(ledger: str, tmp_path: Path, capsys: pyt
     assert run("forget", NUMBER, "--yes", "--ledger", ledger) == 0
     said = capsys.readouterr().out
     assert "The name of broadcast weekly for …0199 holds a number" in said
-    assert "3 rows as csv: delete what is left of that file." in said
+    assert "3 rows as csv: delete what is left of it." in said
     assert "The opt-out stays" in said
     assert "0199" not in said.replace("…0199", "")
     assert NUMBER[1:] not in said
@@ -96,6 +96,16 @@ def test_a_terminal_is_asked(ledger: str, answer: str, erased: int, monkeypatch:
         with pytest.raises(InputError, match="nothing was changed"):
             run("forget", NUMBER, "--ledger", ledger)
     assert sum(row.forgotten for row in rows(ledger)) == erased
+
+
+def test_an_export_of_opt_outs_is_named_when_one_of_them_is_erased(
+    ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("opt-outs", "export", "--output", str(tmp_path / "out.csv"), "--ledger", ledger)
+    assert run("forget", NUMBER, "--yes", "--ledger", ledger) == 0
+    assert ": 1 opt-out as csv: delete what is left of it." in capsys.readouterr().out
+    assert run("forget", "+16505550102", "--yes", "--ledger", ledger) == 0
+    assert "Exported" not in capsys.readouterr().out, "who had not opted out is not in it"
 
 
 def test_a_dry_run_changes_nothing(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
@@ -10,6 +11,7 @@ from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import InputError
 from prefect_whatsapp.tasks import aoutcomes, as_arrow, outcomes
 
+RUN = UUID(int=7)
 NUMBERS = ["+16505550110", "+16505550111"]
 
 
@@ -40,6 +42,20 @@ async def test_the_task_that_is_not_async_reads_the_ledger_of_its_callers_settin
             record = await store.start_broadcast("here", kind="audio", provider="graph", account="1", content="c")
             await store.plan(record, [Recipient(to=NUMBERS[0])])
         assert len(outcomes.fn("here")) == 1
+
+
+async def test_each_reading_is_in_the_history_with_its_flow_run(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(RUN))
+    await aoutcomes.fn("weekly", ledger=ledger)
+    outcomes.fn("weekly", states=["failed"], ledger=ledger)
+    async with ledger.open() as store:
+        entries = await store.history(broadcast="weekly")
+    assert [(entry.action, entry.detail, entry.flow_run_id) for entry in entries] == [
+        ("exported", "0 rows by the task outcomes", str(RUN)),
+        ("exported", "2 rows by the task outcomes", str(RUN)),
+    ]
 
 
 async def test_rows_are_given_by_state(ledger: Ledger) -> None:
