@@ -1,4 +1,4 @@
-"""The build step that leaves a schedule as a person has set it."""
+"""The build step that leaves schedules as a person has set them."""
 
 import uuid
 from pathlib import Path
@@ -9,9 +9,10 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
-from prefect_whatsapp.cli.schedules import keep_schedule
+from prefect_whatsapp.cli.schedules import keep_schedules
 
 ROOT = Path(__file__).resolve().parents[2]
+STEP = "prefect_whatsapp.cli.schedules.keep_schedules"
 
 
 @flow(name="scheduled")
@@ -20,29 +21,47 @@ def _nothing() -> None: ...
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_api")
-async def test_a_schedule_is_what_it_was_and_a_new_one_is_off() -> None:
+async def test_a_new_deployment_begins_with_its_schedule_turned_off() -> None:
     name = f"weekly-{uuid.uuid4().hex[:8]}"
-    assert keep_schedule(f"scheduled/{name}", "monday") == {"active": False}
+    assert keep_schedules(f"scheduled/{name}", "monday", "0 9 * * 1", "Europe/Berlin") == {"schedules": "new"}
+    async with get_client() as client:
+        made = await client.read_deployment_by_name(f"scheduled/{name}")
+        await client.delete_deployment(made.id)
+    (schedule,) = made.schedules
+    assert (schedule.slug, schedule.active) == ("monday", False)
+    assert schedule.schedule == CronSchedule(cron="0 9 * * 1", timezone="Europe/Berlin")
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api")
+async def test_hour_zone_and_number_of_schedules_stay_as_they_are() -> None:
+    name = f"weekly-{uuid.uuid4().hex[:8]}"
+    own = CronSchedule(cron="30 14 * * 1", timezone="Europe/Berlin")
+    further = CronSchedule(cron="0 18 * * 4", timezone="Europe/Berlin")
     schedules = [
-        DeploymentScheduleCreate(schedule=CronSchedule(cron="0 9 * * 1"), active=True, slug="monday"),
-        DeploymentScheduleCreate(schedule=CronSchedule(cron="0 9 * * 2"), active=False, slug="tuesday"),
+        DeploymentScheduleCreate(schedule=own, active=True, slug="monday"),
+        DeploymentScheduleCreate(schedule=further, active=True),
     ]
     async with get_client() as client:
         made = await client.create_deployment(await client.create_flow(_nothing), name, schedules=schedules)
         try:
-            kept = [keep_schedule(f"scheduled/{name}", slug)["active"] for slug in ("monday", "tuesday", "friday")]
+            before = (await client.read_deployment(made)).schedules
+            assert keep_schedules(f"scheduled/{name}", "monday", "0 9 * * 1") == {"schedules": "kept"}
+            after = (await client.read_deployment(made)).schedules
         finally:
             await client.delete_deployment(made)
-    assert kept == [True, False, False]
+    assert len(after) == 2
+    assert after == before
 
 
-def test_every_schedule_of_prefect_yaml_is_kept_as_it_is() -> None:
+def test_prefect_yaml_writes_no_schedule_that_would_replace_a_persons() -> None:
+    flows = {"broadcast-audio": "prefect_whatsapp.flows.broadcast_audio"}
+    stepped = 0
     for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
-        steps = {
-            (given["slug"], given["deployment"].rpartition("/")[2]): given["id"]
-            for step in deployment.get("build", ())
-            for given in step.values()
-        }
-        for schedule in deployment.get("schedules", ()):
-            step = steps[schedule["slug"], deployment["name"]]
-            assert schedule["active"] == f"{{{{ {step}.active }}}}"
+        assert not deployment.get("schedules")
+        for step in deployment.get("build", ()):
+            flow_name, _, name = step[STEP]["deployment"].partition("/")
+            assert (flows[flow_name], name) == (deployment["entrypoint"], deployment["name"])
+            assert deployment["schedules"] == [], "without the key, an interactive deploy asks for one and replaces all"
+            stepped += 1
+    assert stepped == 1
