@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS, start_prefect_server
 from prefect_whatsapp.providers.registry import providers
@@ -85,7 +86,7 @@ def up(state: Path, *, recipients: int = 200, ports: Mapping[str, int] = PREFERR
         _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
         _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
         _run([sys.executable, str(AUTOMATIONS / "apply.py"), "--walk-away"], environment)
-        started["worker"] = _worker(state, environment)
+        started["worker"] = _worker(state, environment, started["s3"].url)
     except BaseException:
         for process in reversed(started.values()):
             process.stop()
@@ -173,7 +174,7 @@ def _sandbox(state: Path, port: int) -> Process:
     )
 
 
-def _worker(state: Path, environment: Mapping[str, str]) -> Process:
+def _worker(state: Path, environment: Mapping[str, str], s3: str) -> Process:
     port = free_port()
     return start_process(
         "the worker",
@@ -187,7 +188,9 @@ def _worker(state: Path, environment: Mapping[str, str]) -> Process:
             "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             # What whoever may start a run can have it read: the bucket, and no file or address of this machine.
-            "PREFECT_WHATSAPP_SOURCES": os.environ.get("PREFECT_WHATSAPP_SOURCES", f"s3://{BUCKET}"),
+            "PREFECT_WHATSAPP_SOURCES": os.environ.get(
+                "PREFECT_WHATSAPP_SOURCES", f"s3://{BUCKET}@{urlsplit(s3).netloc}"
+            ),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": SERVER_SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"],
         },
     )

@@ -7,6 +7,7 @@ address that the worker reaches: key files, cloud metadata, services that trust 
 
     /srv/broadcasts            a folder and all below it
     s3://lists                 a bucket, or a part of one: s3://lists/weekly
+    s3://lists@10.0.0.7:9000   the same at a block's own endpoint, whatever its address is
     files.example.com          a host, also *.example.com, also one with a private address
     10.0.0.7:9000              a host at one port
 
@@ -26,6 +27,8 @@ from urllib.parse import urlsplit
 from ..models.errors import SourceError
 
 VARIABLE = "PREFECT_WHATSAPP_SOURCES"
+_HERE = frozenset({"file", "local", "memory"})
+_CLOUDS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})  # a bucket follows, no host
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class AllowedSources:
         deployed: Whether this is a deployed run; for others there is no bound.
         listed: Whether a list was given; without one only private addresses are refused.
         folders: Folders, resolved.
-        buckets: `bucket/prefix`, the prefix empty or with its ending slash.
+        buckets: `bucket/prefix` or `bucket@host:port/prefix`, the prefix empty or with its ending slash.
         hosts: Host names and patterns in small letters, with or without a port.
     """
 
@@ -67,6 +70,8 @@ class AllowedSources:
         for entry in re.split(r"[,\s]+", text.strip()):
             if entry.startswith("s3://"):
                 bucket, _, prefix = entry[5:].partition("/")
+                bucket, at, endpoint = bucket.partition("@")
+                bucket += at + endpoint.lower()
                 buckets.append(f"{bucket}/{prefix.rstrip('/')}/" if prefix.strip("/") else f"{bucket}/")
             elif entry.startswith("file://") or entry.startswith("~") or Path(entry).is_absolute():
                 folders.append(Path(entry.removeprefix("file://")).expanduser().resolve())
@@ -92,27 +97,69 @@ class AllowedSources:
             )
         return resolved
 
-    def check_object(self, bucket: str, key: str) -> None:
+    def check_object(self, bucket: str, key: str, endpoint: str = "") -> None:
         """Refuse an object outside the buckets.
+
+        Args:
+            bucket: The bucket's name.
+            key: The whole key.
+            endpoint: The address that a block gives for its store; empty for that of AWS or of the worker's environment.
 
         Raises:
             SourceError: It lies outside.
         """
-        if self.listed and not any(f"{bucket}/{key}".startswith(allowed) for allowed in self.buckets):
+        named = [f"{place}/{key}" for place in _places(bucket, endpoint)]
+        if self.listed and not any(each.startswith(allowed) for each in named for allowed in self.buckets):
             raise SourceError(
-                f"s3://{bucket}/{key} is not in a bucket that deployed runs may read: ask the operator to list it in "
-                f"{VARIABLE}."
+                f"s3://{bucket}/{key} is not in a bucket that deployed runs may read: ask the operator to list "
+                f"s3://{_places(bucket, endpoint)[-1]} in {VARIABLE}."
             )
 
-    def check_file_system(self, name: str) -> None:
-        """Refuse a file system that can't be bound, where there is a bound.
+    def check_endpoint(self, bucket: str, endpoint: str) -> bool:
+        """Refuse a block's own endpoint that isn't listed with the bucket, or whose address is private.
+
+        Args:
+            bucket: The bucket's name.
+            endpoint: The address that the block gives for its store.
+
+        Returns:
+            Whether the host of each request has to be looked at as well, because nobody has listed the endpoint.
 
         Raises:
-            SourceError: It can't.
+            SourceError: It may not be asked.
+        """
+        if not self.deployed:
+            return False
+        places = _places(bucket, endpoint)
+        if any(allowed.startswith(f"{place}/") for place in places for allowed in self.buckets):
+            return False
+        if self.listed:
+            raise SourceError(
+                f"The bucket {bucket!r} at this endpoint is not listed for deployed runs: ask the operator to list "
+                f"s3://{places[-1]} in {VARIABLE}."
+            )
+        return True
+
+    def check_file_system(self, name: str, basepath: str = "", settings: object = None) -> None:
+        """Refuse a file system that can't be bound, and one whose block says which address is asked.
+
+        Args:
+            name: The block's type.
+            basepath: Where it begins, as fsspec takes it.
+            settings: What the block passes on to fsspec: it may name an endpoint, a proxy, a host for its login.
+
+        Raises:
+            SourceError: It can't be read.
         """
         if self.listed:
             raise SourceError(
                 f"Deployed runs can't read a {name} block here: use an S3Bucket block, or a folder or host listed in {VARIABLE}."
+            )
+        scheme = basepath.partition("://")[0].lower() if "://" in basepath else ""
+        if self.deployed and scheme and scheme not in _HERE and (scheme not in _CLOUDS or settings):
+            raise SourceError(
+                f"Deployed runs can't read a {name} block at {scheme}:// that names a host or has settings of its own: use an "
+                "S3Bucket block or an https link, or give the worker's environment what the settings say."
             )
 
     def check_host(self, name: str, host: str, port: int | None, *, resolve: bool = True) -> str:
@@ -140,6 +187,20 @@ class AllowedSources:
                 f"{name} is not at a host that deployed runs may read: ask the operator to list it in {VARIABLE}."
             )
         return _public_address(name, host) if resolve or _is_written_out(host) else ""
+
+
+def _places(bucket: str, endpoint: str) -> tuple[str, ...]:
+    """How the list may name a bucket; the last is the plainest."""
+    if not endpoint:
+        return (bucket,)
+    address = urlsplit(endpoint)
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+    except ValueError:
+        raise SourceError("The storage block's endpoint_url is not a valid address: correct it.") from None
+    host = address.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return (f"{bucket}@{host}", f"{bucket}@{host}:{port}")
 
 
 def _is_written_out(host: str) -> bool:

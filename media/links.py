@@ -83,6 +83,11 @@ def open_link(link: str, *, allowed: AllowedSources | None = None) -> Iterator[L
         )
 
 
+def proxy_for(url: httpx.URL) -> str | None:
+    """The proxy of this machine's environment for an address; it looks names up itself."""
+    return None if is_loopback(url.host) or proxy_bypass(url.host) else getproxies().get(url.scheme)
+
+
 class _QueryBelow(httpx.BaseTransport):
     """Put path and query on the request below httpx's log line, and the address that was checked in the host's place."""
 
@@ -121,7 +126,7 @@ def _get(stack: ExitStack, url: httpx.URL, name: str, allowed: AllowedSources) -
     loopback = is_loopback(url.host)
     if url.scheme != "https" and not (url.scheme == "http" and loopback):
         raise SourceError(f"{name} is not https: pass an https link, a path or an s3:// address.")
-    proxy = None if loopback or proxy_bypass(url.host) else getproxies().get(url.scheme)
+    proxy = proxy_for(url)
     port = url.port or (80 if url.scheme == "http" else 443)
     address = allowed.check_host(name, url.host, port, resolve=proxy is None)
     transport = _QueryBelow(httpx.HTTPTransport(proxy=proxy), url.raw_path, address)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..models.errors import SourceError
+from .allowed_sources import AllowedSources
 from .stream import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -117,6 +118,11 @@ def locate(key: str, storage: "S3Bucket | None") -> tuple[str, str]:
     if not whole or whole.endswith("/"):
         raise SourceError(f"s3://{bucket}/{whole} is a folder, not an object: name the file in it.")
     return bucket, whole
+
+
+def endpoint_of(storage: "S3Bucket | None") -> str:
+    """The address that a block gives for its store; empty for that of AWS, or of boto3's own environment."""
+    return (storage.credentials.aws_client_parameters.endpoint_url or "") if storage is not None else ""
 
 
 @contextmanager
@@ -278,6 +284,18 @@ def _client(storage: "S3Bucket | None", name: str) -> Iterator["S3Client"]:
     import boto3
     from botocore.exceptions import BotoCoreError
 
+    allowed = AllowedSources.of_this_run()
+    endpoint = endpoint_of(storage)
+    bucket = name.removeprefix("s3://").partition("/")[0]
+    if (
+        allowed.deployed
+        and storage is not None
+        and (storage.credentials.aws_client_parameters.config or {}).get("proxies")
+    ):
+        raise SourceError(
+            f"{name} can't be reached by a proxy that the storage block names: deployed runs use the worker's own."
+        )
+    watched = bool(endpoint) and allowed.check_endpoint(bucket, endpoint)
     try:
         if storage is None:
             session, params = boto3.Session(), {}
@@ -291,6 +309,18 @@ def _client(storage: "S3Bucket | None", name: str) -> Iterator["S3Client"]:
             f"No S3 client for {name} ({type(exc).__name__}): check the storage block's credentials, profile and "
             "endpoint_url."
         ) from None
+
+    def look_at(request: Any, **_: Any) -> None:
+        # Of each request, as it goes out: a bucket's name can become part of the host.
+        import httpx
+
+        from .links import proxy_for
+
+        url = httpx.URL(str(request.url))
+        allowed.check_host(name, url.host, url.port, resolve=proxy_for(url) is None)
+
+    if watched:
+        client.meta.events.register("before-send.s3", look_at)
     try:
         yield client
     finally:

@@ -211,11 +211,11 @@ def _shown(text: str) -> str:
 def _open_s3(key: str, storage: object, max_bytes: int, allowed: AllowedSources) -> Iterator[Source]:
     from prefect_aws import S3Bucket
 
-    from .s3 import locate, open_object
+    from .s3 import endpoint_of, locate, open_object
 
     bucket_block = storage if isinstance(storage, S3Bucket) else None
     bucket, whole = locate(key, bucket_block)
-    allowed.check_object(bucket, whole)
+    allowed.check_object(bucket, whole, endpoint_of(bucket_block))
     name = f"s3://{bucket}/{whole}"
     with open_object(bucket, whole, bucket_block) as found:
         check_size(name, found.size or 0, max_bytes)
@@ -266,7 +266,7 @@ def _open_file_system(
     path: str, storage: "ReadableFileSystem | S3Bucket", max_bytes: int, allowed: AllowedSources
 ) -> Iterator[Source]:
     name = type(storage).__name__
-    allowed.check_file_system(name)
+    allowed.check_file_system(name, str(getattr(storage, "basepath", "")), getattr(storage, "settings", None))
     try:
         # _sync: a block's methods are coroutines where a loop runs, and this may be called in such a thread.
         content = storage.read_path(path, _sync=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -4,10 +4,11 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import pytest
-from prefect.filesystems import LocalFileSystem
-from prefect_aws import AwsCredentials, S3Bucket
-from prefect_whatsapp.media import download, open_source
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
+from prefect_whatsapp.media import download, open_source, put
 from prefect_whatsapp.media.allowed_sources import VARIABLE, AllowedSources
 from prefect_whatsapp.models.errors import SourceError
 
@@ -257,3 +258,93 @@ def test_a_compressed_answer_is_refused_before_it_is_unpacked(web: "Web", tmp_pa
     web.answers["/a.csv"] = (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b")
     with pytest.raises(SourceError, match="answers compressed, though asked not to"):
         download(f"{web.address}/a.csv", directory=tmp_path)
+
+
+def at(endpoint: str, bucket: str = "latest", **config: Any) -> S3Bucket:
+    parameters = AwsClientParameters(endpoint_url=endpoint, config={"retries": {"total_max_attempts": 1}, **config})
+    login = AwsCredentials(
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        region_name="us-east-1",
+        aws_client_parameters=parameters,
+    )
+    return S3Bucket(bucket_name=bucket, credentials=login)
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    "listed", ["", "s3://latest", "s3://latest@other.example.com", "127.0.0.1", "s3://other@127.0.0.1"]
+)
+def test_a_blocks_own_endpoint_at_a_private_address_gets_no_request(
+    web: "Web", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, listed)
+    said = "is at a private address" if not listed else r"s3://latest@127\.0\.0\.1:\d+"
+    with pytest.raises(SourceError, match=said), open_source("meta-data", at(web.address)):
+        pass
+    (tmp_path / "a.ogg").write_bytes(b"audio")
+    with pytest.raises(SourceError, match=said):
+        put(at(web.address), "a.ogg", tmp_path / "a.ogg", "audio/ogg")
+    assert web.requests == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_host_that_a_buckets_name_becomes_part_of_is_judged_as_it_is_asked(
+    web: "Web", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = name_resolves_to(monkeypatch, "127.0.0.1")
+    port = web.address.rpartition(":")[2]
+    storage = at(f"http://public.example.com:{port}", "10-0-0-7", s3={"addressing_style": "virtual"})
+    with pytest.raises(SourceError, match="is at a private address"), open_source("a.csv", storage):
+        pass
+    assert asked == ["10-0-0-7.public.example.com"]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_no_proxy_of_a_block_is_asked_by_a_deployed_run(web: "Web") -> None:
+    storage = at("http://public.example.com", proxies={"http": web.address})
+    with pytest.raises(SourceError, match="by a proxy that the storage block names"), open_source("a.csv", storage):
+        pass
+    assert web.requests == []
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("entry", ["s3://latest@{host}", "s3://latest@127.0.0.1", "s3://latest@{host}/weekly"])
+def test_a_bucket_that_is_listed_with_its_endpoint_is_read_there(
+    web: "Web", monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, entry.format(host=web.address.removeprefix("http://")))
+    web.answers["/latest/weekly/a.csv"] = (200, {}, b"to\n")
+    with open_source("weekly/a.csv", at(web.address)) as opened:
+        assert opened.stream.read() == b"to\n"
+    with pytest.raises(SourceError, match="not in a bucket"), open_source("weekly/a.csv", at(web.address, "other")):
+        pass
+    assert len(web.requests) == 1
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("basepath", "settings"),
+    [
+        ("{web}/", {}),
+        ("s3://lists/", {"client_kwargs": {"endpoint_url": "{web}"}}),
+        ("sftp://127.0.0.1/", {}),
+    ],
+)
+def test_a_file_system_block_that_says_which_host_is_asked_is_refused(
+    web: "Web", basepath: str, settings: dict[str, Any]
+) -> None:
+    storage = RemoteFileSystem(basepath=basepath.format(web=web.address), settings=settings)
+    with pytest.raises(SourceError, match="names a host or has settings of its own"), open_source("x.csv", storage):
+        pass
+    assert web.requests == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_file_system_block_that_names_no_host_is_read_by_a_deployed_run_without_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"to\n")
+    fsspec.filesystem("memory").pipe("/bound/a.csv", b"to\n")
+    for storage in (LocalFileSystem(basepath=str(tmp_path)), RemoteFileSystem(basepath="memory://bound/")):
+        with open_source("a.csv", storage) as opened:
+            assert opened.stream.read() == b"to\n"
+    AllowedSources.of_this_run().check_file_system("RemoteFileSystem", "gs://lists/weekly", {})
