@@ -147,11 +147,15 @@ async def _server_settings(client: PrefectClient) -> list[Finding]:
         said = Finding("recorder", "ok", f"task runs are recorded up to {batch} at a time")
     host = urlsplit(str(client.api_url)).hostname or ""
     guarded = bool(settings["server"]["api"].get("auth_string"))
-    if guarded or is_loopback(host):
-        return [
-            said,
-            Finding("server auth", "ok", "required" if guarded else "none, but only this machine can reach it"),
-        ]
+    if guarded:
+        return [said, Finding("server auth", "ok", "required")]
+    if is_loopback(host):
+        found = "none: every program and user of this machine can read the tokens in the blocks, and so can a web page open on it"
+        advice = (
+            "set PREFECT_SERVER_API_AUTH_STRING on the server; if it listens on more than this machine (--host 0.0.0.0), which "
+            "can't be seen from here, others can read them too"
+        )
+        return [said, Finding("server auth", "warning", found, advice)]
     advice = "set PREFECT_SERVER_API_AUTH_STRING on the server: without it, others can read the tokens in the blocks"
     return [said, Finding("server auth", "problem", f"none, and {host} is not this machine", advice)]
 
