@@ -1,9 +1,10 @@
 """What a dialect hands to a driver and gets back: plain data, no network."""
 
+import base64
 import datetime
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NoReturn, Self, TypeVar
@@ -138,6 +139,16 @@ Exchange = Generator[Request, Response, T]
 _SHORTEST_SECRET = 4  # anything shorter would be found in every sentence
 
 
+def _in_base64(secret: str) -> Iterator[str]:
+    """Patterns of a secret within something in base64, in both alphabets: there are three, by where in it the secret begins."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret.encode()).decode()
+        # The characters at both ends hold bits of a neighbour as well.
+        first, last = (0, 2, 3)[before], len(encoded) - (0, 3, 2)[(before + len(secret)) % 3]
+        same = encoded[first:last]
+        yield re.escape(same).replace(r"\+", "[+-]").replace("/", "[/_]") + "[A-Za-z0-9+/_-]?=*"
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What the driver adds to every request, and nobody prints or pickles.
@@ -165,12 +176,14 @@ class Credential:
                 )
 
     def redact(self, text: str) -> str:
-        """Take the secrets out of a service's words, plain and as any URL spells them."""
+        """Take the secrets out of a service's words: plain, as any URL spells them, in base64 and in hex."""
         for value in (*self.headers.values(), *self.query.values(), *self.body.values()):
             secret = value.rpartition(" ")[2]  # `Bearer EAA…`
             if len(secret) >= _SHORTEST_SECRET:
                 spelled = "".join(f"(?:{re.escape(c)}|%(?i:{ord(c):02x}))" for c in secret)
-                text = re.sub(spelled, "[secret]", text)
+                text = re.sub(
+                    "|".join((spelled, f"(?i:{secret.encode().hex()})", *_in_base64(secret))), "[secret]", text
+                )
         return text
 
     def __reduce__(self) -> NoReturn:

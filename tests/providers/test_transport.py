@@ -1,6 +1,7 @@
 """Both drivers put the same bytes on the wire and bring the same back, and no secret comes to light on the way."""
 
 import asyncio
+import base64
 import copy
 import itertools
 import json
@@ -307,6 +308,21 @@ def test_secrets_are_taken_out_of_words_in_each_spelling() -> None:
     credential = Credential(headers={"Authorization": "Bearer abc/def+1"}, query={"token": "x"})
     spelled = "abc/def+1 and abc%2Fdef%2B1 but x stays"
     assert credential.redact(spelled) == "[secret] and [secret] but x stays"
+
+
+@pytest.mark.parametrize("around", [("", ""), ("a", "b"), ("ab", "cd"), ("user:", ""), ("", ":word")])
+@pytest.mark.parametrize("secret", ["EAAcanary>>>???token", "EAAcanary>>>???token1", "EAAcanary>>>???token12"])
+def test_secrets_are_taken_out_in_base64_and_hex(secret: str, around: tuple[str, str]) -> None:
+    credential = Credential(headers={"Authorization": f"Bearer {secret}"})
+    whole = secret.join(around).encode()
+    core = secret.encode()
+    spelled = [base64.b64encode(whole), base64.urlsafe_b64encode(whole), base64.b64encode(whole).rstrip(b"=")]
+    spelled += [core.hex().encode(), core.hex().upper().encode()]
+    for each in spelled:
+        told = credential.redact(f"the login {each.decode()} is refused")
+        assert "[secret]" in told
+        assert len(told) <= len("the login [secret] is refused") + 10 * bool(around != ("", ""))
+    assert credential.redact("nothing of it is here") == "nothing of it is here"
 
 
 def test_whatever_a_dialect_says_of_an_answer_holds_no_secret(account: Account) -> None:
