@@ -5,11 +5,13 @@ import math
 
 import pytest
 from memory_lease import MemoryLease
-from prefect_whatsapp.models import StopReason
+from prefect_whatsapp.ledger import Outcome
+from prefect_whatsapp.models import SendState, StopReason
 from prefect_whatsapp.models.errors import LedgerError
 from prefect_whatsapp.sending import admission as admission_module
 from prefect_whatsapp.sending.admission import Admission
 from prefect_whatsapp.sending.pace import Pace
+from prefect_whatsapp.sending.policy import NO_TROUBLE
 from prefect_whatsapp.sending.stop import StopSignal
 from virtual_time import clock, run
 
@@ -37,6 +39,25 @@ def test_beyond_so_many_rows_that_wait_alone_a_row_keeps_its_room(monkeypatch: p
             stop.set(StopReason.CANCELLED, "someone pressed Cancel")
             await asyncio.gather(*waiting)
             assert await third is None
+
+    run(main())
+
+
+def test_on_the_way_back_from_trouble_claims_open_with_the_requests_and_not_with_the_rows_at_work() -> None:
+    """What is claimed and doesn't leave is `unknown` after a crash."""
+
+    async def main() -> None:
+        admission = admit(MemoryLease(3), StopSignal())
+        admission.accepted(0.04)
+        for _ in range(6):
+            admission.follow(NO_TROUBLE, answered=True)
+        rows = admission._rows.limit
+        assert (admission.requests.limit, admission.claims.limit) == (32, rows)
+        lost = Outcome(SendState.UNKNOWN)
+        admission.follow(NO_TROUBLE.after(lost, sent_at=clock(), now=clock() + 1), answered=True)
+        assert (admission.requests.limit, admission.claims.limit) == (1, 1)
+        admission.follow(NO_TROUBLE, answered=True)
+        assert (admission.requests.limit, admission.claims.limit, admission._rows.limit) == (2, 3, rows)
 
     run(main())
 

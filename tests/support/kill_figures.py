@@ -64,6 +64,8 @@ class Journal:
         if head.get("asked") == asked:
             self.seed = int(head["seed"])
             self.played = [Round(**json.loads(line)) for line in lines[1:] if line.endswith("}")]
+        elif lines[1:]:
+            path.replace(path.with_name(f"{path.name}.earlier"))  # hours of another test, asked for with other words
         path.parent.mkdir(parents=True, exist_ok=True)
         rest = [json.dumps(asdict(each)) for each in self.played]
         path.write_text("\n".join([json.dumps({"asked": asked, "seed": self.seed}), *rest]) + "\n")
