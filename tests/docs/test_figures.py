@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 BENCH = (ROOT / "docs" / "figures" / "bench.md").read_text()
 KILLS = (ROOT / "docs" / "figures" / "kill-test.md").read_text()
+RECEIPTS = (ROOT / "docs" / "figures" / "receipts-test.md").read_text()
 # How the bench calls what stands in a row of the README's table.
 QUOTED = {
     "tracked: ours / floor": "| task runs recorded a second, one a send |",
@@ -44,3 +45,19 @@ def test_the_kill_test_of_the_readme_is_the_one_that_was_run() -> None:
     ):
         words = words.format(**numbers)
         assert words in said, words
+
+
+def test_the_lost_answers_of_the_readme_are_those_of_the_receipts_test() -> None:
+    heading, *_, everything = [
+        [cell.strip() for cell in line.split("|")][2:-1]
+        for line in RECEIPTS.splitlines()
+        if re.match(r"\| (\||\*\*all)", line)
+    ]
+    told = dict(zip(heading, everything, strict=True))
+    assert told["answers lost"] == told["resolved"]
+    said = re.sub(r"\s+", " ", README)
+    assert (
+        f"of {told['accepted']} accepted messages, {told['resolved']} whose answer was lost were all resolved" in said
+    )
+    (seconds,) = re.findall(r"resolved within (\d+) seconds", said)
+    assert float(told["slowest, s"]) <= int(seconds)
