@@ -45,6 +45,7 @@ class Heartbeat:
         lease_id: Its number in the ledger; another one after it was taken for dead and joined anew.
         active_runs: How many runs of this sender or this broadcast live, this one among them.
         last_departure: When a request last left, by `liveness.tick`.
+        departed: How many have left, or somewhat more.
         ended: Whether it has left.
         beating: Held during a heartbeat.
     """
@@ -62,7 +63,8 @@ class Heartbeat:
         remembers_departures: bool,
         after_beat: Callable[[], Awaitable[None]],
     ) -> None:
-        self.lease_id, self.active_runs, self.last_departure, self.ended = 0, 1, -math.inf, False
+        self.lease_id, self.active_runs, self.ended = 0, 1, False
+        self.last_departure, self.departed = -math.inf, 0
         self.beating = asyncio.Lock()
         self._database, self._record = database, record
         self._flow_run_id, self._sender, self._rate = flow_run_id, sender, messages_per_second
@@ -98,6 +100,10 @@ class Heartbeat:
         if self._remembers_departures:
             self._senders_departure = await departures.note(self._database, self._sender)
 
+    def departs(self) -> None:
+        """Take note that a request leaves."""
+        self.last_departure, self.departed = tick(), self.departed + 1
+
     async def until_healthy(self) -> None:
         """Wait until the ledger has heard of this lease lately: only then is it surely not taken for dead."""
         deadline = tick() + self._database.patience_seconds
@@ -131,8 +137,10 @@ class Heartbeat:
             await asyncio.wait([self._heart])
 
     def _goodbye(self) -> dict[str, Any]:
-        """What to write of the share: nothing where this lease sent nothing lately, else the others wait a second."""
-        return {"left_tick": tick()} if tick() - self.last_departure < 2 else {"left_tick": tick(), "share": 0.0}
+        """What to write of the share: as much as this lease may have sent within the last second; the others wait for that."""
+        if tick() - self.last_departure > 2:
+            return {"left_tick": tick(), "share": 0.0}
+        return {"left_tick": tick(), "share": min(self._share.written, self.departed)}
 
     async def _keep_beating(self) -> None:
         told = False

@@ -20,7 +20,6 @@ from .canaries import may_pass_canary
 from .database import Database
 from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
-from .liveness import tick
 from .people import OPTED_OUT_TEXT, skip_if_opted_out
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
 from .rows import as_row
@@ -262,7 +261,7 @@ class Lease:
 
     def departs(self) -> None:
         """Take note that a request leaves: its part of the rate is others' a second later."""
-        self._heartbeat.last_departure = tick()
+        self._heartbeat.departs()
 
     async def _confirm(self, row: Row, lease_id: int, token: str) -> None:
         """The commit took so long that others may have taken this lease for dead: ask before anything is sent."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -24,12 +25,15 @@ from .content import Message
 from .delivery import Delivery
 from .pace import Pace
 from .stop import StopSignal
+from .turns import Turns
 
 T = TypeVar("T")
 
 # How long a single send waits for its part of the account's rate, and how often it looks for it.
 SHARE_SECONDS = 120.0
 SHARE_POLL_SECONDS = 0.05
+
+_turns = Turns()
 
 
 async def send_once(
@@ -67,21 +71,25 @@ async def send_once(
         AccountError: The account can't send now.
     """
     dialect, stop = sender.dialect(), StopSignal()
-    async with (ledger or Ledger()).open() as store:
-        record = await store.start_broadcast(
-            key,
-            kind=message.kind,
-            provider=dialect.name,
-            account=dialect.account,
-            content=digest,
-            content_label=label,
-            sender=dialect.sender,
-        )
-        await store.plan(record, [to])
-        row = await store.find_row(record, to)
+    async with AsyncExitStack() as opened:
+        # Hundreds of mapped tasks at once would wait for each other at the ledger, and for their part of the rate.
+        async with _turns.of("ledger"):
+            store = await opened.enter_async_context((ledger or Ledger()).open())
+            record = await store.start_broadcast(
+                key,
+                kind=message.kind,
+                provider=dialect.name,
+                account=dialect.account,
+                content=digest,
+                content_label=label,
+                sender=dialect.sender,
+            )
+            await store.plan(record, [to])
+            row = await store.find_row(record, to)
         if row.state not in OPEN_STATES:
             return _receipt(row, to)
         async with (
+            _turns.of(dialect.sender),
             store.join(record, sender=dialect.sender, messages_per_second=sender.messages_per_second) as lease,
             sender.get_async_client(connections=1) as client,
         ):
