@@ -65,6 +65,7 @@ class Kind:
         rate: Messages a second, in a ledger of its own, as runs of one sender share it; 0 for no limit.
         in_flight: Requests at once; 0 for as many as the pace needs.
         after: The least and the most seconds from the first claim to a `random` kill.
+        alone: Played after the others and with nothing beside it: what it leaves unknown hangs on how fast the machine is.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Kind:
     rate: float = 0.0
     in_flight: int = 8
     after: tuple[float, float] = (0.0, 0.5)
+    alone: bool = False
 
 
 _PROXY_502 = (("kind", "html"), ("status", 502))
@@ -96,7 +98,7 @@ KINDS = (
     Kind("at a random moment of the sending", weight=6),
     Kind("at a random moment of the sending, in batches", batch=True, weight=3),
     Kind("at a random moment of the whole run", at="random start", fresh=True, weight=3),
-    Kind(AT_80_A_SECOND, latency=(0.025, 0.025), rate=80, in_flight=0, after=(0.1, 0.4), weight=4),
+    Kind(AT_80_A_SECOND, latency=(0.025, 0.025), rate=80, in_flight=0, after=(0.1, 0.4), weight=4, alone=True),
     Kind("three times, each at a random moment", kills=3, weight=3),
     Kind("claim: handed in, not committed", "claim commit", "before", nth=8, weight=2),
     Kind("claim: within the commit", "claim commit", "within", nth=8, delay=0.004, weight=2),
@@ -322,20 +324,26 @@ class Rig:
         Returns:
             The rounds as they end, without those that could not be played.
         """
-        with ThreadPoolExecutor(workers) as pool:
-            played = [
-                pool.submit(self.play, kind, database, place=place)
-                for place, (kind, database) in enumerate(self.schedule(rounds, kinds))
-                if place not in without
-            ]
-            try:
-                for future in as_completed(played):
-                    try:
-                        yield future.result()
-                    except (TimeoutError, httpx.HTTPError) as failure:  # the machine is too busy, or a server died
-                        print(f"     a round could not be played: {failure!r}", flush=True)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        missing = [
+            (place, kind, database)
+            for place, (kind, database) in enumerate(self.schedule(rounds, kinds))
+            if place not in without
+        ]
+        for alone in (False, True):
+            with ThreadPoolExecutor(1 if alone else workers) as pool:
+                played = [
+                    pool.submit(self.play, kind, database, place=place)
+                    for place, kind, database in missing
+                    if kind.alone is alone
+                ]
+                try:
+                    for future in as_completed(played):
+                        try:
+                            yield future.result()
+                        except (TimeoutError, httpx.HTTPError) as failure:  # the machine is too busy, or a server died
+                            print(f"     a round could not be played: {failure!r}", flush=True)
+                finally:
+                    pool.shutdown(cancel_futures=True)
 
 
 def doubts(witnessed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
