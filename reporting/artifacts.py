@@ -41,7 +41,7 @@ from ..models import (
     mask_numbers,
 )
 from ..models.errors import WhatsAppError
-from ..models.escaping import markdown, printable
+from ..models.escaping import printable
 from ..models.plurals import counted
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
@@ -190,7 +190,7 @@ class ArtifactPublisher:
             try:
                 async with asyncio.timeout(patience):
                     await show(*await at_work())  # also where the run was cancelled
-            except Exception as failure:
+            except Exception as failure:  # nor may it take the place of what ended them
                 get_run_logger().debug("The progress could not be shown: %s", type(failure).__name__)
 
     async def batch(self, number: int, rows: BatchRows) -> None:
@@ -202,8 +202,8 @@ class ArtifactPublisher:
                     "line": str(row.line or ""),
                     "recipient": mask(row.recipient),
                     "state": outcome.state.value,
-                    "code": markdown(outcome.error_code),
-                    "why": markdown(mask_numbers(outcome.error_text)),
+                    "code": pages.shown(outcome.error_code),
+                    "why": pages.shown(outcome.error_text),
                 }
                 for row, outcome in rows
             ],

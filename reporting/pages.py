@@ -11,7 +11,7 @@ import phonenumbers
 from ..ledger import RemovedRow, Row, RunPart
 from ..models import Report, SendState, mask, mask_numbers
 from ..models.errors import ErrorKind
-from ..models.escaping import markdown, printable
+from ..models.escaping import cell, markdown, printable
 from ..models.plurals import counted
 from ..providers.dialect import AccountStatus
 from ..recipients.source import Planned
@@ -202,10 +202,10 @@ def report(
         lines += _rest(len(reasons), "reasons")
     name, ledger = printable(name), printable(ledger)
     quoted = name if re.fullmatch(r"[\w.-]+", name) else "'" + name.replace("'", "'\\''") + "'"
-    lines += ["", "## Export every row with its number", "", "```bash"]
+    lines += ["", "## Export every row with its number, for Excel", "", "```bash"]
     lines += [f"export PREFECT_WHATSAPP_LEDGER=…  # {ledger}"] if ledger else []
-    lines += [f"prefect-whatsapp export {quoted} --format csv --output rows.csv"]
-    lines += [f"prefect-whatsapp export {quoted} --removed --output removed.csv"] if report.removed else []
+    lines += [f"prefect-whatsapp export {quoted} --output rows.xlsx"]
+    lines += [f"prefect-whatsapp export {quoted} --removed --output removed.xlsx"] if report.removed else []
     return "\n".join([*lines, "```"])
 
 
@@ -244,17 +244,22 @@ def needy_row(row: Row) -> dict[str, str]:
         "row": str(row.id),
         "line": str(row.line or ""),
         "recipient": mask(row.recipient),
-        "reason": _cell(row.error_text),
+        "reason": shown(row.error_text),
         "state": row.state.value,
         "next step": "None: their data was erased." if row.forgotten else next_step(row.state, row.error_kind),
-        "code": _cell(row.error_code),
+        "code": shown(row.error_code),
         "when": row.settled_at.isoformat(sep=" ", timespec="seconds") if row.settled_at else "",
     }
 
 
 def removed_row(row: RemovedRow) -> dict[str, str]:
     """What the table of removed rows says of one: its line and why, nothing of what stood there."""
-    return {"line": f"{row.line:,}", "reason": _cell(row.reason)}
+    return {"line": f"{row.line:,}", "reason": shown(row.reason)}
+
+
+def shown(text: str) -> str:
+    """A text of anybody for a cell of a table artifact, numbers masked."""
+    return cell(mask_numbers(text))
 
 
 def by_runs(report: Report, earlier: int) -> str:

@@ -8,7 +8,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect_whatsapp.models.escaping import escaped_controls, markdown, printable, spreadsheet, without_controls
+from markdown_it import MarkdownIt
+from prefect_whatsapp.models.escaping import cell, escaped_controls, markdown, printable, spreadsheet, without_controls
 
 HOSTILE = [
     "![x](https://evil.example/p.png)",
@@ -40,6 +41,44 @@ def test_a_plain_sentence_is_written_as_it_is() -> None:
         assert markdown(text) == text
 
 
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def as_markdown_shows(written: str) -> str:
+    """What a reader of markdown shows, which must be a paragraph of text and nothing else."""
+    if not written:
+        return ""
+    opened, inline, closed = MARKDOWN.parse(written)
+    assert (opened.type, inline.type, closed.type) == ("paragraph_open", "inline", "paragraph_close"), written
+    assert {each.type for each in inline.children or []} == {"text"}, written
+    return "".join(each.content for each in inline.children or [])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_cell_shows_the_same_as_markdown_and_as_it_stands(text: str) -> None:
+    written = cell(text)
+    assert as_markdown_shows(written) == written
+    assert "://" not in written.replace("\u2060://", "")
+    assert not re.search(r"\w@\w|www\.\w", written)
+
+
+@given(st.text(st.sampled_from("\\`*_[]()<>&;~|!#$-+=.:1a\u00e9 \n\t\"'"), max_size=20) | st.text(max_size=20))
+def test_any_text_in_a_cell_shows_the_same_as_markdown_and_as_it_stands(text: str) -> None:
+    written = cell(text)
+    assert as_markdown_shows(written) == written
+    seen = written.replace("\u2060", "").translate(str.maketrans("\u2217\u02cb\u223c", "*`~"))
+    assert seen == " ".join(printable(text).replace("\u2060", "").split()).translate(
+        str.maketrans("\u2217\u02cb\u223c", "*`~")
+    )
+
+
+def test_a_services_words_stand_in_a_cell_as_they_are() -> None:
+    for text in ("(#131047) More than 24 hours have passed", "error_code 470: $5", "131026", "C:\\dir"):
+        assert "\\#" not in cell(text)
+        assert cell(text).replace("\u2060", "") == text
+    assert cell("(#131047) Re-engagement message") == "(#131047) Re-engagement message"
+
+
 def test_a_terminal_gets_no_control_character() -> None:
     assert printable("a\x1b[31mb\x07\x9b2Jc\u202ed\ne\u200bf") == "a[31mb2Jcd ef"
     assert printable("Zoë 語 🙂") == "Zoë 語 🙂"
@@ -63,8 +102,8 @@ def test_no_cell_is_a_formula_wherever_the_file_is_split(separator: str, text: s
     file = io.StringIO()
     csv.writer(file).writerow(["start", spreadsheet(text), "end"])
     for line in csv.reader(io.StringIO(file.getvalue(), newline=""), delimiter=separator):
-        for cell in line:
-            assert not re.match(r"\s*[=+@\uff1d]|\s*-\d", cell.strip('"')), cell
+        for each in line:
+            assert not re.match(r"\s*[=+@\uff1d]|\s*-\d", each.strip(chr(34))), each
 
 
 @given(st.text(max_size=40))

@@ -5,10 +5,10 @@ import io
 from collections import Counter
 
 import pytest
-from prefect_whatsapp.ledger import Row
+from prefect_whatsapp.ledger import RemovedRow, Row
 from prefect_whatsapp.models import Report, SendState
 from prefect_whatsapp.recipients import reader
-from prefect_whatsapp.reporting.pages import Reason, needy_row, report
+from prefect_whatsapp.reporting.pages import Reason, needy_row, removed_row, report
 
 TEXTS = ("reply_to", "message_id", "status_text", "error_code", "error_kind", "task_run_id")
 
@@ -25,6 +25,13 @@ def test_a_row_is_named_by_its_line_and_last_four_digits() -> None:
     assert (shown["line"], shown["recipient"]) == ("3", "\N{HORIZONTAL ELLIPSIS}0123")
     assert "Ada" not in repr(shown)
     assert "555" not in repr(shown)
+
+
+def test_the_words_of_a_service_stand_in_the_tables_without_backslashes() -> None:
+    """Prefect's newer UI shows the cells of a table as they are."""
+    told = dataclasses.replace(row(), error_text="(#131047) Re-engagement message", error_code="131047")
+    assert (needy_row(told)["reason"], needy_row(told)["code"]) == ("(#131047) Re-engagement message", "131047")
+    assert removed_row(RemovedRow(2, "x", "it is not `to`!"))["reason"] == "it is not \u02cbto\u02cb!"
 
 
 def test_a_row_of_no_list_has_no_line() -> None:
