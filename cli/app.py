@@ -109,7 +109,9 @@ def broadcast(
 ) -> int:
     """Send a voice note or contact cards to everyone on a list; the same name resumes and never repeats a send.
 
-    The exit status is 0 if no send is pending or unknown, otherwise 1.
+    The exit status is 0 if nobody is left over: each message was accepted, or its recipient had asked for no more messages. It
+    is 3 if the broadcast ended and somebody is left over: failed, skipped, unknown or still pending. It is 1 if the broadcast
+    did not start, or stopped early.
 
     Args:
         name: Name of the broadcast; {:%G-W%V} in it becomes the ISO week, such as 2026-W47.
@@ -126,7 +128,7 @@ def broadcast(
         as_json: Print the report as JSON.
 
     Returns:
-        0 if no send is pending or unknown.
+        0 if nobody is left over, 3 if somebody is.
     """
     from .broadcast import Order, run_broadcast
 
@@ -176,7 +178,7 @@ def broadcasts(*, ledger: LedgerUrl = "", as_json: AsJson = False) -> int:
 def export(
     broadcast: str,
     *,
-    format: Literal["csv", "jsonl", "parquet"] = "csv",  # the option's name
+    format: Literal["csv", "jsonl", "parquet", "xlsx"] | None = None,  # the option's name
     output: str = "-",
     removed: Annotated[bool, Parameter(negative="")] = False,
     state: tuple[str, ...] = (),
@@ -186,7 +188,7 @@ def export(
 
     Args:
         broadcast: Name of the broadcast.
-        format: File format.
+        format: xlsx for Excel; csv, jsonl or parquet for other programs. By default, what the file's name ends with, else csv.
         output: Path of the file, or - for standard output.
         removed: Write instead the rows that were removed from the list, with the reasons.
         state: Only rows in this state, such as skipped, failed or unknown. Repeat the option for several.

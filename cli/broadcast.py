@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
 FOLLOW_SECONDS = 0.5
+# Apart from 1, which says that it could not start or stopped early.
+LEFT_OVER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def run_broadcast(asked: Order, *, as_json: bool) -> int:
     """Run the broadcast and print its report.
 
     Returns:
-        0 if no send is pending or unknown, otherwise 1.
+        0 if nobody is left over, otherwise `LEFT_OVER`.
 
     Raises:
         WhatsAppError: It stopped, or nothing could be sent.
@@ -83,7 +85,7 @@ def run_broadcast(asked: Order, *, as_json: bool) -> int:
         return 0
     else:
         print_report(name, asked.ledger, as_json=False)
-    return 0 if not (report.pending or report.unknown) or asked.options.dry_run else 1
+    return LEFT_OVER if (report.pending or report.needs_attention) and not asked.options.dry_run else 0
 
 
 async def _run(asked: Order, name: str, console: Console) -> Report:

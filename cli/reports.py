@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +20,7 @@ from ..models import ATTENTION_STATES, SendState, mask, mask_numbers, outcome_co
 from ..models.errors import InputError
 from ..models.escaping import printable
 from ..models.plurals import counted
-from ..reporting.export import export_removed, export_rows
+from ..reporting.export import EXPORT_FORMATS, ExportFormat, export_removed, export_rows
 
 _NAMED_AT_MOST = 50
 
@@ -39,15 +39,25 @@ def write_export(
     broadcast: str,
     ledger: str,
     *,
-    form: Literal["csv", "jsonl", "parquet"],
+    form: ExportFormat | None,
     output: str,
     removed: bool,
     states: tuple[str, ...] = (),
 ) -> int:
-    """Write a broadcast's rows, or those in some states, to a file or to standard output."""
+    """Write a broadcast's rows, or those in some states, to a file or to standard output.
+
+    Without a form it is the one that the file's name ends with, else CSV.
+    """
     if removed and states:
         raise InputError("removed rows have no state: give either --removed or --state")
-    return asyncio.run(_export(broadcast, ledger, form, output, removed, states_named(states)))
+    return asyncio.run(_export(broadcast, ledger, form or _form_of(output), output, removed, states_named(states)))
+
+
+def _form_of(output: str) -> ExportFormat:
+    for form in EXPORT_FORMATS:
+        if output.lower().endswith(f".{form}"):
+            return form
+    return "csv"
 
 
 def print_history(broadcast: str, ledger: str, *, as_json: bool) -> int:
@@ -149,13 +159,13 @@ async def _broadcasts(ledger: str, as_json: bool) -> int:
 async def _export(
     broadcast: str,
     ledger: str,
-    form: Literal["csv", "jsonl", "parquet"],
+    form: ExportFormat,
     output: str,
     removed: bool,
     states: frozenset[SendState] | None,
 ) -> int:
-    if output == "-" and form == "parquet" and sys.stdout.isatty():
-        raise InputError("parquet is binary: name a file with --output")
+    if output == "-" and form in ("parquet", "xlsx") and sys.stdout.isatty():
+        raise InputError(f"{form} is binary: name a file with --output")
     target: Any = sys.stdout.buffer if output == "-" else output
     async with opened_broadcast(broadcast, ledger) as (store, record):
         try:

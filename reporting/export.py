@@ -14,17 +14,19 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, get_args
 
 from ..models.escaping import escaped_controls, spreadsheet, without_controls
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from openpyxl.cell import Cell
 
     from ..ledger.people import OptOut
     from ..ledger.records import RemovedRow, Row
 
-ExportFormat = Literal["csv", "jsonl", "parquet"]
+ExportFormat = Literal["csv", "jsonl", "parquet", "xlsx"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 Value = str | int | datetime.datetime | None
 _T = TypeVar("_T")
 
@@ -58,6 +60,9 @@ ROW_COLUMNS: dict[str, type] = {
 REMOVED_COLUMNS: dict[str, type] = {"line": int, "value": str, "reason": str}
 OPT_OUT_COLUMNS: dict[str, type] = {"recipient": str, "source": str, "since": datetime.datetime}
 _BATCH = 2_000
+_SHEET_ROWS = 1_000_000  # Excel opens 1,048,576
+_COLUMN_WIDTH = 20  # of a time
+_NO_XML = str.maketrans("", "", "\v\f\ufffe\uffff")  # what no document of XML holds, of what `without_controls` leaves
 
 
 async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO, form: ExportFormat) -> int:
@@ -68,7 +73,8 @@ async def export_rows(rows: "AsyncIterable[Row]", target: str | Path | BinaryIO,
     Args:
         rows: As `LedgerStore.rows` gives them.
         target: A path, replaced when the export is whole; or a binary stream, which is left open.
-        form: `csv` (UTF-8, a line of headings, texts without control characters), `jsonl` (an object a line) or `parquet`.
+        form: `csv` (UTF-8, a line of headings, texts without control characters) or `jsonl` (an object a line) or `parquet`
+            for programs; `xlsx` for people: Excel opens it as it is, whatever its language, numbers whole and no formula.
 
     Returns:
         How many rows were written.
@@ -247,4 +253,56 @@ def _storable(value: Value) -> Value:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-_WRITERS: dict[ExportFormat, type[_Writer]] = {"csv": _CsvWriter, "jsonl": _JsonlWriter, "parquet": _ParquetWriter}
+class _XlsxWriter(_Writer):
+    """Each text is a cell of text, so that a number keeps its `+` and digits, and nothing is calculated; times are UTC."""
+
+    def __init__(self, stream: BinaryIO, columns: dict[str, type]) -> None:
+        from openpyxl import Workbook
+
+        super().__init__(stream, columns)
+        self._book = Workbook(write_only=True)
+        self._begin_sheet()
+
+    def _begin_sheet(self) -> None:
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.utils import get_column_letter
+
+        self._sheet = self._book.create_sheet()
+        self._sheet.freeze_panes = "A2"
+        self._cells = [WriteOnlyCell(self._sheet) for _ in self._columns]
+        for number, cell in enumerate(self._cells, 1):
+            self._sheet.column_dimensions[get_column_letter(number)].width = _COLUMN_WIDTH
+            cell.number_format = "@"  # text, also once somebody edits it
+        self._append(tuple(self._columns))
+        self._left = _SHEET_ROWS
+
+    def write(self, records: Sequence[tuple[Value, ...]]) -> None:
+        for record in records:
+            if not self._left:
+                self._begin_sheet()
+            self._append(record)
+            self._left -= 1
+
+    def _append(self, record: tuple[Value, ...]) -> None:
+        # A row is written as it is appended: its cells serve for the next one.
+        self._sheet.append([self._shown(cell, value) for cell, value in zip(self._cells, record, strict=True)])
+
+    def _shown(self, cell: "Cell", value: Value) -> "Cell | Value":
+        if isinstance(value, datetime.datetime):
+            return value.replace(tzinfo=None)  # Excel knows no zones
+        if not isinstance(value, str):
+            return value
+        cell.value = without_controls(str(_storable(value))).translate(_NO_XML)
+        cell.data_type = "s"  # a text that begins with `=` was taken for a formula, `#N/A` for an error
+        return cell
+
+    def close(self) -> None:
+        self._book.save(self._stream)
+
+
+_WRITERS: dict[ExportFormat, type[_Writer]] = {
+    "csv": _CsvWriter,
+    "jsonl": _JsonlWriter,
+    "parquet": _ParquetWriter,
+    "xlsx": _XlsxWriter,
+}

@@ -93,6 +93,24 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert sandbox.truth()["sends"] == 0, sandbox.truth()
 
 
+@pytest.mark.parametrize("how", ["failed", "unknown", "pending", "opted out"])
+def test_it_exits_with_3_where_somebody_is_left_over(
+    broadcast: Command, command: Command, sandbox: RunningSandbox, how: str
+) -> None:
+    more: tuple[str, ...] = ()
+    match how:
+        case "failed":
+            sandbox.faults(kind="error", code=131026, on="send")
+        case "unknown":
+            sandbox.faults(kind="drop", accepted=True, on="send")
+        case "pending":
+            more = ("--recipients", "+12015550151", "--max-messages", "1")
+        case "opted out":  # who wants none is nobody that is left over
+            command("opt-outs", "add", "+12015550150")
+    done = broadcast(f"shell-5-{how}", "--sender", "graph/shell", "--recipients", "+12015550150", *more)
+    assert done.returncode == (0 if how == "opted out" else 3), done.stderr
+
+
 def test_a_broadcast_that_stops_says_why_and_exits_with_1(broadcast: Command, sandbox: RunningSandbox) -> None:
     sandbox.faults(kind="expired_token", on="send")
     done = broadcast("shell-4", "--sender", "graph/shell", "--recipients", "+12015550100")

@@ -1,5 +1,6 @@
 """`report`, `broadcasts` and `export` on a ledger of real broadcasts."""
 
+import asyncio
 import csv
 import io
 import json
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from ledgers import begin
+from openpyxl import load_workbook
+from prefect_whatsapp.cli.reports import print_report
+from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.recipients.reader import read_recipients
 
 pytestmark = pytest.mark.server
@@ -68,6 +73,19 @@ def test_nothing_is_cut_in_a_terminal_of_eighty_columns(command: Command, ledger
         assert re.search(rf"{name} +│ +{number} ", shown), name
 
 
+async def test_while_a_run_sends_the_report_says_so_and_tells_nobody_to_run_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = str(tmp_path / "ledger.db")
+    async with LedgerStore.open(url) as store:
+        record = await begin(store, 3)
+        async with store.join(record, messages_per_second=0):
+            await asyncio.to_thread(print_report, "weekly", url, as_json=False)
+        assert "A run is sending now: 3 to go." in capsys.readouterr().out
+    await asyncio.to_thread(print_report, "weekly", url, as_json=False)
+    assert "3 not sent yet: run the flow again under the same name." in capsys.readouterr().out
+
+
 def test_the_ledger_may_be_named_by_the_environment(command: Command, ledger: str) -> None:
     told = command("report", "fine", "--json", more={"PREFECT_WHATSAPP_LEDGER": ledger})
     assert json.loads(told.stdout)["accepted"] == 1
@@ -81,19 +99,36 @@ def test_export_writes_whole_numbers_to_standard_output(command: Command, ledger
     assert {row["state"] for row in rows} == {"accepted", "failed", "skipped", "unknown", "queued"}
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "xlsx"])
 def test_export_writes_the_same_rows_in_each_format(
     command: Command, ledger: str, numbers: list[str], form: str, tmp_path: Path
 ) -> None:
     file = tmp_path / f"rows.{form}"
-    assert command("export", "mixed", "--ledger", ledger, "--format", form, "--output", str(file)).returncode == 0
+    assert command("export", "mixed", "--ledger", ledger, "--output", str(file)).returncode == 0
+    named = command("export", "mixed", "--ledger", ledger, "--format", form, "--output", str(tmp_path / "rows.dat"))
+    assert named.returncode == 0
     if form == "parquet":
         rows = pq.read_table(file).to_pylist()
+    elif form == "xlsx":
+        headings, *cells = load_workbook(file, read_only=True).worksheets[0].iter_rows(values_only=True)
+        rows = [dict(zip(headings, each, strict=True)) for each in cells]
     elif form == "jsonl":
         rows = [json.loads(line) for line in file.read_text().splitlines()]
     else:
         rows = [*csv.DictReader(io.StringIO(file.read_text()))]
     assert {row["recipient"] for row in rows} == set(numbers)
+    assert (tmp_path / "rows.dat").read_bytes()[:8] == file.read_bytes()[:8]
+
+
+def test_export_writes_the_rows_of_the_states_that_are_named(command: Command, ledger: str, numbers: list[str]) -> None:
+    done = command(
+        "export", "mixed", "--ledger", ledger, "--state", "skipped", "--state", "failed", "--format", "jsonl"
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(row["state"] for row in rows) == ["failed", "skipped"]
+    assert {row["recipient"] for row in rows} <= set(numbers)
+    refused = command("export", "mixed", "--ledger", ledger, "--state", "skipped", "--removed")
+    assert (refused.returncode, "give either --removed or --state" in refused.stderr) == (1, True)
 
 
 def test_export_writes_the_removed_rows_with_their_reasons(command: Command, ledger: str, numbers: list[str]) -> None:
