@@ -38,7 +38,7 @@ async def look_at_ledger(name: str, url: str, key: SecretStr | str = "") -> list
         url: Its address.
         key: Its encryption key, as `LedgerStore.open` takes it.
     """
-    from ..ledger import LedgerStore
+    from ..ledger.look import look
     from ..ledger.schema import SCHEMA_VERSION
 
     what = f"ledger {name}"
@@ -47,9 +47,18 @@ async def look_at_ledger(name: str, url: str, key: SecretStr | str = "") -> list
         return [Finding(what, "problem", f"{address.shown} is {forgotten}", "put it on a disk or volume that lasts")]
     if address.path and not address.path.exists():
         return [Finding(what, "ok", f"{address.shown}: the first broadcast creates it")]
-    async with LedgerStore.open(url, patience_seconds=3.0, encryption_key=key) as store:
-        broadcasts = counted(len(await store.broadcasts()), "broadcast")
-    return [Finding(what, "ok", f"{address.shown}: {broadcasts}, schema {SCHEMA_VERSION}")]
+    seen = await look(url, patience_seconds=3.0, encryption_key=key)
+    if not seen.version:
+        return [Finding(what, "ok", f"{address.shown}: empty; the first broadcast creates its tables")]
+    if not seen.is_current:
+        found = f"{address.shown}: schema {seen.version}, and this version of prefect-whatsapp uses {SCHEMA_VERSION}"
+        advice = (
+            "back it up: the next command or broadcast that opens it migrates it, and older versions then refuse it"
+        )
+        return [Finding(what, "warning", found, advice)]
+    return [
+        Finding(what, "ok", f"{address.shown}: {counted(seen.broadcasts or 0, 'broadcast')}, schema {seen.version}")
+    ]
 
 
 def _forgotten(address: Address) -> str:
@@ -111,7 +120,7 @@ async def _saved(client: PrefectClient, kind: type[Block]) -> list[tuple[str, Bl
         name = str(document.name)
         try:
             blocks.append((name, cast("Block", await kind.aload(name))))
-        except Exception as failure:
+        except Exception as failure:  # a block of any make or age: the others are looked at all the same
             advice = "open it in the UI and save it again"
             what = f"{slug}/{name}"
             blocks.append((name, Finding(what, "problem", f"it can't be loaded: {type(failure).__name__}", advice)))

@@ -47,7 +47,7 @@ async def looked(what: str, look: Callable[[], Awaitable[list[Finding]]]) -> lis
         return [Finding(what, "problem", failure.message)]
     except TimeoutError:
         return [Finding(what, "problem", "no answer", "check that what it depends on is running")]
-    except Exception as failure:
+    except Exception as failure:  # whatever it was: the doctor has a line for it, and looks at the rest
         return [Finding(what, "problem", f"{type(failure).__name__} while looking at it", "see the lines above")]
 
 

@@ -33,14 +33,14 @@ async def unlock(database: Database, encryption_key: SecretStr) -> None:
 
     async def read(connection: AsyncConnection) -> tuple[str, bool]:
         hash_key = (await connection.execute(query)).scalar_one()
-        return hash_key, has_key and await _is_empty(connection)
+        return hash_key, has_key and await is_empty(connection)
 
     hash_key, is_new = await database.read("be opened", read)
     if is_new and not Vault.is_sealed(hash_key):
 
         async def encrypt(connection: AsyncConnection) -> str:
             current: str = (await connection.execute(query.with_for_update())).scalar_one()
-            if not Vault.is_sealed(current) and await _is_empty(connection):
+            if not Vault.is_sealed(current) and await is_empty(connection):
                 current = Vault.sealed_key(current, key)
                 await connection.execute(sa.update(keys).values(hash_key=current))
             return current
@@ -52,7 +52,8 @@ async def unlock(database: Database, encryption_key: SecretStr) -> None:
         raise LedgerError(f"the ledger at {database.address.shown} {refused}") from None
 
 
-async def _is_empty(connection: AsyncConnection) -> bool:
+async def is_empty(connection: AsyncConnection) -> bool:
+    """Whether no number was written into the ledger yet."""
     for table in _FIRST_WRITTEN:
         if (
             await connection.execute(sa.select(sa.literal_column("1")).select_from(table).limit(1))

@@ -27,7 +27,7 @@ _TYPES = ("audio/aac", "audio/mp4", "audio/amr", "audio/mpeg", "audio/ogg", "aud
 _TYPE_OF = {"aac": "audio/aac", "mp4": "audio/mp4", "amr": "audio/amr", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 _NUMBER_FIELDS = {"id", "verified_name", "display_phone_number", "quality_rating", "throughput", "platform_type"}
 _NUMBER_FIELDS |= {"code_verification_status", "name_status", "status", "account_mode", "is_official_business_account"}
-_NUMBER_FIELDS |= {"health_status", "whatsapp_business_manager_messaging_limit"}
+_NUMBER_FIELDS |= {"health_status", "whatsapp_business_manager_messaging_limit", "webhook_configuration"}
 _TITLES = {
     1: "API Unknown", 2: "API Service", 4: "API Too Many Calls", 100: "Invalid parameter", 190: "Access token has expired",
     368: "Temporarily blocked for policies violations", 130429: "Rate limit hit", 131000: "Something went wrong",
@@ -236,6 +236,7 @@ class GraphService(Service):
             if name not in _NUMBER_FIELDS:
                 words = f"Tried accessing nonexisting field ({name}) on node type (WhatsAppBusinessPhoneNumber)"
                 return self._error(100, 400, message=words)
+        posted_to = self.webhooks.addresses(self.name)
         known: dict[str, Any] = {
             "verified_name": "Sandbox",
             "display_phone_number": self.settings.display_phone_number,
@@ -247,6 +248,7 @@ class GraphService(Service):
             "status": "DISCONNECTED" if blocked else "CONNECTED",
             "health_status": {"can_send_message": "BLOCKED" if blocked else "AVAILABLE", "entities": []},
             "whatsapp_business_manager_messaging_limit": "TIER_2K",
+            "webhook_configuration": {"application": posted_to[0]} if posted_to else {},
             "account_mode": "SANDBOX",
             "is_official_business_account": False,
         }

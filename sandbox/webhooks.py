@@ -214,6 +214,10 @@ class Webhooks:
         for poster in posters:
             await poster.close()
 
+    def addresses(self, service: str) -> list[str]:
+        """Where a service's webhooks go."""
+        return [poster.webhook.url for poster in self._posters if poster.webhook.service == service]
+
     async def accepted(self, message: Message) -> None:
         """Let the phones have an accepted message; what is to be told before the answer is, when this returns."""
         if not self._posters or not message.message_id:

@@ -1,5 +1,6 @@
 """Bringing a ledger's tables to this version's schema: forwards only, one process at a time, never losing a row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -38,10 +39,7 @@ async def migrate(database: Database) -> None:
         if found == SCHEMA_VERSION:
             return
         if found and found not in known_versions():
-            raise LedgerError(
-                f"the ledger at {database.address.shown} was made by a newer version of prefect-whatsapp (schema {found},"
-                f" this one knows up to {SCHEMA_VERSION}): upgrade the package"
-            )
+            raise LedgerError(too_new(database, found))
 
         if not found:
             await _refuse_what_is_not_ours(database)
@@ -60,12 +58,26 @@ async def _refuse_what_is_not_ours(database: Database) -> None:
     async def work(connection: AsyncConnection) -> list[str]:
         return await connection.run_sync(lambda plain: sa.inspect(plain).get_table_names())
 
-    tables = await database.read("be opened", work)
-    if any(not name.startswith(_OURS) for name in tables):
-        raise LedgerError(
-            f"{database.address.shown} is not a ledger: it holds tables of another program, and nothing was written to it. "
-            "Give the ledger a database or a file of its own"
-        )
+    if refused := not_ours(database, await database.read("be opened", work)):
+        raise LedgerError(refused)
+
+
+def not_ours(database: Database, tables: Sequence[str]) -> str:
+    """Say that tables are another program's; empty where none is."""
+    if all(name.startswith(_OURS) for name in tables):
+        return ""
+    return (
+        f"{database.address.shown} is not a ledger: it holds tables of another program, and nothing was written to it. "
+        "Give the ledger a database or a file of its own"
+    )
+
+
+def too_new(database: Database, found: str) -> str:
+    """Say that a newer version made a ledger."""
+    return (
+        f"the ledger at {database.address.shown} was made by a newer version of prefect-whatsapp (schema {found},"
+        f" this one knows up to {SCHEMA_VERSION}): upgrade the package"
+    )
 
 
 def known_versions() -> set[str]:

@@ -88,6 +88,44 @@ async def test_a_ledger_of_a_newer_version_says_to_upgrade(tmp_path: Path) -> No
     assert "upgrade the package" in found.found
 
 
+async def test_a_ledger_of_an_older_version_is_looked_at_and_not_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with LedgerStore.open(str(path)):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE whatsapp_ledger_version SET version_num = '0001'")
+        database.execute("DROP TABLE whatsapp_history")  # as it was not there yet
+        database.commit()
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", str(path)))
+    assert (found.status, "schema 0001" in found.found, "migrates it" in found.advice) == ("warning", True, True), found
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT version_num FROM whatsapp_ledger_version").fetchall() == [("0001",)]
+        assert not database.execute("SELECT name FROM sqlite_master WHERE name = 'whatsapp_history'").fetchall()
+
+
+async def test_an_empty_file_stays_one_and_another_programs_database_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.touch()
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", str(path)))
+    assert (found.status, "empty" in found.found, path.stat().st_size) == ("ok", True, 0), found
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE accounts (id)")
+        database.commit()
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", str(path)))
+    assert (found.status, "another program" in found.found) == ("problem", True), found
+
+
+async def test_a_key_that_is_not_the_ledgers_is_a_problem_and_none_is_taken(tmp_path: Path) -> None:
+    path, key = str(tmp_path / "ledger.db"), base64.b64encode(bytes(range(32))).decode()
+    async with LedgerStore.open(path):
+        pass
+    assert (await doctor_blocks.look_at_ledger("mine", path, key))[0].status == "ok"
+    async with LedgerStore.open(path) as store:  # still without a key
+        await store.start_broadcast("weekly", kind="audio", provider="graph", account="1", content="aa")
+    (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", path, key))
+    assert (found.status, "is not encrypted" in found.found) == ("problem", True), found
+
+
 async def test_a_ledger_that_can_t_be_reached_is_named_without_its_password() -> None:
     url = f"postgresql+asyncpg://me:{TOKEN}@127.0.0.1:{free_port()}/ledger"
     (found,) = await looked("ledger", lambda: doctor_blocks.look_at_ledger("mine", url))
@@ -190,6 +228,74 @@ async def test_a_server_is_fine_but_for_what_is_not_set_up_yet() -> None:
     assert "--walk-away" in missing.advice
 
 
+@pytest.mark.parametrize(
+    ("missing", "off", "status", "says"),
+    [
+        (None, None, "ok", "run again automatically"),
+        (None, "Run a crashed broadcast again", "warning", "Run a crashed broadcast again: off"),
+        ("Ask for attention after three crashes", None, "warning", "Ask for attention after three crashes: missing"),
+    ],
+)
+async def test_an_automation_that_is_off_or_missing_is_named(
+    missing: str | None, off: str | None, status: str, says: str
+) -> None:
+    class Client:
+        async def read_automations(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name=name, enabled=name != off) for name in doctor.AUTOMATIONS if name != missing]
+
+    (found,) = await doctor._automations(Client())  # type: ignore[arg-type]
+    assert (found.status, says in found.found) == (status, True), found
+    assert ("--walk-away" in found.advice) is (status == "warning")
+
+
+async def test_prefect_cloud_has_no_settings_to_look_at() -> None:
+    class Client:
+        async def request(self, *_: Any) -> httpx.Response:
+            request = httpx.Request("GET", "http://127.0.0.1/api/admin/settings")
+            raise httpx.HTTPStatusError("no", request=request, response=httpx.Response(404, request=request))
+
+    (found,) = await doctor._server_settings(Client())  # type: ignore[arg-type]
+    assert (found.status, "Prefect Cloud" in found.found) == ("ok", True)
+
+
+class Saved:
+    """A server with one saved account, or none, and no deployment."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    async def read_block_types(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(slug=WahaCredentials.get_block_type_slug())]
+
+    async def read_block_documents_by_type(self, _: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name) for name in self._names]
+
+    async def read_deployments(self, **_: Any) -> list[SimpleNamespace]:
+        return []
+
+
+async def test_a_block_that_can_t_be_loaded_has_its_line_and_the_others_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(name: str) -> WahaCredentials:
+        if name == "old":
+            raise RuntimeError(f"it held {TOKEN}")
+        return WahaCredentials(base_url="http://127.0.0.1:1")
+
+    monkeypatch.setattr(WahaCredentials, "aload", load)
+    found = await doctor_blocks.look_at_blocks(Saved("old", "new"))  # type: ignore[arg-type]
+    old = line(found, "whatsapp-waha-credentials/old")
+    assert (old.status, "can't be loaded: RuntimeError" in old.found) == ("problem", True)
+    assert "save it again" in old.advice
+    assert TOKEN not in str(found)
+    assert line(found, "whatsapp-waha-credentials/new").status == "problem", "nobody listens there"
+
+
+async def test_where_no_account_is_saved_and_nothing_is_deployed_it_says_so() -> None:
+    accounts = line(await doctor_blocks.look_at_blocks(Saved()), "accounts")  # type: ignore[arg-type]
+    assert (accounts.status, "save one in the UI" in accounts.advice) == ("warning", True)
+    deployments = line(await doctor._workers(Saved()), "deployments")  # type: ignore[arg-type]
+    assert (deployments.status, "deploy --all" in deployments.advice) == ("warning", True)
+
+
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_api")
 async def test_a_pool_without_a_worker_is_a_problem_until_one_is_there() -> None:
@@ -280,6 +386,16 @@ async def test_graph_is_asked_where_it_posts_receipts(
     assert (found.status, says in found.found) == (status, True), found
     assert "elsewhere" not in str(found)
     assert TOKEN not in str(found)
+
+
+async def test_the_sandbox_s_graph_tells_where_it_posts_and_needs_no_permission_for_that(
+    sandbox: RunningSandbox,
+) -> None:
+    account = sender_of("graph", sandbox.url).model_copy(update={"app_secret": SecretStr("s")})
+    (found,) = await doctor_blocks.look_at_webhooks("webhooks", "weekly", account)
+    assert (found.status, "posts nowhere" in found.found, "permission" in found.advice) == ("warning", True, False), (
+        found
+    )
 
 
 async def test_an_app_that_is_not_subscribed_to_the_account_gets_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:

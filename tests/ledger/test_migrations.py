@@ -13,8 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from ledgers import begin
 from prefect_whatsapp.ledger import LedgerStore, migrations
+from prefect_whatsapp.ledger import look as ledger_look
 from prefect_whatsapp.ledger.address import read_address
 from prefect_whatsapp.ledger.database import Database
+from prefect_whatsapp.ledger.look import Seen, look
 from prefect_whatsapp.ledger.migrations import known_versions, migrate
 from prefect_whatsapp.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from prefect_whatsapp.models import Recipient, SendState
@@ -136,6 +138,19 @@ async def test_a_ledger_of_a_newer_version_is_refused_and_not_touched(url: str) 
         async with LedgerStore.open(url):
             pass
     assert await version_of(url) == "9998"
+
+
+async def test_a_look_says_what_is_there_and_changes_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with LedgerStore.open(url) as store:
+        await begin(store, 5)
+    assert await look(url, patience_seconds=5) == Seen(SCHEMA_VERSION, broadcasts=1)
+    with a_later_version(tmp_path, monkeypatch):
+        monkeypatch.setattr(ledger_look, "SCHEMA_VERSION", "9999")
+        seen = await look(url, patience_seconds=5)
+        assert (seen, seen.is_current) == (Seen(SCHEMA_VERSION), False)
+    assert await version_of(url) == SCHEMA_VERSION
 
 
 async def test_opening_what_is_up_to_date_needs_no_alembic(url: str) -> None:

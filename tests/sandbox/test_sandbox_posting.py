@@ -217,6 +217,14 @@ def test_a_receiver_of_graphs_must_answer_the_handshake(simulator: ThreadedSandb
     assert simulator.webhooks_met() == []
 
 
+def test_graph_tells_where_its_webhooks_go(simulator: ThreadedSandbox, http: httpx.Client, receiver: Receiver) -> None:
+    path = f"{simulator.graph_url}/v26.0/{PHONE_NUMBER_ID}?fields=webhook_configuration"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert http.get(path, headers=headers).json()["webhook_configuration"] == {}
+    simulator.webhooks(service="graph", url=f"{receiver.url}/graph/x")
+    assert http.get(path, headers=headers).json()["webhook_configuration"] == {"application": f"{receiver.url}/graph/x"}
+
+
 # Histories ----------------------------------------------------------------------------------------------------------
 
 
