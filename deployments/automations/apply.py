@@ -7,13 +7,16 @@ that it fits any server: `deployments: [flow/name, …]` for whose flow runs the
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
 
 # What makes a broadcast finish by itself, whoever kills its process, its worker or their machine.
 WALK_AWAY = (
@@ -38,7 +41,7 @@ async def apply(file: Path, deployments: Sequence[str] = ()) -> str:
         The automation's name.
 
     Raises:
-        prefect.exceptions.ObjectNotFound: The server has no such deployment or block.
+        prefect.exceptions.ObjectNotFound: The server has no such deployment or block; its text names it.
     """
     told: dict[str, Any] = yaml.safe_load(await asyncio.to_thread(file.read_text, encoding="utf-8"))
     async with get_client() as client:
@@ -46,9 +49,7 @@ async def apply(file: Path, deployments: Sequence[str] = ()) -> str:
         if whose := list(deployments or named) if named else ():
             told["trigger"]["match_related"] = {
                 "prefect.resource.role": "deployment",
-                "prefect.resource.id": [
-                    f"prefect.deployment.{(await client.read_deployment_by_name(name)).id}" for name in whose
-                ],
+                "prefect.resource.id": [f"prefect.deployment.{await _deployment_id(client, name)}" for name in whose],
             }
         told["actions"] = [await _with_ids(client, action) for action in told["actions"]]
         automation = AutomationCore.model_validate(told)
@@ -63,11 +64,23 @@ async def apply(file: Path, deployments: Sequence[str] = ()) -> str:
 async def _with_ids(client: PrefectClient, action: dict[str, Any]) -> dict[str, Any]:
     action = dict(action)
     if name := action.pop("deployment", None):
-        action["deployment_id"] = (await client.read_deployment_by_name(name)).id
+        action["deployment_id"] = await _deployment_id(client, name)
     if name := action.pop("block", None):
         slug, _, document = name.partition("/")
-        action["block_document_id"] = (await client.read_block_document_by_name(document, slug)).id
+        try:
+            action["block_document_id"] = (await client.read_block_document_by_name(document, slug)).id
+        except ObjectNotFound as missing:
+            advice = f"there is no saved block {document!r} of the type {slug}: save it in the UI, under Blocks, and apply again"
+            raise ObjectNotFound(missing.http_exc, advice) from None
     return action
+
+
+async def _deployment_id(client: PrefectClient, name: str) -> UUID:
+    try:
+        return (await client.read_deployment_by_name(name)).id
+    except ObjectNotFound as missing:
+        advice = f"there is no deployment {name!r}: deploy it, or name those that are there with --deployment"
+        raise ObjectNotFound(missing.http_exc, advice) from None
 
 
 async def _apply_all(files: list[Path], deployments: list[str]) -> None:
@@ -86,4 +99,7 @@ if __name__ == "__main__":
     chosen = [*given.files, *(Path(__file__).with_name(name) for name in WALK_AWAY if given.walk_away)]
     if not chosen:
         parser.error("give a file, or --walk-away")
-    asyncio.run(_apply_all(chosen, given.deployment))
+    try:
+        asyncio.run(_apply_all(chosen, given.deployment))
+    except ObjectNotFound as missing:
+        sys.exit(f"{missing}")

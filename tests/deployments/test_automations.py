@@ -83,6 +83,12 @@ def test_a_crash_is_followed_by_another_attempt_or_by_a_person_and_never_by_both
     assert not again & person
 
 
+def test_an_outage_is_waited_out_for_ten_minutes_six_times_at_most() -> None:
+    trigger = told("resume-after-outage.yaml")["trigger"]
+    assert trigger["within"] == 600
+    assert trigger["match"]["prefect.run-count"] == ["1", "2", "3", "4", "5", "6"]
+
+
 def test_what_waits_is_proactive_as_a_worker_reports_one_crash_twice(apply: ModuleType) -> None:
     for name in apply.WALK_AWAY:
         trigger = told(name)["trigger"]
@@ -148,8 +154,13 @@ async def test_applied_twice_it_is_there_once_and_for_the_deployments_that_were_
             (automation,) = await client.read_automations_by_name(name)
             related = automation.trigger.model_dump(mode="json")["match_related"]
             assert related["prefect.resource.id"] == [f"prefect.deployment.{deployment}"]
-            with pytest.raises(ObjectNotFound):
+            with pytest.raises(ObjectNotFound, match="there is no deployment 'nothing/of-that-name'"):
                 await apply.apply(file, ["nothing/of-that-name"])
+            alert = file.with_name("alert-when-stopped.yaml")
+            with pytest.raises(
+                ObjectNotFound, match="there is no saved block 'alerts' of the type whatsapp-notification"
+            ):
+                await apply.apply(alert, ["nothing/tried"])
             await client.delete_automation(automation.id)
         finally:
             await client.delete_deployment(deployment)

@@ -227,10 +227,25 @@ def test_a_number_is_divided_without_loss(number: int, parts: int, split: list[i
     assert split_evenly(number, parts) == split
 
 
-@pytest.mark.parametrize(("beside", "bound"), [(1, 12), (5, 12), (6, 10), (12, 5), (100, 1)])
-async def test_many_runs_share_the_bound_on_how_far_they_are_ahead_of_the_record(beside: int, bound: int) -> None:
+BOUNDS = [
+    pytest.param(1, None, 12, id="alone"),
+    pytest.param(5, None, 12, id="five"),
+    pytest.param(6, None, 10, id="six"),
+    pytest.param(12, None, 5, id="twelve"),
+    pytest.param(100, None, 1, id="a hundred"),
+    pytest.param(1, "", 36, id="one event a run in the place of three"),
+    pytest.param(6, "", 30, id="six, one event a run"),
+    pytest.param(1, "HTTP 422", 12, id="the server takes no such events"),
+]
+
+
+@pytest.mark.parametrize(("beside", "refusal", "bound"), BOUNDS)
+async def test_many_runs_share_the_bound_on_how_far_they_are_ahead_of_the_record(
+    beside: int, refusal: str | None, bound: int
+) -> None:
     lease: Any = SimpleNamespace(active_runs=beside)
-    backpressure = Backpressure(uuid.uuid4(), stop=StopSignal(), lease=lease, max_ahead=12)
+    events: Any = None if refusal is None else SimpleNamespace(refusal=refusal)
+    backpressure = Backpressure(uuid.uuid4(), stop=StopSignal(), lease=lease, events=events, max_ahead=12)
     with suppress(TimeoutError):
         async with asyncio.timeout(0.05):
             while True:
