@@ -39,10 +39,7 @@ def add_opt_out(
     as_json: AsJson = False,
 ) -> int:
     """Opt people out manually."""
-    from .opt_outs import run_change
-
-    given = (*recipients, *(sys.stdin if stdin else ()))
-    return run_change(given, True, default_region=default_region, ledger=ledger, as_json=as_json)
+    return _change(recipients, stdin, True, default_region, ledger, as_json)
 
 
 @opt_outs.command(name="remove")
@@ -54,7 +51,13 @@ def remove_opt_out(
     as_json: AsJson = False,
 ) -> int:
     """Revoke opt-outs, whatever their source. Do this only if the people themselves asked for it."""
+    return _change(recipients, stdin, False, default_region, ledger, as_json)
+
+
+def _change(
+    recipients: tuple[str, ...], stdin: bool, opted_out: bool, default_region: str, ledger: str, as_json: bool
+) -> int:
     from .opt_outs import run_change
 
     given = (*recipients, *(sys.stdin if stdin else ()))
-    return run_change(given, False, default_region=default_region, ledger=ledger, as_json=as_json)
+    return run_change(given, opted_out, default_region=default_region, ledger=ledger, as_json=as_json)

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from ..models.audio import Audio
@@ -86,7 +86,7 @@ class ChatApi(Gateway):
         address_by: How a person is addressed; groups always go by `chatId`.
 
     Example:
-        >>> ChatApi.with_token("12345", "…", base_url="https://api.example.com").sender
+        >>> ChatApi(instance_id="12345", token="…", base_url="https://api.example.com").sender
         'chat-api:12345@api.example.com'
 
     Raises:
@@ -114,11 +114,6 @@ class ChatApi(Gateway):
         plain = self.path_template.replace("{instance_id}", "").replace("{method}", "")
         if not re.fullmatch(r"/[\w./-]*", plain) or "{method}" not in self.path_template:
             self.raise_unsupported("path_template", "it must be a path such as /instance{instance_id}/{method}")
-
-    @classmethod
-    def with_token(cls, instance_id: str, token: str, **fields: Any) -> Self:
-        """Speak for an instance with its token; more fields by name."""
-        return cls(instance_id=instance_id, token=token, **fields)
 
     # Building
 

@@ -13,7 +13,7 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn
 
 from ..models.audio import Audio
 from ..models.contact import Contact
@@ -76,7 +76,7 @@ class Graph(Dialect):
             for `audio/ogg; codecs=opus`.
 
     Example:
-        >>> Graph.with_token("100000000000001", "…").sender
+        >>> Graph(phone_number_id="100000000000001", access_token="…").sender
         'graph:100000000000001'
 
     Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/audio-messages
@@ -101,11 +101,6 @@ class Graph(Dialect):
         super().__post_init__()
         bearer = Credential(headers={"Authorization": f"Bearer {self.access_token}"})
         self._derive(account=self.phone_number_id, credential=bearer)
-
-    @classmethod
-    def with_token(cls, phone_number_id: str, access_token: str, **fields: Any) -> Self:
-        """Speak for a number with its token; more fields by name."""
-        return cls(phone_number_id=phone_number_id, access_token=access_token, **fields)
 
     # Building
 

@@ -13,7 +13,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
 from ..models.contact import Contact
@@ -93,7 +93,7 @@ class Waha(WahaLike):
             clients show no name (WhiskeySockets/Baileys#87), and without escaping `,` `;` and line ends.
 
     Example:
-        >>> Waha.with_key("…", base_url="http://localhost:3000").sender
+        >>> Waha(api_key="…", base_url="http://localhost:3000").sender
         'waha:default@localhost:3000'
     """
 
@@ -122,11 +122,6 @@ class Waha(WahaLike):
         self._derive(
             account=self.session, credential=Credential(headers={"X-Api-Key": self.api_key} if self.api_key else {})
         )
-
-    @classmethod
-    def with_key(cls, api_key: str, **fields: Any) -> Self:
-        """Speak for a session with the server's key, empty for none; more fields by name."""
-        return cls(api_key=api_key, **fields)
 
     def session_request(self) -> Request:
         """Read the session: `GET /api/sessions/{name}`."""

@@ -18,7 +18,7 @@ Source: https://api.wawp.net/en/docs/v2/send/voice
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from ..models.contact import Contact
 from ..models.errors import AccountError, ProviderError, RequestRefusedError
@@ -48,7 +48,7 @@ class Wawp(WahaLike):
         reads_with: The credential of requests without a body.
 
     Example:
-        >>> Wawp.with_token("ABC123", "…").sender
+        >>> Wawp(instance_id="ABC123", access_token="…").sender
         'wawp:ABC123@api.wawp.net'
     """
 
@@ -85,11 +85,6 @@ class Wawp(WahaLike):
             places = {self.credential_in: places[self.credential_in]}
         first = next(iter(places.values()))
         self._derive(account=self.instance_id, places=places, reads_with=reads_with, credential=first)
-
-    @classmethod
-    def with_token(cls, instance_id: str, access_token: str, **fields: Any) -> Self:
-        """Speak for an instance with its access token; more fields by name."""
-        return cls(instance_id=instance_id, access_token=access_token, **fields)
 
     def check(self) -> Exchange[AccountStatus]:
         """Read the session's state, and where the credential may stand in several places find the one that is taken."""

@@ -66,7 +66,7 @@ class Inbox:
     async def _commit(self, provider: str, group: list[_Waiting]) -> None:
         try:
             recorded = await self._book.record(provider, [item for _, items, _ in group for item in items])
-        except Exception as failure:
+        except Exception as failure:  # whatever it was: whoever waits hears of it
             if is_away(failure):  # what still waits must not wait as long again
                 group, self._waiting = [*group, *self._waiting], []
             elif len(group) > 1:

@@ -80,4 +80,4 @@ def cut(text: str, limit: int = 60) -> str:
 
 def _filled(value: object) -> bool:
     """Whether a cell holds something; data frames write a missing value as NaN, which alone is not itself."""
-    return bool(value.strip()) if isinstance(value, str) else value is not None and value == value  # noqa: PLR0124
+    return bool(value.strip()) if isinstance(value, str) else value is not None and value == value  # noqa: PLR0124 - NaN alone isn't

@@ -85,11 +85,6 @@ class TaskRunEvents:
             if self._client:
                 await self._client.__aexit__(kind, error, trace)
 
-    @property
-    def unseen(self) -> int:
-        """Runs that were told and are not yet known to be recorded."""
-        return len(self._waiting) + len(self._unseen)
-
     def tell(self, ended: EndedRun) -> None:
         """Take a run to be told; returns at once."""
         self.told += 1

@@ -24,7 +24,7 @@ QUOTED = "false_16505550123@c.us_DF38E6A25B42CC8CCE57EC40F"
 
 
 def chat_api(**settings: Any) -> ChatApi:
-    return ChatApi.with_token("12345", "t0k3n", base_url="https://api.example.com/", **settings)
+    return ChatApi(instance_id="12345", token="t0k3n", base_url="https://api.example.com/", **settings)
 
 
 def sent(dialect: ChatApi, exchange: Exchange[Any], answer: Answer = ACCEPTED) -> tuple[str, Any]:

@@ -24,7 +24,7 @@ from prefect_whatsapp.providers.graph import Graph
 from prefect_whatsapp.providers.http_types import Exchange, Request
 
 SCHEMA = Path(__file__).parents[2].parent / "shared" / "contracts" / "graph_message.schema.json"
-GRAPH = Graph.with_token("100000000000001", "token")
+GRAPH = Graph(phone_number_id="100000000000001", access_token="token")
 PHONE = Recipient(to="+16505550123")
 QUOTING = Recipient(to="+16505550123", reply_to="wamid.HBgLMTY1MDU1NTAxMjM")
 USER = Recipient(to="US.13491208655302741918")
@@ -189,7 +189,7 @@ def test_an_upload_is_multipart_with_one_type_in_both_places() -> None:
 
 
 def test_the_type_of_a_voice_note_is_a_setting_that_leaves_basic_audio_alone() -> None:
-    graph = Graph.with_token("1", "t", voice_mime_type="audio/ogg; codecs=opus")
+    graph = Graph(phone_number_id="1", access_token="t", voice_mime_type="audio/ogg; codecs=opus")
     assert request(graph.upload(note(), b"OggS")).form["type"] == "audio/ogg; codecs=opus"
     mp3 = note(container="mp3", codec="mp3", mime_type="audio/mpeg", filename="a.mp3", voice_ready=False)
     assert request(graph.upload(mp3, b"ID3", ttl_minutes=60)).form == {
@@ -215,10 +215,10 @@ def test_look_up_delete_and_check() -> None:
 
 
 def test_the_version_and_the_account_are_the_dialects_own() -> None:
-    graph = Graph.with_token("42", "t", api_version="v24.0", base_url="http://127.0.0.1:1/graph/")
+    graph = Graph(phone_number_id="42", access_token="t", api_version="v24.0", base_url="http://127.0.0.1:1/graph/")
     assert (graph.account, graph.sender, graph.base_url) == ("42", "graph:42", "http://127.0.0.1:1/graph")
     assert request(graph.check()).path == "/v24.0/42"
-    assert "canary" not in repr(Graph.with_token("42", "canary"))
+    assert "canary" not in repr(Graph(phone_number_id="42", access_token="canary"))
 
 
 @pytest.mark.parametrize(

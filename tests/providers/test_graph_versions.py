@@ -14,7 +14,7 @@ def test_the_default_lives_for_another_year() -> None:
 
 
 def test_the_default_is_said_once() -> None:
-    assert Graph.with_token("1", "t0k3n").api_version == DEFAULT_VERSION
+    assert Graph(phone_number_id="1", access_token="t0k3n").api_version == DEFAULT_VERSION
     assert GraphCredentials().api_version == DEFAULT_VERSION
 
 

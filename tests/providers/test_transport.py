@@ -89,7 +89,7 @@ async def test_sync_and_async_give_equal_receipts(account: Account, call: str) -
 
 @given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4, max_size=40))
 def test_a_token_of_any_characters_arrives_as_it_is(secret: str) -> None:
-    dialect = ChatApi.with_token("12345", secret, base_url="https://service.test/prefix/")
+    dialect = ChatApi(instance_id="12345", token=secret, base_url="https://service.test/prefix/")
     recorder = Recorder(Answer(200, {"accountStatus": "authenticated"}))
     with Client(dialect, transport=recorder) as client:
         assert client.run(dialect.check()).ready
@@ -166,7 +166,7 @@ async def test_a_long_answer_is_cut_without_leaving_part_of_a_secret(account: Ac
 async def test_a_number_in_a_query_is_sent_and_not_logged(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with RawServer(answering(200, b'{"numberExists": true}')) as server:
-        dialect = Waha.with_key(TOKEN, base_url=server.url)
+        dialect = Waha(api_key=TOKEN, base_url=server.url)
         assert (await drive(driver, dialect, dialect.check_number(TO))).exists
     assert f"phone={PHONE}".encode() in server.requests[0]
     assert "/api/contacts/check-exists answered HTTP 200" in caplog.text
@@ -183,7 +183,7 @@ def test_a_dialect_is_not_pickled_with_its_secret(account: Account) -> None:
 
 @pytest.mark.parametrize("token", ["two\nlines", "blank at the end ", "tab\there", "schlüssel"])
 async def test_a_token_that_was_copied_badly_is_refused_without_showing_it(driver: Driver, token: str) -> None:
-    dialects = (Waha.with_key(token, base_url="https://service.test"), Graph.with_token("1", token))
+    dialects = (Waha(api_key=token, base_url="https://service.test"), Graph(phone_number_id="1", access_token=token))
     for dialect in dialects:
         with pytest.raises(InputError, match="copy it again") as refused:
             await drive(driver, dialect, dialect.check(), transport=httpx.MockTransport(lambda _: httpx.Response(200)))

@@ -35,7 +35,7 @@ DOWN = Answer(
 
 
 def waha(**settings: Any) -> Waha:
-    return Waha.with_key("k3y", base_url="http://waha.test:3000/", **settings)
+    return Waha(api_key="k3y", base_url="http://waha.test:3000/", **settings)
 
 
 WAHA = waha()
@@ -94,7 +94,7 @@ def test_a_reply_quotes_a_message() -> None:
 
 
 def test_a_server_without_a_key_gets_none() -> None:
-    recorder, dialect = Recorder(ACCEPTED), Waha.with_key("", base_url="http://waha.test:3000", session="team a/b")
+    recorder, dialect = Recorder(ACCEPTED), Waha(api_key="", base_url="http://waha.test:3000", session="team a/b")
     with Client(dialect, transport=recorder) as client:
         client.run(dialect.send_audio(INLINE, PERSON))
         assert recorder.body["session"] == "team a/b"

@@ -24,7 +24,7 @@ from prefect_whatsapp.providers.wawp import Wawp
 from provider_accounts import INLINE, LINK, MESSAGE_ID, Answer, Driver, Recorder, both, drive
 from pydantic import SecretStr
 
-WAWP = Wawp.with_token("ABC123", "t0k3n")
+WAWP = Wawp(instance_id="ABC123", access_token="t0k3n")
 ACCEPTED = Answer(200, {"id": {"_serialized": MESSAGE_ID}, "ack": 0})
 PERSON = Recipient(to="+16505550123")
 ADA = Contact(name="Ada Byron", phone="+16505550199", organisation="Engines Ltd")
@@ -247,7 +247,7 @@ def test_the_session_is_asked_for_by_post() -> None:
 
 
 def test_convert_may_be_text() -> None:
-    dialect = Wawp.with_token("ABC123", "t0k3n", convert_as="string")
+    dialect = Wawp(instance_id="ABC123", access_token="t0k3n", convert_as="string")
     recorder = Recorder(ACCEPTED)
     with Client(dialect, transport=recorder) as client:
         client.run(dialect.send_audio(LINK, PERSON))
@@ -256,7 +256,7 @@ def test_convert_may_be_text() -> None:
 
 def test_the_file_may_be_nested() -> None:
     """As the vendor's MCP server and its WordPress plugin send it."""
-    dialect = Wawp.with_token("ABC123", "t0k3n", file_as="nested")
+    dialect = Wawp(instance_id="ABC123", access_token="t0k3n", file_as="nested")
     recorder = Recorder(ACCEPTED)
     with Client(dialect, transport=recorder) as client:
         client.run(dialect.send_audio(LINK, PERSON))
@@ -295,7 +295,7 @@ async def test_the_check_finds_where_the_credential_is_taken_and_it_is_remembere
     block.learn(status)
     again = block.dialect()
     assert (await drive(driver, again, again.send_audio(LINK, PERSON), transport=transport)).status == "accepted"
-    fixed = Wawp.with_token("ABC123", "t0k3n", credential_in=place)
+    fixed = Wawp(instance_id="ABC123", access_token="t0k3n", credential_in=place)
     assert (await drive(driver, fixed, fixed.check(), transport=transport)).ready
 
 
@@ -321,7 +321,7 @@ async def test_a_history_is_read_with_the_credential_outside_of_the_body_that_a_
         asked.append(request)
         return httpx.Response(200, json=[])
 
-    dialect = Wawp.with_token("ABC", "token-1", base_url="http://wawp.test", credential_in=place)
+    dialect = Wawp(instance_id="ABC", access_token="token-1", base_url="http://wawp.test", credential_in=place)
     now = datetime.datetime.now(datetime.UTC)
     async with AsyncClient(dialect, transport=httpx.MockTransport(answer)) as client:
         await client.run(dialect.sent_messages(Recipient(to="+16505550123"), now, now))

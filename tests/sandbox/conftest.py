@@ -65,7 +65,7 @@ def files() -> Iterator[FileHost]:
 @pytest.fixture
 def graph(simulator: ThreadedSandbox) -> Graph:
     """The dialect of the sandbox's Graph."""
-    return Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+    return Graph(phone_number_id=PHONE_NUMBER_ID, access_token=TOKEN, base_url=simulator.graph_url)
 
 
 @pytest.fixture(params=PROVIDERS)

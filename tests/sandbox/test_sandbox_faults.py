@@ -137,7 +137,7 @@ def test_faults_that_are_no_json_are_refused(simulator: ThreadedSandbox) -> None
 async def test_a_refusal_may_come_after_the_message_was_accepted(
     simulator: ThreadedSandbox, run: Run, fault: dict[str, Any]
 ) -> None:
-    graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+    graph = Graph(phone_number_id=PHONE_NUMBER_ID, access_token=TOKEN, base_url=simulator.graph_url)
     simulator.faults(**fault, accepted=True, times=1)
     with pytest.raises(OutcomeUnknownError):
         await run(graph, graph.send_text("Hello", Recipient(to="+16505550123")))
@@ -152,8 +152,11 @@ async def test_1msg_tells_its_state_in_its_own_word(
 ) -> None:
     if down:
         simulator.faults(kind="session_down")
-    dialect = ChatApi.with_token(
-        CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url, path_template="/{instance_id}/{method}"
+    dialect = ChatApi(
+        instance_id=CHAT_API_INSTANCE,
+        token=TOKEN,
+        base_url=simulator.chat_api_url,
+        path_template="/{instance_id}/{method}",
     )
     status = await run(dialect, dialect.check())
     assert (status.ready, status.state) == (not down, state)

@@ -238,7 +238,7 @@ def test_waha_wants_a_session_s_name(simulator: ThreadedSandbox) -> None:
 @pytest.mark.parametrize("engine", ["NOWEB", "GOWS", "WEBJS"])
 async def test_each_engine_s_answer_and_own_ids(run: Run, engine: Any) -> None:
     with threaded(waha_engine=engine, waha_version="2026.4.3") as simulator:
-        dialect = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+        dialect = Waha(api_key=TOKEN, base_url=simulator.waha_url)
         receipt = await run(dialect, dialect.send_text("Hello", PERSON))
         assert "3EB0" in receipt.message_id
         assert receipt.message_id.startswith("true_") == (engine != "NOWEB")
@@ -252,7 +252,7 @@ async def test_each_engine_s_answer_and_own_ids(run: Run, engine: Any) -> None:
 
 async def test_an_older_waha_chooses_the_ids(run: Run) -> None:
     with threaded(waha_version="2026.4.2") as simulator:
-        dialect = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+        dialect = Waha(api_key=TOKEN, base_url=simulator.waha_url)
         assert not (await run(dialect, dialect.server())).takes_own_ids
         assert await run(dialect, dialect.new_message_id()) == ""
 
@@ -260,7 +260,7 @@ async def test_an_older_waha_chooses_the_ids(run: Run) -> None:
 @pytest.mark.parametrize("places", [("body",), ("query",), ("header",)])
 async def test_wawp_takes_the_credential_where_it_looks_for_it(run: Run, places: Any) -> None:
     with threaded(wawp_credential_in=places) as simulator:
-        dialect = Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+        dialect = Wawp(instance_id=WAWP_INSTANCE, access_token=TOKEN, base_url=simulator.wawp_url)
         status = await run(dialect, dialect.check())
         assert (status.ready, status.credential_in) == (True, places[0])
 

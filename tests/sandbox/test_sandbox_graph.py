@@ -135,7 +135,7 @@ def test_wrong_token_number_or_version(
 
 
 async def test_a_number_that_is_not_ours_is_an_account_error_everywhere(simulator: ThreadedSandbox, run: Run) -> None:
-    other = Graph.with_token("100000000000002", TOKEN, base_url=simulator.graph_url)
+    other = Graph(phone_number_id="100000000000002", access_token=TOKEN, base_url=simulator.graph_url)
     for exchange in (
         other.check(),
         other.send_contacts([CARD], PHONE),
@@ -219,7 +219,7 @@ async def test_media_is_looked_up_loaded_and_deleted(
 @pytest.mark.parametrize("code", [100, 131009, 131053])
 async def test_a_disowned_media_id_is_gone_until_it_is_uploaded_again(voice_note: bytes, run: Run, code: int) -> None:
     with threaded(gone_media_code=code) as simulator:
-        graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+        graph = Graph(phone_number_id=PHONE_NUMBER_ID, access_token=TOKEN, base_url=simulator.graph_url)
         media_id = await run(graph, graph.upload(audio_of(voice_note), voice_note))
         await run(graph, graph.send_audio(Attachment(media_id=media_id), PHONE))
         simulator.faults(kind="media_disowned", times=1)
@@ -235,7 +235,7 @@ async def test_a_disowned_media_id_is_gone_until_it_is_uploaded_again(voice_note
 
 async def test_media_ids_expire(voice_note: bytes, run: Run) -> None:
     with threaded(media_seconds=0.0) as simulator:
-        graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+        graph = Graph(phone_number_id=PHONE_NUMBER_ID, access_token=TOKEN, base_url=simulator.graph_url)
         media_id = await run(graph, graph.upload(audio_of(voice_note), voice_note))
         with pytest.raises(RequestRefusedError) as gone:
             await run(graph, graph.send_audio(Attachment(media_id=media_id), PHONE))
@@ -245,7 +245,7 @@ async def test_media_ids_expire(voice_note: bytes, run: Run) -> None:
 async def test_links_are_loaded_once_and_looked_into(run: Run, files: FileHost, audio_folder: Path) -> None:
     voice, mp3 = (files.address(audio_folder / name) for name in ("speech_voice.ogg", "speech_cover.mp3"))
     with threaded(fetch_links=True) as simulator:
-        graph = Graph.with_token(PHONE_NUMBER_ID, TOKEN, base_url=simulator.graph_url)
+        graph = Graph(phone_number_id=PHONE_NUMBER_ID, access_token=TOKEN, base_url=simulator.graph_url)
         for _ in range(3):
             await run(graph, graph.send_audio(Attachment(link=voice), PHONE))
         assert files.loads == ["speech_voice.ogg"]

@@ -136,9 +136,9 @@ async def test_latency_is_waited_out(dialect: Dialect, simulator: ThreadedSandbo
 
 @pytest.mark.parametrize("name", ["chat-api", "wawp"])
 async def test_sent_false_at_200_is_no_success(name: str, simulator: ThreadedSandbox, run: Run) -> None:
-    dialect: Dialect = Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+    dialect: Dialect = Wawp(instance_id=WAWP_INSTANCE, access_token=TOKEN, base_url=simulator.wawp_url)
     if name == "chat-api":
-        dialect = ChatApi.with_token(CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url)
+        dialect = ChatApi(instance_id=CHAT_API_INSTANCE, token=TOKEN, base_url=simulator.chat_api_url)
     simulator.faults(kind="sent_false")
     with pytest.raises(RecipientRefusedError):
         await run(dialect, dialect.send_contacts([CARD], PHONE))
@@ -147,11 +147,11 @@ async def test_sent_false_at_200_is_no_success(name: str, simulator: ThreadedSan
 
 async def test_a_wrong_credential_or_account_is_refused(simulator: ThreadedSandbox, run: Run) -> None:
     wrong: list[Dialect] = [
-        ChatApi.with_token(CHAT_API_INSTANCE, "wrong-token", base_url=simulator.chat_api_url),
-        Wawp.with_token(WAWP_INSTANCE, "wrong-token", base_url=simulator.wawp_url),
-        Wawp.with_token("another", TOKEN, base_url=simulator.wawp_url),
-        Waha.with_key("wrong-token", base_url=simulator.waha_url),
-        Waha.with_key(TOKEN, base_url=simulator.waha_url, session="another"),
+        ChatApi(instance_id=CHAT_API_INSTANCE, token="wrong-token", base_url=simulator.chat_api_url),
+        Wawp(instance_id=WAWP_INSTANCE, access_token="wrong-token", base_url=simulator.wawp_url),
+        Wawp(instance_id="another", access_token=TOKEN, base_url=simulator.wawp_url),
+        Waha(api_key="wrong-token", base_url=simulator.waha_url),
+        Waha(api_key=TOKEN, base_url=simulator.waha_url, session="another"),
     ]
     for dialect in wrong:
         with pytest.raises(AccountError) as refused:
@@ -161,7 +161,7 @@ async def test_a_wrong_credential_or_account_is_refused(simulator: ThreadedSandb
 
 
 async def test_wawp_answers_in_each_recorded_shape_and_every_id_is_found(simulator: ThreadedSandbox, run: Run) -> None:
-    wawp = Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+    wawp = Wawp(instance_id=WAWP_INSTANCE, access_token=TOKEN, base_url=simulator.wawp_url)
     receipts: list[Receipt] = [await run(wawp, wawp.send_contacts([CARD], PHONE)) for _ in range(5)]
     assert [r.message_id for r in receipts] == [m["message_id"] for m in simulator.messages()]
     assert len({r.message_id for r in receipts}) == 5
@@ -169,14 +169,14 @@ async def test_wawp_answers_in_each_recorded_shape_and_every_id_is_found(simulat
 
 async def test_wawps_smart_queue_is_a_queue(simulator: ThreadedSandbox, run: Run) -> None:
     simulator.faults(kind="queued")
-    wawp = Wawp.with_token(WAWP_INSTANCE, TOKEN, base_url=simulator.wawp_url)
+    wawp = Wawp(instance_id=WAWP_INSTANCE, access_token=TOKEN, base_url=simulator.wawp_url)
     assert (await run(wawp, wawp.send_contacts([CARD], PHONE))).status == "queued"
     assert simulator.truth()["accepted_total"] == 1
 
 
 async def test_wahas_ids_on_webjs_are_objects(run: Run) -> None:
     with threaded(waha_engine="WEBJS") as simulator:
-        waha = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+        waha = Waha(api_key=TOKEN, base_url=simulator.waha_url)
         receipt = await run(waha, waha.send_contacts([CARD], PHONE))
         assert isinstance(receipt.raw["id"], dict)
         assert receipt.message_id == simulator.messages()[0]["message_id"]
@@ -184,13 +184,13 @@ async def test_wahas_ids_on_webjs_are_objects(run: Run) -> None:
 
 async def test_wahas_463_stops_the_account(simulator: ThreadedSandbox, run: Run) -> None:
     simulator.faults(kind="reputation")
-    waha = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+    waha = Waha(api_key=TOKEN, base_url=simulator.waha_url)
     with pytest.raises(AccountError):
         await run(waha, waha.send_contacts([CARD], PHONE))
 
 
 async def test_wahas_number_check(simulator: ThreadedSandbox, run: Run) -> None:
-    waha = Waha.with_key(TOKEN, base_url=simulator.waha_url)
+    waha = Waha(api_key=TOKEN, base_url=simulator.waha_url)
     assert (await run(waha, waha.check_number(PHONE))).exists
     assert not (await run(waha, waha.check_number(Recipient(to="+16505550199")))).exists
 
@@ -198,7 +198,7 @@ async def test_wahas_number_check(simulator: ThreadedSandbox, run: Run) -> None:
 async def test_chat_api_holds_messages_in_a_queue_that_can_be_read(
     simulator: ThreadedSandbox, run: Run, attach: Attach
 ) -> None:
-    chat_api = ChatApi.with_token(CHAT_API_INSTANCE, TOKEN, base_url=simulator.chat_api_url)
+    chat_api = ChatApi(instance_id=CHAT_API_INSTANCE, token=TOKEN, base_url=simulator.chat_api_url)
     assert (await run(chat_api, chat_api.queue())).total == 0
     simulator.faults(kind="session_down")
     await run(chat_api, chat_api.send_audio(attach(chat_api), PHONE))
@@ -210,9 +210,9 @@ async def test_chat_api_holds_messages_in_a_queue_that_can_be_read(
 
 
 async def test_chat_apis_other_paths_and_forms(simulator: ThreadedSandbox, run: Run, attach: Attach) -> None:
-    onemsg = ChatApi.with_token(
-        CHAT_API_INSTANCE,
-        TOKEN,
+    onemsg = ChatApi(
+        instance_id=CHAT_API_INSTANCE,
+        token=TOKEN,
         base_url=simulator.chat_api_url,
         path_template="/{instance_id}/{method}",
         voice_method="sendFile",

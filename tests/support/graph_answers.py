@@ -17,7 +17,7 @@ from sandbox_server import audio_of
 
 TOKEN = "EAAcanaryTokenThatNobodyMaySee"
 NUMBER_ID = "100000000000001"
-GRAPH = Graph.with_token(NUMBER_ID, TOKEN, base_url="https://graph.test")
+GRAPH = Graph(phone_number_id=NUMBER_ID, access_token=TOKEN, base_url="https://graph.test")
 PHONE = Recipient(to="+16505550123")
 VOICE = Attachment(media_id="1013859600285441")
 NOTE = audio_of(b"OggS")

@@ -80,7 +80,7 @@ ACCOUNTS = {
     for account in (
         Account(
             "graph",
-            lambda url: Graph.with_token("100000000000001", TOKEN, base_url=url),
+            lambda url: Graph(phone_number_id="100000000000001", access_token=TOKEN, base_url=url),
             Attachment(media_id="1013859600285441"),
             Answer(
                 200,
@@ -93,7 +93,7 @@ ACCOUNTS = {
         ),
         Account(
             "chat-api",
-            lambda url: ChatApi.with_token("12345", TOKEN, base_url=url),
+            lambda url: ChatApi(instance_id="12345", token=TOKEN, base_url=url),
             INLINE,
             Answer(
                 200, {"sent": True, "message": f"Sent to {PHONE}@c.us", "id": f"true_{MESSAGE_ID}", "queueNumber": 2223}
@@ -101,13 +101,13 @@ ACCOUNTS = {
         ),
         Account(
             "wawp",
-            lambda url: Wawp.with_token("ABC123", TOKEN, base_url=url),
+            lambda url: Wawp(instance_id="ABC123", access_token=TOKEN, base_url=url),
             LINK,
             Answer(200, {"_data": {"id": {"_serialized": MESSAGE_ID}}, "ack": 0}),
         ),
         Account(
             "waha",
-            lambda url: Waha.with_key(TOKEN, base_url=url),
+            lambda url: Waha(api_key=TOKEN, base_url=url),
             INLINE,
             Answer(201, {"id": MESSAGE_ID, "timestamp": 1700000000}),
         ),
