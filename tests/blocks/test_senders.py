@@ -116,6 +116,12 @@ def test_a_note_s_form_and_loudness_are_the_account_s_choice(sender_block: type[
         assert sender_block(phone_notes=True).voice_settings() == VoiceSettings.as_phones_record()
 
 
+@pytest.mark.parametrize("block", [ChatApiCredentials, WahaCredentials, WawpCredentials])
+def test_a_gateways_form_says_that_rate_and_pause_both_hold(block: Any) -> None:
+    for name in ("messages_per_second", "min_seconds_between"):
+        assert "the slower of the two decides" in (block.model_fields[name].description or "")
+
+
 def test_graph_keeps_an_even_pace() -> None:
     assert (GraphCredentials().messages_per_second, GraphCredentials().random_spacing) == (80.0, None)
 

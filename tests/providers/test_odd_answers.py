@@ -228,6 +228,14 @@ async def test_an_id_beside_a_refusal_is_unknown_whatever_the_status(account: Ac
             assert isinstance(came, OutcomeUnknownError), status
 
 
+@pytest.mark.parametrize("body", [{"code": 202, "message": "taken, it will be sent"}, {"code": 202, "error": "later"}])
+async def test_a_code_of_202_is_no_refusal(account: Account, body: dict[str, object]) -> None:
+    dialect = account.dialect()
+    for status in (200, 201, 202, 500):
+        came = await both(dialect, lambda: account.voice(dialect), Answer(status, body))
+        assert isinstance(came, OutcomeUnknownError) or came.status == "accepted", status
+
+
 async def test_a_throttle_that_says_that_the_message_was_sent_is_unknown() -> None:
     answer = Answer(429, {"message": "The message was sent; slow down, too many requests"})
     for name in ("chat-api", "wawp", "waha"):
@@ -259,7 +267,7 @@ async def test_a_wait_that_is_no_number_is_none(regain: str) -> None:
 
 
 async def test_a_queue_of_endless_length_is_read() -> None:
-    dialect = ChatApi.with_token("12345", "t0k3n", base_url="https://api.example.com")
+    dialect = ChatApi(instance_id="12345", token="t0k3n", base_url="https://api.example.com")
     answer = Answer(200, b'{"totalMessages": 1e999, "first100": [{"id": NaN, "last_try": 1e999}]}')
     assert (await both(dialect, dialect.queue, answer)).total == 1
 
