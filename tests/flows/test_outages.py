@@ -55,17 +55,32 @@ async def test_a_run_that_stops_before_the_unknown_ones_leaves_them_to_nobody(
     assert len(sandbox.messages()) == 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "unknown"),
+    [
+        ({"kind": "html", "status": 502}, True),
+        ({"kind": "error", "code": 131016, "status": 500}, True),
+        ({"kind": "error", "code": 131016, "status": 500, "details": "Message failed to send"}, False),
+    ],
+    ids=["a proxy's 502", "Graph's 131016", "131016 that says that nothing was sent"],
+)
 async def test_an_outage_ends_the_run_and_the_next_one_sends_the_rest(
-    sandbox: RunningSandbox, broadcast_arguments: Arguments, monkeypatch: pytest.MonkeyPatch
+    sandbox: RunningSandbox,
+    broadcast_arguments: Arguments,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+    unknown: bool,
 ) -> None:
     monkeypatch.setattr("prefect_whatsapp.sending.policy.LONGEST_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr("prefect_whatsapp.sending.policy.OUTAGE_SECONDS", 2.0)  # of refusals, which surely sent nothing
     arguments = broadcast_arguments(60)
-    sandbox.faults(kind="html", status=502, on="send", after=20)
+    sandbox.faults(**fault, on="send", after=20)
     with pytest.raises(BroadcastStoppedError, match="nothing was accepted") as stopped:
         await broadcast_audio(**arguments)
     report = stopped.value.report
     assert (report.stop_reason, report.accepted, report.failed) == (StopReason.OUTAGE, 20, 0)
     assert report.unknown + report.pending == 40
+    assert bool(report.unknown) is unknown
     sandbox.behave()
     again = await broadcast_audio(**arguments)
     assert (again.accepted, again.unknown, again.pending) == (60 - report.unknown, report.unknown, 0)

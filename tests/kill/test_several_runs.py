@@ -69,6 +69,26 @@ def test_when_one_of_them_is_killed_the_others_send_what_it_had_reserved(
     assert _of_the_broadcast(reports[0]) == _of_the_broadcast(reports[1])
 
 
+def test_right_after_a_kill_a_run_that_is_told_so_sends_again_what_was_in_doubt_and_nothing_else(
+    sandbox: RunningSandbox, runner: Runner, ledger_url: str, arguments: Arguments
+) -> None:
+    """Its rows become unknown only once the killed run is found to be gone: after the next one has joined."""
+    job = arguments(ledger_url, 40)
+    sandbox.behave()
+    sandbox.faults(kind="latency", seconds=0.5, on="send")
+    doomed = runner.start(job)
+    wait_until(lambda: _settled(doomed.witnessed()) >= 5, "five sends")
+    assert doomed.signal(signal.SIGKILL)
+    doomed.wait()
+    sandbox.behave()
+    must, may = doubts(doomed.witnessed())
+    assert must
+    report = runner.start({**job, "on_unknown": "resend"}).report()
+    assert (report["accepted"], report["unknown"], report["pending"]) == (40, 0, 0)
+    twice = {to for to, times in sandbox.truth()["accepted"].items() if times > 1}
+    assert twice <= {to.lstrip("+") for to in may}
+
+
 @pytest.mark.parametrize("runs", ["send", "batch"])
 def test_a_cancelled_run_settles_what_is_in_flight_and_leaves_the_rest_queued(
     runner: Runner, ledger_url: str, arguments: Arguments, after: After, accepted: Callable[[], int], runs: str
