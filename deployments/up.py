@@ -264,6 +264,9 @@ def main() -> None:
     if given.what == "down":
         print(f"Stopped: {', '.join(stop(given.state)) or 'nothing was running'}.")
         return
+    print(
+        "Starting a Prefect server, a worker, simulators of the services and a local S3: a minute or two.", flush=True
+    )
     try:
         ports = dict.fromkeys(PREFERRED_PORTS, 0) if given.any_ports else PREFERRED_PORTS
         told = up(given.state.resolve(), recipients=given.recipients, ports=ports)
@@ -275,7 +278,7 @@ def main() -> None:
         f"password       {told.get('login') or f'unchanged; it is in {kept}'}\n"
         f"sandbox        {told['sandbox']}  (what was sent: {told['sandbox']}/_sandbox/messages)\n"
         f"S3             {told['s3']}  (bucket {BUCKET}: weekly.mp3, list.csv)\n\n"
-        "In the UI: Deployments → voice-note-to-a-list → Run; the block is sandbox, the files weekly.mp3 and list.csv.\n"
+        "In the UI: Deployments → voice-note-to-a-list → Run → Custom run; block sandbox, files weekly.mp3 and list.csv.\n"
         "`make down` stops everything.\n"
         f"In a shell: export PREFECT_HOME={given.state.resolve() / 'prefect'} PREFECT_API_URL={told['api']}"
         " PREFECT_API_AUTH_STRING=…, the password"
