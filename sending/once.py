@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -33,7 +32,8 @@ T = TypeVar("T")
 SHARE_SECONDS = 120.0
 SHARE_POLL_SECONDS = 0.05
 
-_turns = Turns()
+_looks, _sends = Turns(at_once=4), Turns()
+_outages: dict[str, float] = {}  # when a send of this process last gave up on an outage, by its sender
 
 
 async def send_once(
@@ -71,25 +71,29 @@ async def send_once(
         AccountError: The account can't send now.
     """
     dialect, stop = sender.dialect(), StopSignal()
-    async with AsyncExitStack() as opened:
-        # Hundreds of mapped tasks at once would wait for each other at the ledger, and for their part of the rate.
-        async with _turns.of("ledger"):
-            store = await opened.enter_async_context((ledger or Ledger()).open())
-            record = await store.start_broadcast(
-                key,
-                kind=message.kind,
-                provider=dialect.name,
-                account=dialect.account,
-                content=digest,
-                content_label=label,
-                sender=dialect.sender,
+    place = ledger or Ledger()
+    # Hundreds of mapped tasks at once would wait for each other at the ledger, and for their part of the rate.
+    async with _looks.of(place.url), place.open() as store:
+        record = await store.start_broadcast(
+            key,
+            kind=message.kind,
+            provider=dialect.name,
+            account=dialect.account,
+            content=digest,
+            content_label=label,
+            sender=dialect.sender,
+        )
+        await store.plan(record, [to])
+        row = await store.find_row(record, to)
+    if row.state not in OPEN_STATES:
+        return _receipt(row, to)
+    waits_since = time.monotonic()
+    async with _sends.of(dialect.sender), place.open() as store:
+        if _outages.get(dialect.sender, 0.0) > waits_since:  # else each of hundreds would try for a minute
+            raise NotSentError(
+                f"the service was away while the message to {to.masked} waited for its turn", provider=dialect.name
             )
-            await store.plan(record, [to])
-            row = await store.find_row(record, to)
-        if row.state not in OPEN_STATES:
-            return _receipt(row, to)
         async with (
-            _turns.of(dialect.sender),
             store.join(record, sender=dialect.sender, messages_per_second=sender.messages_per_second) as lease,
             sender.get_async_client(connections=1) as client,
         ):
@@ -107,6 +111,8 @@ async def send_once(
                     delivery = Delivery(lease, client, message, admission=admission, stop=stop)
                     outcome = await delivery.send(taken[0], task_run_id)
                 if outcome.state is SendState.QUEUED:
+                    if stop.reason is StopReason.OUTAGE:
+                        _outages[dialect.sender] = time.monotonic()
                     raise _not_sent(outcome, stop, dialect.name)
         row = await store.find_row(record, to)
         if row.state in OPEN_STATES:

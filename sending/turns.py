@@ -1,4 +1,4 @@
-"""One at a time among all threads and event loops of this process, in the order of their coming."""
+"""A few at a time among all threads and event loops of this process, in the order of their coming."""
 
 import asyncio
 import threading
@@ -12,6 +12,9 @@ class Turns:
 
     Tasks that Prefect maps run in a thread and an event loop each, so a lock of asyncio can't be shared by them.
 
+    Args:
+        at_once: How many of a queue have their turn at a time.
+
     Example:
         >>> turns = Turns()
         >>> async def send():
@@ -21,8 +24,8 @@ class Turns:
         'alone'
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, at_once: int = 1) -> None:
+        self._at_once, self._lock = at_once, threading.Lock()
         self._queues: dict[Hashable, deque[_Waiting]] = {}
 
     @asynccontextmanager
@@ -32,7 +35,7 @@ class Turns:
         with self._lock:
             queue = self._queues.setdefault(key, deque())
             queue.append(waiting)
-            if queue[0] is waiting:
+            if len(queue) <= self._at_once:
                 waiting.go()
         try:
             await waiting.turn
@@ -40,10 +43,10 @@ class Turns:
         finally:
             with self._lock:
                 queue.remove(waiting)
-                if queue:
-                    queue[0].go()
-                else:
+                if not queue:
                     del self._queues[key]
+                elif len(queue) >= self._at_once:
+                    queue[self._at_once - 1].go()
 
 
 class _Waiting:

@@ -125,6 +125,19 @@ async def test_what_never_left_may_go_with_the_next_try(
     assert receipt.status == "accepted"
 
 
+async def test_who_waited_while_the_service_was_found_away_does_not_try_for_as_long_again(
+    sandbox: RunningSandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "OUTAGE_SECONDS", 0.0)
+    nowhere = sender_of("graph", "http://127.0.0.1:9")
+    sends = [asend_contacts.fn([CARD], to, nowhere, once="card", ledger=ledger) for to in sample_numbers(3)]
+    failures = await asyncio.gather(*sends, return_exceptions=True)
+    assert all(isinstance(failure, NotSentError) for failure in failures)
+    assert sum("while the message to" in str(failure) for failure in failures) == 2
+    receipt = await asend_contacts.fn([CARD], TO, sender_of("graph", sandbox.url), once="card", ledger=ledger)
+    assert receipt.status == "accepted"
+
+
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize("key", ["", "card"])
