@@ -64,6 +64,15 @@ class Browser:
         path = f"//*[not(self::script) and contains(normalize-space(text()), {_quoted(words)})]"
         return self._wait(lambda: self._visible(path), seconds, f"{words!r} is not to be seen")
 
+    def read(self, words: str, *, seconds: float = PATIENCE_SECONDS) -> str:
+        """Wait until the page says the words, whatever elements they stand in; all that it says."""
+
+        def said() -> str | None:
+            text = self.text()
+            return text if words in text else None
+
+        return self._wait(said, seconds, f"{words!r} is not said")
+
     def click(self, words: str) -> None:
         """Press a button by its words."""
         self._press(f"//button[normalize-space(.)={_quoted(words)}]", f"there is no button {words!r}")
