@@ -10,6 +10,7 @@ from prefect_whatsapp.models import Report, StopReason
 from prefect_whatsapp.models.errors import (
     BroadcastStoppedError,
     ErrorKind,
+    LedgerAwayError,
     RetryLaterError,
     TransportError,
     WhatsAppError,
@@ -84,7 +85,7 @@ def attention(report: Report) -> str:
 
 
 def is_outage(failure: Exception) -> bool:
-    """Whether the service was unreachable or broken, during the sends or before the first.
+    """Whether the service or the ledger was away, during the sends or before the first.
 
     Example:
         >>> is_outage(TransportError("graph did not answer", provider="graph"))
@@ -92,8 +93,8 @@ def is_outage(failure: Exception) -> bool:
     """
     match failure:
         case BroadcastStoppedError():
-            return failure.report.stop_reason is StopReason.OUTAGE
-        case TransportError():
+            return failure.report.stop_reason in (StopReason.OUTAGE, StopReason.LEDGER)
+        case TransportError() | LedgerAwayError():
             return True
         case RetryLaterError():
             return failure.kind in (ErrorKind.TRANSIENT, ErrorKind.UNREACHABLE)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import LedgerError
+from ..models.errors import LedgerAwayError, LedgerError
 from .address import Address
 from .engines import engine_for
 from .failures import FAILURES, cause, passes, without_frames
@@ -66,7 +66,8 @@ class Database:
             What the work returns, once it is durable.
 
         Raises:
-            LedgerError: In one sentence, when patience ran out or trying again can't help.
+            LedgerAwayError: In one sentence, when patience ran out.
+            LedgerError: Trying again can't help.
         """
 
         async def attempt() -> T:
@@ -124,7 +125,8 @@ class Database:
             What the attempt returns.
 
         Raises:
-            LedgerError: In one sentence, when patience ran out or trying again can't help.
+            LedgerAwayError: In one sentence, when patience ran out.
+            LedgerError: Trying again can't help.
         """
         patience = self.patience_seconds if patience_seconds is None else patience_seconds
         began, pause, told = time.monotonic(), 0.02, False
@@ -135,9 +137,9 @@ class Database:
                 raise
             except FAILURES as failure:
                 waited = time.monotonic() - began
-                if not passes(failure, opening=not self._answered) or waited + pause > patience:
+                if not (may_pass := passes(failure, opening=not self._answered)) or waited + pause > patience:
                     after = f" within {patience:.0f} s" if passes(failure) and patience >= 1 else ""
-                    raise LedgerError(
+                    raise (LedgerAwayError if may_pass else LedgerError)(
                         f"the ledger at {self.address.shown} could not {doing}{after}: {cause(failure)}"
                     ) from without_frames(failure)
                 if not told and waited > 1:

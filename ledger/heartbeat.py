@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import ErrorKind, LedgerError
+from ..models.errors import ErrorKind, LedgerAwayError
 from ..models.states import SendState
 from . import departures
 from .database import Database
@@ -109,7 +109,7 @@ class Heartbeat:
         deadline = tick() + self._database.patience_seconds
         while not self.healthy:
             if tick() > deadline:
-                raise LedgerError(
+                raise LedgerAwayError(
                     f"the ledger at {self._database.address.shown} received no heartbeat of this run"
                     f" for {self._lapse_seconds / 2 + self._database.patience_seconds:.0f} s, so nothing more is sent"
                 )

@@ -15,7 +15,7 @@ from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import ACCEPTED_STATES, RECEIPT_STATES, SendState
 from ..models.updates import Inbound, Item, Preference, SamePerson, StatusUpdate, Unread
 from .database import Database
-from .identities import note_same_person
+from .identities import LONGEST_ADDRESS, note_same_person
 from .matching import IN_A_QUERY, Recorded, take_statuses
 from .receivers import alive_for, note_alive
 from .records import BroadcastRecord, storable
@@ -148,6 +148,17 @@ class ReceiptBook:
             .where(other.c.bare_id == message_id, sa.text("other.bare_id <> ''"), other.c.id != row_id)
             .exists()
         )
+        # A row keeps the id of its last message only: one of which a receipt was matched is an earlier message, also of this
+        # row, which would not be in doubt had the receipt been about the one that is looked for.
+        told_of = (
+            sa.select(sa.literal_column("1"))
+            .where(
+                receipts.c.account == storable(f"{record.provider}:{record.account}", LONGEST_ADDRESS),
+                receipts.c.bare_id == message_id,
+                receipts.c.send.is_not(None),
+            )
+            .exists()
+        )
         change = (
             sa.update(sends)
             .where(
@@ -155,6 +166,7 @@ class ReceiptBook:
                 sends.c.broadcast == record.number,
                 sends.c.state == SendState.UNKNOWN,
                 sa.not_(taken),
+                sa.not_(told_of),
                 *([sa.not_(_rival(record, row_id, near))] if near else []),
             )
             .values(
@@ -221,18 +233,23 @@ class ReceiptBook:
 
 
 def _rival(record: BroadcastRecord, row_id: int, near: Period) -> sa.Exists:
-    """Whether another row reached for the same person then, by the same account and kind, and no message is known for it."""
+    """Whether another row reached for the same person then, by the same account and kind, and no message is known for it.
+
+    One that was tried again since may have done so: when its earlier tries left, and what their messages were, is not kept.
+    """
     row, rival, of = sends.alias("found"), sends.alias("rival"), broadcasts.alias("of_rival")
     may_have_one = sa.or_(
-        rival.c.state.in_([SendState.SENDING, SendState.UNKNOWN]),
+        rival.c.state.in_([SendState.SENDING, SendState.UNKNOWN, SendState.QUEUED]),  # queued again, if it was claimed
         sa.and_(rival.c.state.in_(ACCEPTED_STATES), sa.text("rival.bare_id = ''")),
     )
+    then = sa.and_(rival.c.claimed_at.between(*near), may_have_one)
+    perhaps_then = sa.and_(rival.c.attempts > 1, rival.c.claimed_at >= near[0])
     return (
         sa.select(sa.literal_column("1"))
         .select_from(
             row.join(rival, rival.c.account_key == row.c.account_key).join(of, of.c.number == rival.c.broadcast)
         )
-        .where(row.c.id == row_id, rival.c.id != row_id, rival.c.claimed_at.between(*near), may_have_one)
+        .where(row.c.id == row_id, rival.c.id != row_id, sa.or_(then, perhaps_then))
         .where(of.c.provider == record.provider, of.c.account == record.account, of.c.kind == record.kind)
         .exists()
     )

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..models.errors import LedgerError
+from ..models.errors import LedgerAwayError, LedgerError
 from .database import Database
 from .engines import Claim, Settlement
 
@@ -85,9 +85,10 @@ class GroupWriter:
                 group, self._waiting = group + self._waiting, []
                 if not isinstance(failure, LedgerError):
                     logger.exception("The ledger's writer failed.")
+                kind = LedgerAwayError if isinstance(failure, LedgerAwayError) else LedgerError
                 for _, future in group:
                     if not future.done():
-                        future.set_exception(LedgerError(str(failure) or type(failure).__name__))
+                        future.set_exception(kind(str(failure) or type(failure).__name__))
                         future.exception()  # who waited may have been cancelled
             else:
                 self._broken = False

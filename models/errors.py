@@ -16,6 +16,7 @@
     │   ├── NotSentError            … before the request was written: certainly not accepted
     │   └── OutcomeUnknownError     … after: the service may have accepted it
     └── LedgerError                 you: the broadcast's name stands for something else, or the ledger can't be written
+        ├── LedgerAwayError         nobody: it did not answer, or another process held it, for longer than its patience
         ├── BroadcastMismatchError
         ├── ClaimLostError          this run was considered dead and another took over its rows: nothing was sent
         ├── OptedOutError           nobody: the recipient asked for no more messages; the row is skipped
@@ -242,6 +243,10 @@ class OutcomeUnknownError(TransportError):
 
 class LedgerError(WhatsAppError):
     """The ledger can't be used as asked."""
+
+
+class LedgerAwayError(LedgerError):
+    """The ledger stayed away, or locked by another process, for longer than its patience: run it again later."""
 
 
 class BroadcastMismatchError(LedgerError):

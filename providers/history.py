@@ -27,6 +27,7 @@ _KINDS = {
     "conversation": "text",
     "extendedTextMessage": "text",
 }
+_FAILED = -1  # the acknowledgement ERROR
 _NEVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
@@ -45,8 +46,8 @@ def read_history(answer: Any, since: datetime.datetime, until: datetime.datetime
 
 
 def read_message(entry: Mapping[str, Any]) -> SentMessage | None:
-    """One message of a history; None where it is not ours, or has no id or no time."""
-    if entry.get("fromMe") not in (True, 1):
+    """One message of a history; None where it is not ours, failed, or has no id or no time."""
+    if entry.get("fromMe") not in (True, 1) or entry.get("ack") == _FAILED:
         return None
     raw = entry.get("id")
     whole = text_of(child(entry, "id").get("_serialized") if isinstance(raw, dict) else raw, MAX_MESSAGE_ID)

@@ -11,6 +11,8 @@ from prefect_whatsapp.models.errors import (
     AccountError,
     BroadcastStoppedError,
     ErrorKind,
+    LedgerAwayError,
+    LedgerError,
     NotSentError,
     OutcomeUnknownError,
     RetryLaterError,
@@ -51,9 +53,14 @@ async def test_an_expired_token_ends_the_run_as_failed(sandbox: RunningSandbox, 
         (OutcomeUnknownError("no answer", provider="waha"), True),
         (RetryLaterError("try later", provider="graph", kind=ErrorKind.TRANSIENT), True),
         (RetryLaterError("too fast", provider="graph", kind=ErrorKind.THROTTLE), False),
+        (LedgerAwayError("no answer within 60 s"), True),
+        (LedgerError("encrypted with another key"), False),
         (AccountError("expired", provider="graph", kind=ErrorKind.AUTH), False),
         *(
-            (BroadcastStoppedError("it stopped", report=Report(broadcast="b", stop_reason=why)), why == "outage")
+            (
+                BroadcastStoppedError("it stopped", report=Report(broadcast="b", stop_reason=why)),
+                why in ("outage", "ledger"),
+            )
             for why in StopReason
         ),
     ],

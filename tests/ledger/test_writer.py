@@ -13,7 +13,7 @@ from prefect_whatsapp.ledger import LedgerStore, Outcome
 from prefect_whatsapp.ledger.engines import Claim, Settlement
 from prefect_whatsapp.ledger.engines import sqlite as sqlite_engine
 from prefect_whatsapp.models import SendState
-from prefect_whatsapp.models.errors import LedgerError
+from prefect_whatsapp.models.errors import LedgerAwayError, LedgerError
 
 ACCEPTED = Outcome(SendState.ACCEPTED, message_id="wamid.1")
 
@@ -162,7 +162,7 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_lost(
                 await asyncio.gather(*(lease.claim(row) for row in rows))
                 long = Outcome(SendState.FAILED, error_text="x" * 2000)
                 results = await asyncio.gather(*(lease.settle(row, long) for row in rows), return_exceptions=True)
-        assert {type(result) for result in results} == {LedgerError}
+        assert {type(result) for result in results} == {LedgerAwayError}
         assert "database or disk is full" in str(results[0])
     async with LedgerStore.open(path) as store:
         counts = await store.counts(record)

@@ -8,11 +8,14 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from prefect_whatsapp.blocks import ChatApiCredentials, GraphCredentials, Ledger, WahaCredentials, WawpCredentials
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.ledger import BroadcastRecord, LedgerStore, Outcome, Row
+from prefect_whatsapp.ledger.schema import sends
 from prefect_whatsapp.models import Recipient, SendState
 from prefect_whatsapp.models.errors import InputError
+from prefect_whatsapp.models.updates import StatusUpdate
 from prefect_whatsapp.providers.transport import AsyncClient
 from prefect_whatsapp.receipts.resolve import BY_HISTORY, BY_ID, Resolved, resolve_unknown
 from prefect_whatsapp.tasks import aresolve_unknown
@@ -174,6 +177,46 @@ async def test_a_message_that_may_be_another_broadcasts_is_nobodys(store: Ledger
         if state is SendState.SENDING:
             await lease.settle(other, Outcome(SendState.ACCEPTED, message_id="3EB0FF"))
             assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, 1, 0)
+
+
+@pytest.mark.parametrize("state", [SendState.ACCEPTED, SendState.UNKNOWN])
+async def test_a_message_that_may_be_the_first_of_a_row_that_was_sent_again_is_nobodys(
+    store: LedgerStore, state: SendState
+) -> None:
+    """The row has the id and the time of its second message only."""
+    record, row = await unknown(store)
+    rival = await store.start_broadcast("rival", kind="audio", provider="waha", account="default", content="other")
+    await store.plan(rival, [Recipient(to=PEOPLE[0])])
+    async with store.join(rival, messages_per_second=0) as lease:
+        (other,) = await lease.take(1)
+        await lease.claim(other)
+        await lease.settle(other, Outcome(SendState.FAILED, message_id="true_1@lid_3EB0AA"))
+    await store.requeue(rival, SendState.FAILED)
+    async with store.join(rival, messages_per_second=0) as lease:
+        (other,) = await lease.take(1)
+        await lease.claim(other)
+        await lease.settle(other, Outcome(state, message_id="true_1@lid_3EB0BB" if state is SendState.ACCEPTED else ""))
+    half_an_hour_later = row.claimed_at + datetime.timedelta(minutes=30)
+    change = sa.update(sends).where(sends.c.broadcast == rival.number).values(claimed_at=half_an_hour_later)
+    await store._database.transact("try", lambda connection: connection.execute(change))
+    assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, 0, 1)
+
+
+@pytest.mark.parametrize("told", ["by a webhook", "by the history"])
+async def test_a_message_of_the_row_that_failed_is_not_taken_for_the_next(store: LedgerStore, told: str) -> None:
+    """Sent, failed later, sent again at once, and that answer lost: the failed message is as near as any."""
+    record, row = await unknown(store)
+    first = "true_1@lid_3EB0AA"
+    if told == "by a webhook":
+        assert await store.receipts.resolve(record, row.id, "3EB0AA", BY_ID)
+        await store.receipts.record("waha", [StatusUpdate("default", "3EB0AA", SendState.FAILED, row.claimed_at)])
+        assert await store.requeue(record, SendState.FAILED) == 1
+        async with store.join(record, messages_per_second=0) as lease:
+            (again,) = await lease.take(1)
+            await lease.claim(again)
+            await lease.settle(again, Outcome(SendState.UNKNOWN, error_text="lost"))
+    failed = voice(row.claimed_at, first, ack=-1 if told == "by the history" else 1)
+    assert await resolve_unknown(store, record, waha([failed])) == Resolved(0, 0, 1)
 
 
 async def test_a_broadcast_of_another_kind_or_person_is_no_rival(store: LedgerStore) -> None:

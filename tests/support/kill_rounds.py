@@ -210,7 +210,7 @@ class Rig:
             "audio": self._source if kind.fresh else self._audio,
             "recipients": people,
             "fields": {"messages_per_second": kind.rate},
-            "ledger": {"url": url, "patience_seconds": 20},
+            "ledger": {"url": url, "patience_seconds": 60},  # as unless set: a stopped process may hold SQLite's lock
             "scale": {"in_flight": kind.in_flight, "runs": "batch" if kind.batch else "send", "batch_size": 15},
         }
         found = Round(kind.name, database, place, recipients=len(people))
