@@ -62,7 +62,11 @@ class SqliteEngine(Engine):
     async def prepare(self) -> None:
         """Make the file, readable by its owner alone: it holds whole phone numbers."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Never opened where it is there: to close any descriptor of a file gives up every lock that this process has on it,
+        # those of a store that is open too. Another process then removes the WAL under it, and its commits are lost.
+        # Source: https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     async def before_migration(self) -> None:
         """Turn WAL on, which lasts: readers never wait for the writer."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -129,3 +130,19 @@ async def test_killed_again_and_again_nobody_is_claimed_twice_or_forgotten(url: 
         counts = await store.counts(record)
         assert counts[SendState.ACCEPTED] + counts[SendState.UNKNOWN] == 400
         assert counts[SendState.UNKNOWN] <= 6 * 16
+
+
+async def test_a_store_that_is_opened_beside_another_keeps_the_files_of_both(tmp_path: Path) -> None:
+    """A descriptor of the file that this process closes would give up its locks: another process then removes the WAL."""
+    path = tmp_path / "ledger.db"
+    look = f"import sqlite3; print(*sqlite3.connect({str(path)!r}).execute('SELECT name FROM whatsapp_broadcasts'))"
+
+    def elsewhere() -> str:
+        return subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+
+    async with LedgerStore.open(str(path)) as first, LedgerStore.open(str(path)) as second:
+        await first.find_broadcast("weekly")
+        await second.find_broadcast("weekly")
+        assert elsewhere() == "\n"
+        await begin(first)
+        assert "weekly" in elsewhere()
