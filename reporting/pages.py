@@ -180,7 +180,7 @@ def report(
     numbers = [(_LABELS.get(each, each), getattr(report, each)) for each in _REPORTED]
     lines += _table(("what", "messages"), [(label, f"{number:,}") for label, number in numbers])
     took = f"{TOOK} {duration(report.seconds)}, with {counted(report.uploads, 'upload')} and "
-    lines += ["", f"{took}{counted(report.transcodes, 'transcode')}."] if report.seconds else []
+    lines += ["", f"{took}{counted(report.transcodes, 'conversion')} of the audio."] if report.seconds else []
     lines += [
         "",
         "Accepted is not delivered: the service confirmed that it took the message. Sent, delivered, read and played "
