@@ -126,7 +126,14 @@ class ReceiptBook:
         return recorded
 
     async def resolve(
-        self, record: BroadcastRecord, row_id: int, message_id: str, by: str, *, near: Period | None = None
+        self,
+        record: BroadcastRecord,
+        row_id: int,
+        message_id: str,
+        by: str,
+        *,
+        near: Period | None = None,
+        guessed: bool = False,
     ) -> bool:
         """Hold a row that is unknown for accepted, by a message that was found in the service's history.
 
@@ -137,6 +144,7 @@ class ReceiptBook:
             by: The name of the look-up.
             near: When a row of another broadcast to the same person would have to be claimed for the message to be its;
                 None where the message's own id says whose it is.
+            guessed: Whether an accepted row's id may be one that its message never got, unless a receipt named it.
 
         Returns:
             Whether it was unknown, and the message no other row's.
@@ -167,7 +175,7 @@ class ReceiptBook:
                 sends.c.state == SendState.UNKNOWN,
                 sa.not_(taken),
                 sa.not_(told_of),
-                *([sa.not_(_rival(record, row_id, near))] if near else []),
+                *([sa.not_(_rival(record, row_id, near, guessed))] if near else []),
             )
             .values(
                 state=SendState.ACCEPTED,
@@ -232,7 +240,7 @@ class ReceiptBook:
         return await alive_for(self._database, account, now or datetime.datetime.now(datetime.UTC))
 
 
-def _rival(record: BroadcastRecord, row_id: int, near: Period) -> sa.Exists:
+def _rival(record: BroadcastRecord, row_id: int, near: Period, guessed: bool) -> sa.Exists:
     """Whether another row reached for the same person then, by the same account and kind, and no message is known for it.
 
     One that was tried again since may have done so: when its earlier tries left, and what their messages were, is not kept.
@@ -241,6 +249,7 @@ def _rival(record: BroadcastRecord, row_id: int, near: Period) -> sa.Exists:
     may_have_one = sa.or_(
         rival.c.state.in_([SendState.SENDING, SendState.UNKNOWN, SendState.QUEUED]),  # queued again, if it was claimed
         sa.and_(rival.c.state.in_(ACCEPTED_STATES), sa.text("rival.bare_id = ''")),
+        *([rival.c.state == SendState.ACCEPTED] if guessed else []),
     )
     then = sa.and_(rival.c.claimed_at.between(*near), may_have_one)
     perhaps_then = sa.and_(rival.c.attempts > 1, rival.c.claimed_at >= near[0])

@@ -2,7 +2,8 @@
 
 A look-up in the history is a guess unless it can mean nothing else: a row is held for accepted only where exactly one
 message of ours of that kind lies between its claim and the end of the wait for its answer, and that message is no other
-row's and can be none's: not where another broadcast wrote to the same person at that time, and no id of its message is known.
+row's and can be none's: not where another broadcast wrote to the same person then or up to three days before, and no id of
+its message is known.
 Silence proves nothing: a row of which nothing is found stays unknown.
 """
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 BY_HISTORY, BY_ID = "chat history", "look-up by id"
 # The service's clock and ours, and a request that waited for its connection.
 _SKEW = datetime.timedelta(seconds=10)
+# For how long a service may hold a message before it is in the chat: Chat-API's queue while the phone is away, Wawp's smart
+# queue, a request that WAHA took up after we had given up.
+_HELD = datetime.timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,10 @@ async def _by_history(store: LedgerStore, record: BroadcastRecord, sender: Sende
                 continue
             message = the_one(sent, record.kind, known_id=row.message_id if record.kind == "contacts" else "")
             if message:
-                near = row.claimed_at - wait - _SKEW, until + _SKEW
-                found += await _hold(store, record, row, message.message_id, BY_HISTORY, near=near)
+                near = row.claimed_at - _HELD, until + _SKEW
+                # Whether a voice note gets the id that was reserved for it, no document says: another row's may be none.
+                guessed = record.kind == "audio" and bool(row.message_id)
+                found += await _hold(store, record, row, message.message_id, BY_HISTORY, near=near, guessed=guessed)
     return found
 
 
@@ -96,10 +102,17 @@ async def _by_id(client: AsyncClient, message_id: str) -> bool:
 
 
 async def _hold(
-    store: LedgerStore, record: BroadcastRecord, row: Row, message_id: str, by: str, *, near: Period | None = None
+    store: LedgerStore,
+    record: BroadcastRecord,
+    row: Row,
+    message_id: str,
+    by: str,
+    *,
+    near: Period | None = None,
+    guessed: bool = False,
 ) -> bool:
     """Hold a row for accepted by a message that was found; whether that was still to be done."""
-    resolved = await store.receipts.resolve(record, row.id, message_id, by, near=near)
+    resolved = await store.receipts.resolve(record, row.id, message_id, by, near=near, guessed=guessed)
     if resolved:
         logger.info("Row %d was accepted: its message was found (%s).", row.id, by)
     return resolved

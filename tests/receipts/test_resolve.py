@@ -116,9 +116,11 @@ async def test_whatever_can_mean_something_else_stays_unknown(store: LedgerStore
     assert (await rows_of(store, record))[0].state is SendState.UNKNOWN
 
 
-async def unknown_with_id(store: LedgerStore, message_id: str, kind: str) -> tuple[BroadcastRecord, Row]:
+async def unknown_with_id(
+    store: LedgerStore, message_id: str, kind: str, name: str = "weekly"
+) -> tuple[BroadcastRecord, Row]:
     """A row that was killed after its id was reserved."""
-    record = await store.start_broadcast("weekly", kind=kind, provider="waha", account="default", content="abc")
+    record = await store.start_broadcast(name, kind=kind, provider="waha", account="default", content="abc")
     await store.plan(record, [Recipient(to=PEOPLE[0])])
     async with store.join(record, messages_per_second=0) as lease:
         (row,) = await lease.take(1)
@@ -217,6 +219,37 @@ async def test_a_message_of_the_row_that_failed_is_not_taken_for_the_next(store:
             await lease.settle(again, Outcome(SendState.UNKNOWN, error_text="lost"))
     failed = voice(row.claimed_at, first, ack=-1 if told == "by the history" else 1)
     assert await resolve_unknown(store, record, waha([failed])) == Resolved(0, 0, 1)
+
+
+@pytest.mark.parametrize(("days", "resolved"), [(2, 0), (4, 1)])
+@pytest.mark.parametrize("state", [SendState.UNKNOWN, SendState.ACCEPTED])
+async def test_a_message_that_the_service_may_have_held_since_another_broadcast_is_nobodys(
+    store: LedgerStore, state: SendState, days: int, resolved: int
+) -> None:
+    """Wawp answers `queued` and sends later; Chat-API waits for the phone; WAHA takes up a request that we gave up."""
+    rival, _ = await unknown(store, "rival")
+    async with store.join(rival, messages_per_second=0, resend=True) as lease:
+        await lease.consent()
+        (other,) = await lease.take(1)
+        await lease.claim(other)
+        await lease.settle(other, Outcome(state))
+    record, row = await unknown(store)
+    before = row.claimed_at - datetime.timedelta(days=days)
+    change = sa.update(sends).where(sends.c.broadcast == rival.number).values(claimed_at=before, attempts=1)
+    await store._database.transact("try", lambda connection: connection.execute(change))
+    assert await resolve_unknown(store, record, waha([voice(row.claimed_at)])) == Resolved(0, resolved, 1 - resolved)
+
+
+async def test_the_id_that_was_reserved_for_a_voice_note_of_another_broadcast_does_not_say_which_is_its_message(
+    store: LedgerStore,
+) -> None:
+    """WAHA documents such ids for texts and cards; a 201 without an id leaves the row with the reserved one."""
+    rival, _ = await unknown_with_id(store, "3EB0EE", "audio", name="rival")
+    change = sa.update(sends).where(sends.c.broadcast == rival.number).values(state=SendState.ACCEPTED)
+    await store._database.transact("try", lambda connection: connection.execute(change))
+    record, row = await unknown_with_id(store, "3EB0AB", "audio")
+    sender = waha(lambda request: [voice(row.claimed_at)] if request.url.path.endswith("/messages") else None)
+    assert await resolve_unknown(store, record, sender) == Resolved(0, 0, 1)
 
 
 async def test_a_broadcast_of_another_kind_or_person_is_no_rival(store: LedgerStore) -> None:
