@@ -59,7 +59,7 @@ def test_the_demo_takes_as_many_people_as_its_help_says(capsys: pytest.CaptureFi
         ("demo", "--kind", "video"),
         ("sandbox", "--host", "0.0.0.0"),
         ("sandbox", "--port", "70000"),
-        ("export", "x", "--format", "xlsx"),
+        ("export", "x", "--format", "docx"),
         ("report",),
         ("nonsense",),
     ],
