@@ -69,6 +69,7 @@ def test_when_one_of_them_is_killed_the_others_send_what_it_had_reserved(
     assert _of_the_broadcast(reports[0]) == _of_the_broadcast(reports[1])
 
 
+@pytest.mark.ci
 def test_right_after_a_kill_a_run_that_is_told_so_sends_again_what_was_in_doubt_and_nothing_else(
     sandbox: RunningSandbox, runner: Runner, ledger_url: str, arguments: Arguments
 ) -> None:
