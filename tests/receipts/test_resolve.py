@@ -64,6 +64,13 @@ async def unknown(store: LedgerStore, name: str = "weekly", provider: str = "wah
     return record, (await rows_of(store, record))[0]
 
 
+async def planned_rival(store: LedgerStore) -> BroadcastRecord:
+    """Another broadcast of the same kind and account to the same person."""
+    rival = await store.start_broadcast("rival", kind="audio", provider="waha", account="default", content="other")
+    await store.plan(rival, [Recipient(to=PEOPLE[0])])
+    return rival
+
+
 async def rows_of(store: LedgerStore, record: BroadcastRecord) -> list[Row]:
     return [row async for row in store.rows(record)]
 
@@ -168,8 +175,7 @@ async def test_a_message_of_another_row_is_not_taken_twice(store: LedgerStore) -
 async def test_a_message_that_may_be_another_broadcasts_is_nobodys(store: LedgerStore, state: SendState) -> None:
     """Two broadcasts reach for one person at the same time, and one message is there: whose, nobody can tell."""
     record, row = await unknown(store)
-    rival = await store.start_broadcast("rival", kind="audio", provider="waha", account="default", content="other")
-    await store.plan(rival, [Recipient(to=PEOPLE[0])])
+    rival = await planned_rival(store)
     async with store.join(rival, messages_per_second=0) as lease:
         (other,) = await lease.take(1)
         await lease.claim(other)
@@ -187,8 +193,7 @@ async def test_a_message_that_may_be_the_first_of_a_row_that_was_sent_again_is_n
 ) -> None:
     """The row has the id and the time of its second message only."""
     record, row = await unknown(store)
-    rival = await store.start_broadcast("rival", kind="audio", provider="waha", account="default", content="other")
-    await store.plan(rival, [Recipient(to=PEOPLE[0])])
+    rival = await planned_rival(store)
     async with store.join(rival, messages_per_second=0) as lease:
         (other,) = await lease.take(1)
         await lease.claim(other)
