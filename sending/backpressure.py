@@ -206,6 +206,16 @@ class Backpressure:
         elif time.monotonic() - self._progressed_at > STILL_SECONDS * (self._told_again + 1):
             self._told_again += 1
             await self._events.tell_missing_again()
+            self._take_what_is_seen(self._events.seen)
+
+    def _take_what_is_seen(self, seen: int) -> None:
+        """Count what the server has, though under another flow run.
+
+        A killed run had told of it, and the server had not yet recorded that when this one looked.
+        """
+        if seen > self.recorded:
+            self._base -= seen - self.recorded
+            self._take(seen)
 
     def _give_up(self) -> None:
         self.lost += max(self.ahead, 0)

@@ -60,6 +60,11 @@ class TaskRunEvents:
         self._telling: asyncio.Task[None] | None = None
         self._client: PrefectClient | None = None
 
+    @property
+    def seen(self) -> int:
+        """Of those told, how many the server was seen to have; 0 where it takes none any more."""
+        return 0 if self.refusal or self.deleted else self.told - len(self._waiting) - len(self._unseen)
+
     async def __aenter__(self) -> Self:
         self._client = await get_client().__aenter__()
         self._telling = asyncio.create_task(self._keep_telling(), name="task run events")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -176,6 +177,35 @@ async def test_sends_whose_process_was_killed_before_it_told_are_told_on_resume(
             return first, second, {run["state_name"] for run in shown}
 
     assert await broadcast() == (1, 0, {"Completed", "Unknown"})
+
+
+async def test_what_a_killed_run_had_told_just_before_is_not_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server had it in its queue when the next flow run looked; recorded, it is the killed one's and not this one's."""
+    monkeypatch.setattr(backpressure, "STILL_SECONDS", 1.0)
+    monkeypatch.setattr(backpressure, "GIVE_UP_SECONDS", 15.0)
+    told = [ended_run(number) for number in range(3)]
+
+    @flow
+    async def killed() -> None:
+        async with told_events() as events:
+            for run in told:
+                events.tell(run)
+            await events.flush()
+            await shown_runs(this_flow_run(), 3)
+
+    @flow
+    async def resumed() -> tuple[bool, int, int]:
+        async def none(ids: object) -> set[UUID]:
+            return set()
+
+        async with told_events() as events, Backpressure(this_flow_run(), stop=StopSignal(), events=events) as pressure:
+            with monkeypatch.context() as patch:
+                patch.setattr(events, "_shown", none)
+                pressure.started += await events.tell_those_missing(told)
+            return await pressure.caught_up(), pressure.recorded, pressure.lost
+
+    await killed()
+    assert await resumed() == (True, 3, 0)
 
 
 async def test_a_server_that_does_not_show_the_first_run_gets_all_of_them_from_the_engine(
