@@ -98,7 +98,7 @@ receipts-test: ROUNDS = 200
 receipts-test: $(STAMP) ## Kill runs and lose answers while receipts come, see each unknown resolved (ROUNDS=200)
 	$(BIN)/python tests/kill/receipts.py --rounds $(ROUNDS) --figures docs/figures
 
-walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else: 60 rounds a database, four side by side; 80 minutes
+walk-away: $(STAMP) ## Kill flow and worker at random moments and touch nothing else: 64 rounds a database, four side by side; 100 minutes
 	for database in sqlite postgresql; do \
 		$(BIN)/python tests/kill/walk_away.py --database $$database --output docs/figures $(WALK) || exit 1; done
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect import flow
+from findings_by_name import line
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect_whatsapp.blocks import GraphCredentials, Ledger, WahaCredentials
 from prefect_whatsapp.blocks.sender import Sender
 from prefect_whatsapp.cli import doctor, doctor_blocks
-from prefect_whatsapp.cli.findings import Finding, looked
+from prefect_whatsapp.cli.findings import looked
 from prefect_whatsapp.ledger import LedgerStore
 from prefect_whatsapp.ledger.schema import SCHEMA_VERSION
 from prefect_whatsapp.media import ffmpeg
@@ -30,12 +29,6 @@ from pydantic import SecretStr
 from senders import sender_of
 
 TOKEN = "canary-of-the-doctor"
-
-
-def line(findings: list[Finding], what: str) -> Finding:
-    """The one finding about something."""
-    (found,) = [finding for finding in findings if finding.what == what]
-    return found
 
 
 # This machine ---------------------------------------------------------------------------------------------------------
@@ -175,87 +168,7 @@ async def test_a_saved_ledger_is_opened_with_its_own_key(tmp_path: Path) -> None
     assert (found.status, found.found.partition(": ")[2]) == ("ok", f"0 broadcasts, schema {SCHEMA_VERSION}"), found
 
 
-# Prefect --------------------------------------------------------------------------------------------------------------
-
-
-async def test_without_a_server_s_address_it_says_how_to_start_one() -> None:
-    with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        findings = await doctor.examine()
-    assert line(findings, "Prefect server").status == "problem"
-    assert "make server" in line(findings, "Prefect server").advice
-
-
-async def test_a_server_that_is_away_is_one_line_and_no_traceback() -> None:
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        findings = await doctor.examine()
-    assert line(findings, "Prefect server").status == "problem"
-    assert {"ffmpeg", "disk", "receiver"} <= {finding.what for finding in findings}
-
-
-@pytest.mark.parametrize(
-    ("batch", "auth", "url", "recorder", "guard"),
-    [
-        (1, None, "http://127.0.0.1:4200/api", "warning", "warning"),
-        (500, None, "http://prefect.internal:4200/api", "ok", "problem"),
-        (500, "********", "http://prefect.internal:4200/api", "ok", "ok"),
-    ],
-)
-async def test_a_slow_recorder_and_an_open_server_have_their_lines(
-    batch: int, auth: str | None, url: str, recorder: str, guard: str
-) -> None:
-    settings = {"server": {"services": {"task_run_recorder": {"batch_size": batch}}, "api": {"auth_string": auth}}}
-
-    class Client:
-        api_url = httpx.URL(url)
-
-        async def request(self, *_: Any) -> httpx.Response:
-            return httpx.Response(200, json=settings)
-
-    findings = await doctor._server_settings(Client())  # type: ignore[arg-type]
-    assert [finding.status for finding in findings] == [recorder, guard]
-
-
-@pytest.mark.server
-@pytest.mark.usefixtures("prefect_api")
-async def test_a_server_is_fine_but_for_what_is_not_set_up_yet() -> None:
-    findings = await doctor.examine()
-    assert line(findings, "recorder").status == "warning", "the tests' server records each send at once"
-    open_here = line(findings, "server auth")
-    assert open_here.status == "warning"
-    assert "a web page open on it" in open_here.found, "the API accepts calls from any origin"
-    missing = line(findings, "automations")
-    assert missing.status == "warning"
-    assert "--walk-away" in missing.advice
-
-
-@pytest.mark.parametrize(
-    ("missing", "off", "status", "says"),
-    [
-        (None, None, "ok", "run again automatically"),
-        (None, "Run a crashed broadcast again", "warning", "Run a crashed broadcast again: off"),
-        ("Ask for attention after three crashes", None, "warning", "Ask for attention after three crashes: missing"),
-    ],
-)
-async def test_an_automation_that_is_off_or_missing_is_named(
-    missing: str | None, off: str | None, status: str, says: str
-) -> None:
-    class Client:
-        async def read_automations(self) -> list[SimpleNamespace]:
-            return [SimpleNamespace(name=name, enabled=name != off) for name in doctor.AUTOMATIONS if name != missing]
-
-    (found,) = await doctor._automations(Client())  # type: ignore[arg-type]
-    assert (found.status, says in found.found) == (status, True), found
-    assert ("--walk-away" in found.advice) is (status == "warning")
-
-
-async def test_prefect_cloud_has_no_settings_to_look_at() -> None:
-    class Client:
-        async def request(self, *_: Any) -> httpx.Response:
-            request = httpx.Request("GET", "http://127.0.0.1/api/admin/settings")
-            raise httpx.HTTPStatusError("no", request=request, response=httpx.Response(404, request=request))
-
-    (found,) = await doctor._server_settings(Client())  # type: ignore[arg-type]
-    assert (found.status, "Prefect Cloud" in found.found) == ("ok", True)
+# Accounts -------------------------------------------------------------------------------------------------------------
 
 
 class Saved:
@@ -289,34 +202,9 @@ async def test_a_block_that_can_t_be_loaded_has_its_line_and_the_others_theirs(m
     assert line(found, "whatsapp-waha-credentials/new").status == "problem", "nobody listens there"
 
 
-async def test_where_no_account_is_saved_and_nothing_is_deployed_it_says_so() -> None:
+async def test_where_no_account_is_saved_it_says_so() -> None:
     accounts = line(await doctor_blocks.look_at_blocks(Saved()), "accounts")  # type: ignore[arg-type]
     assert (accounts.status, "save one in the UI" in accounts.advice) == ("warning", True)
-    deployments = line(await doctor._workers(Saved()), "deployments")  # type: ignore[arg-type]
-    assert (deployments.status, "deploy --all" in deployments.advice) == ("warning", True)
-
-
-@pytest.mark.server
-@pytest.mark.usefixtures("prefect_api")
-async def test_a_pool_without_a_worker_is_a_problem_until_one_is_there() -> None:
-    @flow(name="broadcast-audio")
-    def broadcast() -> None: ...
-
-    async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name="doctor", type="process"))
-        deployment = await client.create_deployment(
-            await client.create_flow(broadcast), "doctored", work_pool_name="doctor"
-        )
-        try:
-            assert line(await doctor._workers(client), "worker of doctor").status == "problem"
-            await client.send_worker_heartbeat("doctor", "one")
-            assert line(await doctor._workers(client), "worker of doctor").status == "ok"
-        finally:
-            await client.delete_deployment(deployment)
-            await client.delete_work_pool("doctor")
-
-
-# Accounts -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib.util
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,9 +22,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Late, Pending, Running
 from prefect_whatsapp.blocks import WhatsAppNotification
-from prefect_whatsapp.cli.doctor import AUTOMATIONS
-from prefect_whatsapp.cli.prefect_server import prefect_server
+from prefect_whatsapp.cli.doctor_server import AUTOMATIONS
+from prefect_whatsapp.cli.prefect_server import prefect_server, start_prefect_server
 from prefect_whatsapp.flows.outage import NEEDS_ATTENTION, OUTAGE
+from prefect_whatsapp.reporting.causal_ordering import PATIENCE
+from prefect_whatsapp.sandbox.processes import free_port
 from prefect_whatsapp.sandbox.server import RunningSandbox
 from senders import sender_of
 
@@ -276,6 +280,36 @@ async def test_a_broadcast_that_failed_or_was_cancelled_is_not_run_again(tried: 
         await asyncio.sleep(18)
         assert ((await tried.look()).state_name, tried.run.run_count) == (ended.name, 1)
         await tried.another()
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.timeout(900)
+async def test_a_run_that_crashes_after_its_server_was_restarted_starts_again(
+    apply: ModuleType, tmp_path: Path
+) -> None:
+    """The server no longer knows the state before, which the news of the crash follows."""
+    home, port = tmp_path / "prefect", free_port()
+    server = start_prefect_server(home, port=port)
+    try:
+        with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+            async with get_client() as client:
+                deployment = await client.create_deployment(await client.create_flow(_nothing), "tried")
+                run = await client.create_flow_run_from_deployment(deployment)
+                tried = Tried(apply, tmp_path, client, deployment, run)
+                await tried.apply("resume-after-crash.yaml")
+                for state in (Pending(), Running()):
+                    await client.set_flow_run_state(run.id, state, force=True)
+                    await asyncio.sleep(0.5)
+                started = asyncio.get_running_loop().time()
+                os.killpg(server.popen.pid, signal.SIGKILL)
+                server.popen.wait()
+                server = start_prefect_server(home, port=port)
+                await asyncio.sleep(started + PATIENCE.total_seconds() - asyncio.get_running_loop().time())
+                await client.set_flow_run_state(run.id, Crashed(), force=True)
+                await tried.reached("AwaitingRetry")
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def test_a_shell_reads_the_env_files(tmp_path: Path) -> None:
     told = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
     ).stdout
-    for name in ENV_FILES:
-        for key, value in read_env(name).items():
-            assert f"{key}={value}\n" in told
+    last = {key: value for name in ENV_FILES for key, value in read_env(name).items()}
+    for key, value in last.items():
+        assert f"{key}={value}\n" in told
 
 
 def test_prefect_redis_is_what_the_replicas_share_and_no_dependency_of_the_pack() -> None:

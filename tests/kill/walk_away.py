@@ -4,8 +4,9 @@ Each round starts a broadcast by a worker, kills with SIGKILL, starts a new work
 of deployments/automations run it again. Several rounds go side by side on one Prefect server, each with a work pool of its
 own. At the end what the simulated service accepted is compared with the ledger.
 
-    python tests/kill/walk_away.py --output docs/figures                 50 rounds, and 5 each of server and stop
+    python tests/kill/walk_away.py --output docs/figures                 50 rounds, and four or five of each other kind
     python tests/kill/walk_away.py --what server --rounds 5              the Prefect server is killed too
+    python tests/kill/walk_away.py --what off --rounds 4                 and all of them are off for eight minutes
     python tests/kill/walk_away.py --what stop --rounds 5                stopped for two minutes in the place of killed
     python tests/kill/walk_away.py --database postgresql                 Prefect's database and the ledger on PostgreSQL
     python tests/kill/walk_away.py --first 8 --rounds 8 --output …       rounds 8 to 15, beside those that are there
@@ -39,16 +40,20 @@ from prefect_whatsapp.models import ACCEPTED_STATES, SendState
 from prefect_whatsapp.sandbox.samples import sample_numbers
 from walk_away_stage import Database, Stage, descendants, send_signal
 
-What = Literal["both", "flow", "server", "stop"]
+What = Literal["both", "flow", "server", "off", "stop"]
 # Of `make walk-away`.
-ROUNDS: Mapping[What, int] = {"both": 50, "server": 5, "stop": 5}
+ROUNDS: Mapping[What, int] = {"both": 50, "server": 5, "off": 4, "stop": 5}
 SAID: Mapping[What, str] = {
     "both": "flow and worker",
     "flow": "the flow",
     "server": "flow, worker and the Prefect server",
+    "off": "flow, worker and the Prefect server, all of them off for eight minutes",
     "stop": "flow and worker stopped for two minutes",
 }
 STOPPED_SECONDS = 120.0
+# Longer than the five minutes after which crash-when-still-silent.yaml acts, and the minute for which a server that was
+# not told otherwise keeps what an automation waited for.
+OFF_SECONDS = 480.0
 GONE_SECONDS = 60.0
 # Of each lane while all of them send: 120 people take 24 s, and the latest kill is well within.
 MESSAGES_PER_SECOND, LATEST_MOMENT = 5.0, 10.0
@@ -122,8 +127,10 @@ def one_round(stage: Stage, lane: int, number: int, what: What, people: list[str
             send_signal([*tree, workers[0].pid], signal.SIGCONT)
         else:
             send_signal(tree if what == "flow" else [workers[0].pid, *tree], signal.SIGKILL)
-            if what == "server" and lane == 0:  # all lanes have the same one
-                stage.kill_server()
+            if what in ("server", "off") and lane == 0:  # all lanes have the same one
+                stage.kill_server(OFF_SECONDS if what == "off" else 2.0)
+            elif what == "off":
+                time.sleep(OFF_SECONDS)
             if what != "flow":
                 workers.append(stage.start_worker(lane))
         shown = stage.reached(run, "COMPLETED", "FAILED", "CANCELLED")
@@ -181,7 +188,8 @@ def run_rounds(
 
     Args:
         rounds: How many.
-        what: What is killed: `both` flow and worker, the `flow` alone, both and the `server`; or `stop`.
+        what: What is killed: `both` flow and worker, the `flow` alone, both and the `server`, or all three, which stay `off`;
+            or flow and worker `stop`.
         database: Of Prefect and of the ledger.
         lanes: How many side by side.
         first: Number of the first one.
@@ -271,7 +279,7 @@ def keep(rounds: Sequence[Round], seed: int, folder: Path) -> list[Round]:
 def main() -> None:
     """Run the rounds and say what came of them; exit status 1 where one did not pass."""
     parser = argparse.ArgumentParser(prog="make walk-away", description=__doc__)
-    parser.add_argument("--what", choices=get_args(What), help="only this; both, server and stop without it")
+    parser.add_argument("--what", choices=get_args(What), help="only this; both, server, off and stop without it")
     parser.add_argument("--rounds", type=int, default=0, help=f"of each; {dict(ROUNDS)} without it")
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--database", choices=get_args(Database), default="sqlite")

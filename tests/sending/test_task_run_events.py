@@ -179,7 +179,9 @@ async def test_sends_whose_process_was_killed_before_it_told_are_told_on_resume(
     assert await broadcast() == (1, 0, {"Completed", "Unknown"})
 
 
-async def test_what_a_killed_run_had_told_just_before_is_not_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_killed_run_had_told_just_before_is_not_waited_for_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The server had it in its queue when the next flow run looked; recorded, it is the killed one's and not this one's."""
     monkeypatch.setattr(backpressure, "STILL_SECONDS", 1.0)
     monkeypatch.setattr(backpressure, "GIVE_UP_SECONDS", 15.0)

@@ -82,12 +82,12 @@ class Stage:
         """Start the Prefect server, or start it again on what it has kept."""
         self.server = start_prefect_server(self.folder / "prefect", port=self.port, settings=self._settings)
 
-    def kill_server(self) -> None:
-        """Kill the Prefect server, and start it again."""
+    def kill_server(self, seconds: float) -> None:
+        """Kill the Prefect server, and start it again after so many seconds."""
         assert self.server
         os.killpg(self.server.popen.pid, signal.SIGKILL)
         self.server.popen.wait()
-        time.sleep(2)
+        time.sleep(seconds)
         self.start_server()
 
     async def _save_blocks(self) -> None:

@@ -1,0 +1,85 @@
+"""In which order a Prefect server's automations see events, without a long wait for one that is lost.
+
+The state events of a flow run name the one that they follow. Prefect's own ordering holds an event back until it has seen
+that one, for 15 minutes at most, and knows only the last 10,000 events that this process saw. After a restart of the
+server, or 10,000 sends later, the state before is unknown: a crashed run would not be run again, and an alert would
+come a quarter of an hour late. What arrives in the wrong order does so within milliseconds, so half a minute is enough.
+
+It runs inside the Prefect server, where the package has to be installed, by this setting:
+
+    PREFECT_SERVER_EVENTS_CAUSAL_ORDERING=prefect_whatsapp.reporting.causal_ordering
+
+Source: https://docs.prefect.io/v3/api-ref/settings-ref (`server.events.causal_ordering`); the module that it replaces is
+`prefect.server.events.ordering.memory`. Several servers share `prefect_redis.ordering`, which outlives a restart.
+"""
+
+import asyncio
+import datetime
+from uuid import UUID
+
+from prefect.server.events.ordering import memory
+from prefect.server.events.schemas.events import ReceivedEvent
+
+PATIENCE = datetime.timedelta(seconds=30)
+
+
+class CausalOrdering(memory.CausalOrdering):
+    """Prefect's ordering in memory, which waits for an event's leader until the leader is `PATIENCE` old and no longer.
+
+    Args:
+        scope: Who asks, as Prefect names it; there is one object a scope.
+    """
+
+    # Prefect's class has its own; not shared with it.
+    _instances: dict[str, memory.CausalOrdering] = {}  # noqa: RUF012  # declared so in Prefect's
+    _locks: dict[str, asyncio.Lock] = {}  # noqa: RUF012
+    _held: dict[UUID, ReceivedEvent]
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope)
+        if not hasattr(self, "_held"):  # Prefect asks for the object anew at each event
+            self._held = {}
+
+    async def wait_for_leader(self, event: ReceivedEvent) -> None:
+        """Return at once where the leader is lost; else as Prefect does.
+
+        Args:
+            event: What is to be evaluated.
+
+        Raises:
+            EventArrivedEarly: The leader may still arrive.
+        """
+        if event.follows and _is_overdue(event) and not await self.event_has_started_processing(event.follows):
+            return
+        await super().wait_for_leader(event)
+
+    async def record_follower(self, event: ReceivedEvent) -> None:
+        """Remember that an event waits for its leader."""
+        await super().record_follower(event)
+        self._held[event.id] = event
+
+    async def forget_follower(self, follower: ReceivedEvent) -> None:
+        """Forget that an event waited."""
+        await super().forget_follower(follower)
+        self._held.pop(follower.id, None)
+
+    async def get_lost_followers(self) -> list[ReceivedEvent]:
+        """Those that have waited long enough, in the order in which they occurred; Prefect asks every five seconds."""
+        lost = [event for event in self._held.values() if _is_overdue(event)]
+        for event in lost:
+            await self.forget_follower(event)
+        return sorted(lost, key=lambda event: event.occurred)
+
+
+def _is_overdue(event: ReceivedEvent) -> bool:
+    """Whether the event that this one follows was made, or this one received, more than `PATIENCE` ago."""
+    now = datetime.datetime.now(datetime.UTC)
+    made = _made_at(event.follows) if event.follows else None
+    return now - event.received > PATIENCE or (made is not None and now - made > PATIENCE)
+
+
+def _made_at(event: UUID) -> datetime.datetime | None:
+    """When an event with this id was made: in version 7 (RFC 9562), as of Prefect, it begins with the milliseconds since 1970."""
+    if event.version != 7:
+        return None
+    return datetime.datetime.fromtimestamp((event.int >> 80) / 1000, datetime.UTC)
