@@ -8,27 +8,21 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..models.errors import ClaimLostError, ErrorKind, LedgerError, OptedOutError
+from ..models.errors import ClaimLostError, LedgerError, OptedOutError
 from ..models.masking import mask
 from ..models.message_ids import MAX_MESSAGE_ID
 from ..models.states import SETTLED_STATES, SendState
-from .approvals import may_be_sent
-from .canaries import may_pass_canary
 from .database import Database
 from .engines import Claim, Settlement
 from .heartbeat import Heartbeat
 from .people import OPTED_OUT_TEXT, skip_if_opted_out
 from .records import BroadcastRecord, Outcome, Outstanding, Row, storable
-from .rows import as_row
-from .schema import leases, sends
+from .reservation import Reservation
 from .writer import GroupWriter
 
 logger = logging.getLogger(__name__)
-
-_TAKE_LIMIT = 500
 
 
 class Lease:
@@ -67,15 +61,11 @@ class Lease:
             remembers_departures=remembers_departures,
             after_beat=self._yield_rows,
         )
-        self._reserved_as = 0
-        self._held: dict[int, Row] = {}
+        self._reservation = Reservation(database, self._heartbeat, record, resend=self._resend)
         self._tokens: dict[int, str] = {}
         self._unsent: dict[int, str] = {}
         self._claiming: set[int] = set()
         self._tokens_made = itertools.count(1)
-        self._taking = asyncio.Lock()
-        self._doubtful = False
-        self._cursor = 0
 
     @property
     def share(self) -> float:
@@ -113,21 +103,7 @@ class Lease:
         Raises:
             LedgerError: The ledger stayed away for longer than its patience.
         """
-        if n <= 0 or self.share <= 0 or self._heartbeat.ended:
-            return []
-        async with self._taking:
-            self._forget_lost()
-            lease_id, wanted = self._reserved_as, min(n, _TAKE_LIMIT)
-
-            async def work(connection: AsyncConnection) -> list[Row] | None:
-                doubtful, self._doubtful = self._doubtful, True
-                return await self._reserve(connection, lease_id, wanted, doubtful, account_key)
-
-            rows = await self._database.transact("reserve rows", work)
-            if rows == [] and self._resend and await self.consent(only_gone=True):
-                rows = await self._database.transact("reserve rows", work)
-            self._doubtful = False
-            self._held.update((row.id, row) for row in rows or ())
+        rows = await self._reservation.take(n, account_key)
         if rows is None:  # another run took this one for dead
             await self.recover()
         return rows or []
@@ -141,69 +117,7 @@ class Lease:
         Returns:
             How many rows that are.
         """
-        change = sa.update(sends).where(
-            sends.c.broadcast == self.record.number,
-            sends.c.state == SendState.UNKNOWN,
-            sends.c.forgotten_at.is_(None),
-            sends.c.resend.not_in([self._resend, f"{self._resend} sent"]),
-        )
-        if only_gone:
-            change = change.where(sends.c.error_kind == ErrorKind.RUN_GONE)
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(change.values(resend=self._resend))).rowcount
-
-        return await self._database.transact("note what may be sent again", work)
-
-    @property
-    def _to_send(self) -> sa.ColumnElement[bool]:
-        queued = sends.c.state == SendState.QUEUED
-        if not self._resend:
-            return queued
-        return sa.or_(queued, sa.and_(sends.c.state == SendState.UNKNOWN, sends.c.resend == self._resend))
-
-    def _forget_lost(self) -> None:
-        """Let go of what was reserved before this run was taken for dead and joined anew."""
-        if self._reserved_as != self._heartbeat.lease_id:
-            self._reserved_as, self._cursor = self._heartbeat.lease_id, 0
-            self._held.clear()
-
-    async def _reserve(
-        self, connection: AsyncConnection, lease_id: int, wanted: int, doubtful: bool, account_key: str
-    ) -> list[Row] | None:
-        """One transaction of `take`; None where this lease was declared gone."""
-        alive = sa.select(leases.c.id).where(leases.c.id == lease_id, leases.c.left_at.is_(None))
-        if (await connection.execute(alive.with_for_update(read=True))).scalar_one_or_none() is None:
-            return None
-        queued = (
-            sa.select(sends)
-            .where(
-                sends.c.broadcast == self.record.number,
-                self._to_send,
-                may_be_sent(self.record.number),
-                may_pass_canary(self.record.number),
-            )
-            .order_by(sends.c.id)
-            .with_for_update(skip_locked=True)
-        )
-        if account_key:
-            queued = queued.where(sends.c.account_key == account_key)
-        found: list[Row] = []
-        if doubtful:
-            # An earlier transaction may have reserved rows without our hearing of it.
-            ours = (await connection.execute(queued.where(sends.c.owner == lease_id))).all()
-            found = [as_row(entry, self.record) for entry in ours if entry.id not in self._held]
-        free = queued.where(sends.c.owner.is_(None))
-        fresh: list[Row] = []
-        # From where the last call ended: PostgreSQL's index is full of dead entries before that.
-        for part in (free.where(sends.c.id > self._cursor), free.where(sends.c.id <= self._cursor)):
-            if (missing := wanted - len(found) - len(fresh)) > 0:
-                fresh += [as_row(entry, self.record) for entry in await connection.execute(part.limit(missing))]
-        if fresh:
-            reserve = sa.update(sends).where(sends.c.id.in_([row.id for row in fresh])).values(owner=lease_id)
-            await connection.execute(reserve)
-            self._cursor = max(self._cursor, *(row.id for row in fresh))
-        return sorted(found + fresh, key=lambda row: row.id)
+        return await self._reservation.consent(only_gone=only_gone)
 
     async def claim(self, row: Row, *, task_run_id: str = "", message_id: str = "") -> None:
         """Make it durable that this row is being sent. Only when this returns may the request leave.
@@ -221,10 +135,10 @@ class Lease:
         """
         await self._heartbeat.until_healthy()
         await self._heartbeat.will_depart()
-        self._forget_lost()
-        if row.id not in self._held:
+        self._reservation.forget_lost()
+        if row.id not in self._reservation.held:
             raise self._lost(row)
-        lease_id = self._reserved_as
+        lease_id = self._reservation.lease_id
         token = f"{self._heartbeat.key}.{next(self._tokens_made)}"
         self._claiming.add(row.id)
         try:
@@ -242,7 +156,7 @@ class Lease:
         finally:
             self._claiming.discard(row.id)
         if not got:
-            self._held.pop(row.id, None)
+            self._reservation.held.pop(row.id, None)
             if await self._skip_if_opted_out(row, lease_id):
                 raise OptedOutError(f"row {row.id} ({mask(row.recipient)}) is skipped: {OPTED_OUT_TEXT}")
             raise self._lost(row)
@@ -295,7 +209,7 @@ class Lease:
             raise LedgerError(f"row {row.id} can't be settled: this run has no open claim on it")
         if outcome.state not in SETTLED_STATES and outcome.state is not SendState.QUEUED:
             raise LedgerError(f"row {row.id} can't be settled as {outcome.state}")
-        held = self._held.pop(row.id, None) if outcome.state in SETTLED_STATES else None
+        held = self._reservation.held.pop(row.id, None) if outcome.state in SETTLED_STATES else None
         clean = Outcome(
             outcome.state,
             storable(outcome.message_id),
@@ -309,55 +223,27 @@ class Lease:
         except LedgerError:
             self._tokens[row.id] = token
             if held is not None:
-                self._held[row.id] = held
+                self._reservation.held[row.id] = held
             raise
         if not matched:
-            self._held.pop(row.id, None)
+            self._reservation.held.pop(row.id, None)
             raise ClaimLostError(
                 f"the outcome of row {row.id} ({mask(row.recipient)}) came too late: another run has since claimed it"
             )
 
     async def give_back(self, rows: Sequence[Row]) -> None:
         """Free rows that were reserved and not sent."""
-        async with self._taking:
-            self._forget_lost()
-            await self._give_back(rows)
-
-    async def _give_back(self, rows: Sequence[Row]) -> None:
-        ids = [row.id for row in rows if self._held.pop(row.id, None) is not None]
-        for start in range(0, len(ids), _TAKE_LIMIT):
-            some = sends.c.id.in_(ids[start : start + _TAKE_LIMIT])
-            ours = (some, sends.c.owner == self._reserved_as, sends.c.state.in_([SendState.QUEUED, SendState.UNKNOWN]))
-            free = sa.update(sends).where(*ours).values(owner=None)
-            await self._database.transact("give rows back", lambda connection, free=free: connection.execute(free))  # type: ignore[misc]  # a default binds the loop's value
+        await self._reservation.give_back(rows)
 
     async def _yield_rows(self) -> None:
         """Free what is reserved while others have the whole rate: they would wait for these rows for ever."""
         busy = self._tokens.keys() | self._claiming
-        if self.share <= 0 and (idle := [row for row in self._held.values() if row.id not in busy]):
+        if self.share <= 0 and (idle := [row for row in self._reservation.held.values() if row.id not in busy]):
             await self.give_back(idle)
 
     async def outstanding(self) -> Outstanding:
         """Count what is left to do, of what may be sent; rows of runs that are gone count as held until `recover` frees them."""
-        here = sends.c.broadcast == self.record.number
-        number = self.record.number
-        queued = sa.and_(self._to_send, may_be_sent(number), may_pass_canary(number))
-        held = sends.c.owner.is_not(None)
-
-        def count(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
-            return sa.select(sa.func.count()).select_from(sends).where(here, *conditions).scalar_subquery()
-
-        query = sa.select(
-            count(queued),
-            count(held, queued),
-            count(held, sends.c.owner != self._heartbeat.lease_id),
-        )
-
-        async def work(connection: AsyncConnection) -> Outstanding:
-            all_queued, reserved, others = (await connection.execute(query)).one()
-            return Outstanding(queued=all_queued - reserved, held_by_others=others)
-
-        return await self._database.read("count what is left", work)
+        return await self._reservation.outstanding()
 
     async def recover(self) -> int:
         """Free what leases that are gone had reserved, and hold as `unknown` what they were sending.

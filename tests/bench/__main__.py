@@ -87,6 +87,7 @@ def main() -> None:
         print("\nreceipts", flush=True)
         taken = receipts.measure_all(quick=args.quick)
     args.output.mkdir(exist_ok=True)
+    results, taken = _beside_known(args.output / "bench.json", results, taken) if args.only else (results, taken)
     about = {
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "results": [asdict(measured) for measured in results],
@@ -102,6 +103,20 @@ def main() -> None:
     print(f"written: {args.output}/bench.json, bench.md and bench.png")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _beside_known(
+    file: Path, results: list[Measured], taken: list[receipts.Taken]
+) -> tuple[list[Measured], list[receipts.Taken]]:
+    """What was measured, and of the cases that were left out what the file has of an earlier time."""
+    if not file.exists():
+        return results, taken
+    known = json.loads(file.read_text())
+    anew = {each.case for each in results}
+    earlier = [Measured(**each) for each in known["results"] if each["case"] not in anew]
+    order = [case.name for case in _cases(quick=False)]
+    together = sorted([*earlier, *results], key=lambda each: order.index(each.case))
+    return together, taken or [receipts.Taken(**each) for each in known["receipts"]]
 
 
 def _cases(*, quick: bool) -> list[Case]:

@@ -116,6 +116,8 @@ def one_round(stage: Stage, lane: int, number: int, what: What, people: list[str
     try:
         run = stage.start_run(lane, name, list_file)
         stage.reached(run, "RUNNING", "COMPLETED", "FAILED", "CRASHED")
+        if what == "off":
+            stage.all_run.wait()
         told.moment = round(dice.uniform(0.0, LATEST_MOMENT), 2)
         time.sleep(told.moment)
         killed = time.time()
@@ -198,7 +200,7 @@ def run_rounds(
     """
     numbers = sample_numbers(rounds * recipients)
     lists = [list(itertools.islice(numbers, recipients)) for _ in range(rounds)]
-    lanes = min(lanes, rounds)
+    lanes = rounds if what == "off" else min(lanes, rounds)
     with tempfile.TemporaryDirectory(prefix="walk-away-") as folder:
         stage = Stage(Path(folder), lanes=lanes, rate=MESSAGES_PER_SECOND * lanes, database=database)
         with stage.up():

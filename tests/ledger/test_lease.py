@@ -263,7 +263,8 @@ async def _held(store: LedgerStore) -> int:
 async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
     store: LedgerStore, record: BroadcastRecord, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserve, calls = lease._reserve, 0
+    reservation = lease._reservation
+    reserve, calls = reservation._reserve, 0
 
     async def committed_but_unheard(connection: object, *of: object) -> object:
         nonlocal calls
@@ -274,7 +275,7 @@ async def test_rows_reserved_by_a_commit_whose_answer_was_lost_are_found_again(
             raise ConnectionResetError("the answer was lost")
         return taken
 
-    monkeypatch.setattr(lease, "_reserve", committed_but_unheard)
+    monkeypatch.setattr(reservation, "_reserve", committed_but_unheard)
     taken = await lease.take(4)
     assert [row.id for row in taken] == sorted(await rows_of(store, record))[:4]
     assert await _held(store) == 4

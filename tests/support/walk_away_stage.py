@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ class Stage:
         self.folder, self.lanes, self.rate, self.database = folder, lanes, rate, database
         self.ledger = str(folder / "ledger.db")
         self.port = free_port()
+        self.all_run = threading.Barrier(lanes, timeout=300)  # for who waits until every lane's run has started
         self._settings: dict[str, str] = {}
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.sandbox = RunningSandbox()
