@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ROUNDS ?= 240
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
+# setuptools warns in a box of asterisks of folders named as the package, of which there are none here.
+QUIETLY := PYTHONWARNINGS="ignore:Editable installation"
 # The rooms whose tests need no server and no database.
 QUICK := tests/models tests/providers tests/recipients tests/reporting tests/sending tests/packaging
 
@@ -25,14 +27,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the package and its tools into $(VENV), once: about 200 packages, one to five minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[sandbox]'
+	$(QUIETLY) $(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[sandbox]'
 	@touch $(STAMP)
 
 newest: ## Run the tests with the newest of every dependency, without constraints, in .venv-newest
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
-	$(NEWEST)/bin/python -m pip install --quiet --group dev --editable '.[sandbox]'
+	$(QUIETLY) $(NEWEST)/bin/python -m pip install --quiet --group dev --editable '.[sandbox]'
 	$(NEWEST)/bin/python -m pip list --format freeze --exclude-editable
 	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not ui and not wheel"
 

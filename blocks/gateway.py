@@ -1,5 +1,6 @@
 """What the blocks of the three gateways have in common: they lend a person's WhatsApp, and must send like one."""
 
+from abc import ABC
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -9,7 +10,7 @@ from ..media import VoiceSettings
 from .sender import Sender
 
 
-class GatewaySender(Sender):
+class GatewaySender(Sender, ABC):
     """A WhatsApp session behind a gateway. Use the concrete block of a provider."""
 
     UNPACED: ClassVar[Mapping[str, float]] = {

@@ -1,11 +1,12 @@
 """What a block's form asks for, and how a saved block can be chosen as a flow's parameter."""
 
+from abc import ABC
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
 
 
-class Referable(Block):
+class Referable(Block, ABC):  # abstract, else Prefect's server would offer it beside the blocks
     """A block whose form requires what it needs, although in Python each of its fields has a default.
 
     In Python, so that a block that was saved with an empty field, or by an older version, still loads; it is refused by the

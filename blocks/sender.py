@@ -1,7 +1,7 @@
 """What the providers' blocks have in common: pace, time limits and the two clients."""
 
 import dataclasses
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -30,7 +30,7 @@ LOGO_URL = TypeAdapter(HttpUrl).validate_python(f"{_LOGOS}/webhook.png")
 LEDGER_LOGO_URL = TypeAdapter(HttpUrl).validate_python(f"{_LOGOS}/filesystem.png")
 
 
-class Sender(Referable, CredentialsBlock):
+class Sender(Referable, CredentialsBlock, ABC):
     """A sending account of one provider. Use the concrete block of a provider.
 
     Attributes:

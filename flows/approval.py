@@ -17,7 +17,7 @@ NOTICE = (
     "Approval times out after seven days."
 )
 WITHOUT_PROCESS = (
-    "No process runs meanwhile: Resume starts the run again on any worker, so you can switch this machine off."
+    "No process runs meanwhile: Resume starts the run again on any worker, so this one's machine may be switched off."
 )
 _BY = "who resumed the run in Prefect"  # Prefect's open server knows no people
 

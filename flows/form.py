@@ -137,7 +137,8 @@ class StorageForm(Options):
     storage: Storage = Field(
         default=None,
         title="Storage",
-        description="S3 bucket that holds the audio and the list. If empty, the worker's own AWS credentials are used.",
+        description="S3 bucket that holds the audio and, for a broadcast, the list. If empty, the worker's own AWS "
+        "credentials are used.",
         json_schema_extra=_ONLY_A_REFERENCE,
     )
 

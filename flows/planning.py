@@ -142,7 +142,11 @@ class Planning:
 
     def notices(self) -> list[str]:
         """Say in words for which approval the plan waits, who goes first, whom it leaves out, and who had it lately."""
-        sentences: list[str] = []
+        sentences = (
+            ["Dry run: nothing is sent. This is what a run without it would send."]
+            if self._run.settings.dry_run
+            else []
+        )
         if self._run.settings.approve and not self._run.settings.dry_run:
             sentences.append(" ".join([NOTICE, WITHOUT_PROCESS] if waits_without_process() else [NOTICE]))
         if self._run.settings.canary:

@@ -6,7 +6,10 @@ from prefect.blocks.core import Block
 from prefect.blocks.webhook import Webhook
 from prefect.filesystems import LocalFileSystem
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.utilities.dispatch import get_registry_for_type
 from prefect_whatsapp import blocks
+
+PACKAGE = f"{blocks.__name__}."
 
 
 class TestEveryBlock(BlockStandardTestSuite):
@@ -34,6 +37,14 @@ def test_the_form_masks_every_secret(block: type[Any]) -> None:
     secrets = {name for name, field in block.model_fields.items() if "Secret" in str(field.annotation)}
     assert secrets
     assert set(block.model_json_schema()["secret_fields"]) == secrets
+
+
+def test_prefects_server_offers_the_blocks_and_none_of_the_classes_below_them() -> None:
+    """At its start it offers whatever stands in this registry."""
+    offered = {
+        kind.__name__ for kind in (get_registry_for_type(Block) or {}).values() if kind.__module__.startswith(PACKAGE)
+    }
+    assert offered == set(blocks.__all__)
 
 
 def test_each_class_is_exported_and_has_a_name_of_its_own() -> None:

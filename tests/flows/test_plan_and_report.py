@@ -76,6 +76,7 @@ async def test_a_dry_run_of_a_form_that_asks_for_approval_waits_for_none(broadca
     await broadcast_audio(**arguments)
     (plan,) = await artifacts(arguments["broadcast"], "plan")
     assert "approval" not in str(plan.data)
+    assert "> Dry run: nothing is sent." in str(plan.data).replace("\\", "")
 
 
 async def test_the_report_of_a_run_that_sent_nothing_says_so(broadcast_arguments: Arguments) -> None:
