@@ -5,6 +5,7 @@ checker, `help()` and docs/reference all say what stands here. Plain options, wh
 `models.options`.
 """
 
+import dataclasses
 import functools
 import inspect
 import operator
@@ -21,7 +22,7 @@ from prefect_whatsapp.models import Contact, Recipient, Scale
 from prefect_whatsapp.models.options import AudioOptions, BroadcastOptions, NumberOptions, Options
 from prefect_whatsapp.providers.registry import providers
 from prefect_whatsapp.recipients.reader import is_rows
-from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.fields import FieldInfo
 
 # What a run stores of a block is its reference alone: fields that were typed in would lie there in clear, tokens too.
@@ -49,6 +50,24 @@ def _block(*kinds: type[Block]) -> BeforeValidator:
         return value
 
     return BeforeValidator(refuse_others)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """The name of a tab or an item that is a group of fields.
+
+    The newer UI reads it beside the reference to the group's definition, the older one in the definition. Not for a block:
+    Prefect's server looks for a block's definition under its title, so that must stay the name of its class.
+
+    Source: prefect.utilities.schema_tools.validation, `preprocess_schema`.
+    """
+
+    title: str
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        handler.resolve_ref_schema(schema)["title"] = self.title
+        return {**schema, "title": self.title}
 
 
 # A number as people write it, or a chat id; never a path.
@@ -113,7 +132,7 @@ LedgerBlock = Annotated[Annotated[Ledger, Field(title="Saved ledger")] | None, _
 RecipientsField = Annotated[
     Annotated[str, Field(title="A file")]
     | Annotated[
-        Sequence[Annotated[str, Field(title="A number")] | Annotated[Recipient, Field(title="With a name")]],
+        Sequence[Annotated[str, Field(title="A number")] | Annotated[Recipient, _Group("With a name")]],
         Field(title="Typed in"),
     ],
     WrapValidator(_rows_in_memory),
@@ -185,7 +204,7 @@ class BroadcastForm(StorageForm, LedgerForm, SenderForm, BroadcastOptions):
         "worker; or phone numbers and chat ids, typed in or pasted as a column; or the rows of another broadcast, as "
         "broadcast:NAME?state=skipped. Leave empty to continue with the recipients that are already planned.",
     )
-    scale: Annotated[Scale, Field(title="For large broadcasts")] | None = Field(
+    scale: Annotated[Scale, _Group("For large broadcasts")] | None = Field(
         default=None, title="Scale", description="How a large broadcast is sent. The defaults suit most broadcasts."
     )
 

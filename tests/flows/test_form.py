@@ -110,3 +110,17 @@ def test_each_tab_and_each_item_of_the_recipients_has_a_name() -> None:
     schema = parameter_schema(broadcast_audio).model_dump_for_openapi()["properties"]["recipients"]
     assert [kind["title"] for kind in schema["anyOf"]] == ["A file", "Typed in"]
     assert [kind["title"] for kind in schema["anyOf"][1]["items"]["anyOf"]] == ["A number", "With a name"]
+
+
+def test_a_group_of_fields_is_named_where_either_ui_looks_for_its_name() -> None:
+    """The newer UI shows the title beside the reference, the older that of the definition."""
+    schema = parameter_schema(broadcast_audio).model_dump_for_openapi()
+    beside = [
+        schema["properties"]["scale"]["anyOf"][0],
+        schema["properties"]["recipients"]["anyOf"][1]["items"]["anyOf"][1],
+    ]
+    assert [each["title"] for each in beside] == ["For large broadcasts", "With a name"]
+    assert [schema["definitions"][name]["title"] for name in ("Scale", "Recipient")] == [
+        "For large broadcasts",
+        "With a name",
+    ]

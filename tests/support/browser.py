@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -32,6 +33,8 @@ PATIENCE_SECONDS = 30.0
 _QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server", "--hide-scrollbars",
+    # No page asks another host for anything, whether or not this machine could.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     # The run's graph is drawn by WebGL without end, in software: most of two cores.
     "--disable-3d-apis", "--force-prefers-reduced-motion",
 )  # fmt: skip
@@ -46,6 +49,9 @@ class Browser:
         driver: The driver.
         url: Address of the UI that the paths of `open` begin at.
     """
+
+    _LABEL = "label[ancestor::div[following-sibling::fieldset]]"
+    _TAB = "*[@role='tab']"
 
     def __init__(self, driver: Any, url: str) -> None:
         self._driver, self._url = driver, url
@@ -110,9 +116,21 @@ class Browser:
 
     def choose_tab(self, label: str, tab: str) -> None:
         """Choose one of a field's kinds."""
-        self._press(
-            f"{self.field(label)}//*[@role='tab' and normalize-space(.)={_quoted(tab)}]", f"no tab {tab} at {label}"
-        )
+        self._press(f"{self.field(label)}//{self._TAB}[normalize-space(.)={_quoted(tab)}]", f"no tab {tab} at {label}")
+
+    def tabs(self, label: str) -> tuple[list[str], str]:
+        """The names of a field's kinds, and of the one that is open."""
+        path = f"{self.field(label)}//{self._TAB}"
+        self._wait(lambda: self._visible(path), PATIENCE_SECONDS, f"no tabs at {label}")
+        tabs = self._driver.find_elements(By.XPATH, path)
+        (chosen,) = (each.text for each in tabs if each.get_attribute("aria-selected") == "true")
+        return [each.text for each in tabs], chosen
+
+    def labels(self) -> list[str]:
+        """The labels of a form's fields that are seen, from top to bottom."""
+        path = f"//{self._LABEL}"
+        self._wait(lambda: self._visible(path), PATIENCE_SECONDS, "there is no form")
+        return [each.text.removesuffix(" (Optional)") for each in self._driver.find_elements(By.XPATH, path)]
 
     def choose_block(self, label: str, name: str) -> None:
         """Choose a saved block."""
@@ -139,7 +157,13 @@ class Browser:
 
     def switch(self, label: str) -> None:
         """Turn a switch over."""
-        self._press(f"{self.field(label)}//button[@role='switch']", f"no switch at {label}")
+        self._press(f"{self.field(label)}//*[@role='switch']", f"no switch at {label}")
+
+    def is_on(self, label: str) -> bool:
+        """Whether a switch is on."""
+        path = f"{self.field(label)}//*[@role='switch']"
+        switch = self._wait(lambda: self._visible(path), PATIENCE_SECONDS, f"no switch at {label}")
+        return str(switch.get_attribute("aria-checked")) == "true"
 
     def pictures(self) -> list[tuple[int, int]]:
         """Sizes of the pictures that the page's markdown shows, as the browser decoded them."""
@@ -148,6 +172,23 @@ class Browser:
             ".map(i => [i.naturalWidth, i.naturalHeight])"
         )
         return self._wait(lambda: [(w, h) for w, h in self._driver.execute_script(script)], 10.0, "no pictures")
+
+    def titled(self, words: str) -> tuple[WebElement, WebElement]:
+        """A title, and the one picture in the smallest part of the page that has both the title and a picture."""
+        title = f"//*[self::h3 or self::h4][normalize-space(.)={_quoted(words)}]"
+        picture = f"{title}/ancestor::*[.//img][1]//img"
+        self._wait(lambda: self._visible(picture), PATIENCE_SECONDS, f"no picture beside {words!r}")
+        (found,) = self._driver.find_elements(By.XPATH, picture)
+        return self._driver.find_element(By.XPATH, title), found
+
+    def picture_hosts(self) -> set[str]:
+        """The hosts that the page asked for a picture, beyond its own."""
+        script = (
+            "return [...performance.getEntriesByType('resource').filter(e => e.initiatorType === 'img').map(e => e.name), "
+            "...Array.from(document.images, i => i.src)]"
+        )
+        hosts = {urlsplit(str(each)).netloc for each in self._driver.execute_script(script)}
+        return hosts - {"", urlsplit(self._url).netloc}
 
     def links_to(self, address: str) -> list[str]:
         """Links and pictures of the page whose address begins so."""
@@ -208,15 +249,13 @@ class Browser:
 class OlderBrowser(Browser):
     """One tab, for the forms of Prefect's older UI (V1), which is at the paths without `/v2`."""
 
+    _LABEL = "span[contains(@class, 'schema-form-property__label')]"
+    _TAB = "button[contains(@class, 'p-button-group__button')]"
+
     def field(self, label: str) -> str:
         """The path of a form's field, by its label."""
         own = "ancestor::div[contains(concat(' ', @class, ' '), ' schema-form-property ')]"
         return f"({_labelled('span', label)}/{own})[last()]/div[contains(@class, 'p-label__body')]"
-
-    def choose_tab(self, label: str, tab: str) -> None:
-        """Choose one of a field's kinds."""
-        button = f"button[contains(@class, 'p-button-group__button') and normalize-space(.)={_quoted(tab)}]"
-        self._press(f"{self.field(label)}//{button}", f"no tab {tab} at {label}")
 
     def choose_block(self, label: str, name: str) -> None:
         """Choose a saved block."""

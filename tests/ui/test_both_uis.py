@@ -1,28 +1,56 @@
-"""What a person reads of a broadcast stands in both of Prefect's UIs: the newer one and V1, which log links lead to."""
+"""A person fills in a broadcast and reads of it in both of Prefect's UIs: the newer one and V1, which log links lead to."""
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import NEEDS_CHROMIUM, Browser, chromium
+from browser import NEEDS_CHROMIUM, Browser, OlderBrowser, chromium
+from prefect.blocks.webhook import Webhook
+from prefect_whatsapp import blocks
+from prefect_whatsapp.models import Scale
 
 pytestmark = NEEDS_CHROMIUM
 WEEKLY = "broadcast-audio/weekly-voice-note"
 
 
-@pytest.fixture(scope="module")
-def browser(_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(_stack.url, tmp_path_factory.mktemp("chromium"), login=_stack.login) as tab:
-        yield tab
+FOR_PEOPLE = ["broadcast-audio/voice-note-to-a-list", "broadcast-contacts/cards-to-a-list"]
+
+# V1 shows a block by the name of its class, whatever title stands beside it.
+BLOCK_TABS = {
+    "": {
+        "Sender": ["GraphCredentials", "ChatApiCredentials", "WawpCredentials", "WahaCredentials"],
+        "Storage": ["S3Bucket", "None"],
+        "Ledger": ["Ledger", "None"],
+    },
+    "/v2": {
+        "Sender": ["Meta Graph", "Chat-API", "Wawp", "WAHA"],
+        "Storage": ["S3 bucket", "None"],
+        "Ledger": ["Saved ledger", "None"],
+    },
+}
 
 
-@pytest.fixture(params=["", "/v2"], ids=["V1", "V2"])
+@pytest.fixture(scope="module", params=["", "/v2"], ids=["V1", "V2"])
 def ui(request: pytest.FixtureRequest) -> str:
     """The path at which a UI begins."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser(_stack: Any, ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    kind = Browser if ui else OlderBrowser
+    with chromium(_stack.url, tmp_path_factory.mktemp("chromium"), login=_stack.login, kind=kind) as tab:
+        yield tab
+
+
+def open_form(stack: Any, browser: Browser, ui: str, deployment: str) -> None:
+    """Open the form of a custom run."""
+    browser.open(f"{ui}/deployments/deployment/{stack.ask('GET', f'/deployments/name/{deployment}')['id']}/run")
+    browser.see("Broadcast")
 
 
 def page_of(stack: Any, browser: Browser, ui: str, run: dict[str, Any], key: str) -> str:
@@ -79,3 +107,69 @@ def test_a_run_that_failed_says_why_in_one_sentence(stack: Any, browser: Browser
     run = stack.run(WEEKLY, {"broadcast": f"no-audio{ui[1:]}", "audio": "nowhere.mp3"})
     browser.open(f"{ui}/runs/flow-run/{run['id']}")
     assert "Traceback" not in browser.read("There is no object 'nowhere.mp3' in bucket 'broadcasts'")
+
+
+@pytest.mark.parametrize(("deployment", "message"), [*zip(FOR_PEOPLE, ["Audio", "Contact cards"], strict=True)])
+def test_the_form_asks_in_the_order_of_a_persons_thoughts_and_submit_waits_for_approval(
+    stack: Any, browser: Browser, ui: str, deployment: str, message: str
+) -> None:
+    open_form(stack, browser, ui, deployment)
+    browser.see("Scale")
+    labels = browser.labels()
+    thoughts = ["Broadcast", "Sender", message, "Recipients", "Storage", "Default country", "Dry run"]
+    assert [each for each in labels if each in {*thoughts, "Wait for approval"}] == [*thoughts, "Wait for approval"]
+    later = labels[labels.index("Wait for approval") + 1 :]
+    assert later[-1] == "Scale"
+    assert not {*later} & {*thoughts}
+    assert (browser.is_on("Dry run"), browser.is_on("Wait for approval")) == (False, True)
+
+
+@pytest.mark.parametrize("deployment", FOR_PEOPLE)
+def test_what_only_an_operator_needs_is_one_closed_tab(stack: Any, browser: Browser, ui: str, deployment: str) -> None:
+    open_form(stack, browser, ui, deployment)
+    assert browser.tabs("Scale") == (["For large broadcasts", "None"], "None")
+    closed = browser.labels()
+    browser.choose_tab("Scale", "For large broadcasts")
+    browser.see("Shard deployment")
+    titles = [str(field.title) for field in Scale.model_fields.values()]
+    assert [each for each in browser.labels() if each not in closed] == titles
+
+
+def test_every_tab_and_every_item_of_a_typed_list_has_a_name(stack: Any, browser: Browser, ui: str) -> None:
+    open_form(stack, browser, ui, FOR_PEOPLE[0])
+    for field, names in BLOCK_TABS[ui].items():
+        assert browser.tabs(field)[0] == names
+    assert browser.tabs("Recipients") == (["A file", "Typed in"], "A file")
+    browser.choose_tab("Recipients", "Typed in")
+    browser.click("Add item")
+    if ui:  # V1 shows the first kind of an item only
+        browser.choose_tab("Recipients", "With a name")
+        browser.choose_tab("Recipients", "A number")
+
+
+@pytest.mark.parametrize("gateway", ["chat-api", "wawp", "waha"])
+def test_a_gateways_form_says_that_its_rate_and_its_pause_both_hold(browser: Browser, ui: str, gateway: str) -> None:
+    browser.open(f"{ui}/blocks/catalog/whatsapp-{gateway}-credentials/create")
+    browser.see("Minimum seconds between sends")
+    assert browser.text().count("the slower of the two decides") == 2, "at the rate, and at the pause"
+
+
+def test_our_pictures_are_prefects_own_and_where_they_cannot_load_the_page_is_whole(
+    stack: Any, browser: Browser, ui: str
+) -> None:
+    """The tests' browser finds no other host, so no picture loads."""
+    browser.open(f"{ui}/blocks/catalog")
+    host = urlsplit(str(Webhook._logo_url)).netloc
+    for name in (*(getattr(blocks, each)._block_type_name for each in blocks.__all__), Webhook._block_type_name):
+        title, picture = browser.titled(name)
+        assert urlsplit(str(picture.get_attribute("src"))).netloc == host
+        assert picture.rect["width"] > 0
+        assert picture.rect["x"] + picture.rect["width"] < title.rect["x"], "the name is beside the picture"
+    page = f"{ui}/blocks/catalog/whatsapp-graph-credentials"
+    browser.follow_to(f"{page}/create")
+    browser.see("Access token")
+    saved = stack.block("whatsapp-graph-credentials")["$ref"]["block_document_id"]
+    for path in (page, f"{page}/create", f"{ui}/blocks/block/{saved}"):
+        browser.open(path)
+        browser.titled("WhatsApp Graph Credentials")
+        assert browser.picture_hosts() == {host}

@@ -212,14 +212,3 @@ def test_the_page_of_a_run_that_failed_says_why_in_one_sentence(stack: Any, brow
     browser.see("There is no object 'nowhere.mp3' in bucket 'broadcasts'")
     browser.see("Finished in state Failed(")
     assert "Traceback" not in browser.text()
-
-
-def test_the_items_of_a_typed_list_have_names(browser: Browser) -> None:
-    browser.open("/v2/deployments")
-    browser.follow("voice-note-to-a-list")
-    browser.click("Run")
-    browser.press("menuitem", "Custom run")
-    browser.choose_tab("Recipients", "Typed in")
-    browser.click("Add item")
-    browser.choose_tab("Recipients", "A number")
-    browser.choose_tab("Recipients", "With a name")
