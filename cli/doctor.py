@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from .doctor_blocks import look_at_blocks, look_at_ledger, look_at_receiver
-from .doctor_server import look_at_automations, look_at_server, look_at_server_settings, look_at_workers
+from .doctor_server import look_at_automations, look_at_runs, look_at_server, look_at_server_settings, look_at_workers
 from .findings import Finding, looked, print_findings
 
 HEARTBEAT_SECONDS = 60
@@ -57,6 +57,7 @@ async def examine(*, ledger: str = "", receiver: str = "") -> list[Finding]:
         findings += await looked("server settings", lambda: look_at_server_settings(client))
         findings += await looked("automations", lambda: look_at_automations(client))
         findings += await looked("worker", lambda: look_at_workers(client))
+        findings += await looked("runs", lambda: look_at_runs(client))
         findings += await looked("blocks", lambda: look_at_blocks(client, receiver=receiver))
     return [*findings, *await looked("receiver", lambda: look_at_receiver(receiver))]
 

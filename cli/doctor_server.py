@@ -6,10 +6,20 @@ from urllib.parse import urlsplit
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowFilterName
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import get_current_settings
 from pydantic import TypeAdapter
 
+from ..models.escaping import printable
 from ..models.hosts import is_loopback
 from .findings import Finding
 
@@ -28,6 +38,9 @@ RECORDER_BATCH = 100
 # What a Prefect server without other settings forgets when it is restarted.
 FORGETFUL_ORDERING = "prefect.server.events.ordering.memory"
 REMEMBERED = datetime.timedelta(hours=1)
+# The automations act within five minutes on what crashed, and after ten on what was taken and not started.
+STUCK_AFTER = {StateType.CRASHED: datetime.timedelta(minutes=5), StateType.PENDING: datetime.timedelta(minutes=15)}
+LOOKED_BACK = datetime.timedelta(days=7)
 
 
 async def look_at_server() -> list[Finding]:
@@ -116,3 +129,26 @@ async def look_at_workers(client: PrefectClient) -> list[Finding]:
                 Finding(f"worker of {pool}", "problem", "none is running: no run of the pool will start", advice)
             )
     return found
+
+
+async def look_at_runs(client: PrefectClient) -> list[Finding]:
+    """Look whether a broadcast stays crashed, or was taken by a worker and doesn't start."""
+    found = await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[*BROADCAST_FLOWS])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*STUCK_AFTER]))),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=100,
+    )
+    stuck = [run for run in found if _is_stuck(run, datetime.datetime.now(datetime.UTC))]
+    if not stuck:
+        return [Finding("runs", "ok", "none stays crashed or does not start")]
+    named = ", ".join(f"{printable(run.name)} is {run.state_name}" for run in stuck[:5])
+    others = f", and {len(stuck) - 5} more" if len(stuck) > 5 else ""
+    return [Finding("runs", "warning", named + others, "choose Retry in the run's menu: nobody is messaged twice")]
+
+
+def _is_stuck(run: FlowRun, now: datetime.datetime) -> bool:
+    if run.state is None:
+        return False
+    age = now - run.state.timestamp
+    return STUCK_AFTER[run.state.type] < age < LOOKED_BACK

@@ -1,9 +1,13 @@
-"""In which order a Prefect server's automations see events, without a long wait for one that is lost.
+"""In which order a Prefect server's automations see events: without a long wait for a lost one, and again where that failed.
 
 The state events of a flow run name the one that they follow. Prefect's own ordering holds an event back until it has seen
 that one, for 15 minutes at most, and knows only the last 10,000 events that this process saw. After a restart of the
 server, or 10,000 sends later, the state before is unknown: a crashed run would not be run again, and an alert would
 come a quarter of an hour late. What arrives in the wrong order does so within milliseconds, so half a minute is enough.
+
+An event that the automations could not evaluate, as SQLite was locked for a moment, Prefect gives them again at once, four
+times in a tenth of a second, and then drops it: the news of a crash was lost so, and that a run waits for approval. Here
+such an event is kept, and tried again every five seconds.
 
 It runs inside the Prefect server, where the package has to be installed, by this setting:
 
@@ -14,13 +18,21 @@ Source: https://docs.prefect.io/v3/api-ref/settings-ref (`server.events.causal_o
 """
 
 import asyncio
+import contextlib
 import datetime
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
-from prefect.server.events.ordering import memory
+from prefect.logging import get_logger
+from prefect.server.events.ordering import event_handler, memory
 from prefect.server.events.schemas.events import ReceivedEvent
 
 PATIENCE = datetime.timedelta(seconds=30)
+# Prefect asks for what waits every five seconds: more than a minute and a half, and as long again where each try waits.
+TRIES = 20
+_KEPT_AT_MOST = 1_000
+
+logger = get_logger(__name__)
 
 
 class CausalOrdering(memory.CausalOrdering):
@@ -34,11 +46,42 @@ class CausalOrdering(memory.CausalOrdering):
     _instances: dict[str, memory.CausalOrdering] = {}  # noqa: RUF012  # declared so in Prefect's
     _locks: dict[str, asyncio.Lock] = {}  # noqa: RUF012
     _held: dict[UUID, ReceivedEvent]
+    _failed: dict[UUID, tuple[ReceivedEvent, int]]
 
     def __init__(self, scope: str) -> None:
         super().__init__(scope)
         if not hasattr(self, "_held"):  # Prefect asks for the object anew at each event
-            self._held = {}
+            self._held, self._failed = {}, {}
+
+    @contextlib.asynccontextmanager
+    async def preceding_event_confirmed(
+        self, handler: event_handler, event: ReceivedEvent, depth: int = 0
+    ) -> AsyncGenerator[None, None]:
+        """Let an event be evaluated in its turn; one whose evaluation fails is kept to be tried again.
+
+        Args:
+            handler: What evaluates those that waited for this one.
+            event: What is to be evaluated.
+            depth: How many events led to this one.
+
+        Raises:
+            EventArrivedEarly: The leader may still arrive; the event waits.
+        """
+        begun = False
+        try:
+            async with super().preceding_event_confirmed(handler, event, depth):
+                begun = True
+                yield
+        except Exception as failure:
+            tries = self._failed.get(event.id, (event, 0))[1] + 1
+            full = len(self._failed) >= _KEPT_AT_MOST and event.id not in self._failed
+            if not begun or full or tries >= TRIES:
+                self._failed.pop(event.id, None)
+                raise
+            self._failed[event.id] = (event, tries)
+            logger.info("%s of %s is tried again: %s", event.event, event.resource.id, type(failure).__name__)
+        else:
+            self._failed.pop(event.id, None)
 
     async def wait_for_leader(self, event: ReceivedEvent) -> None:
         """Return at once where the leader is lost; else as Prefect does.
@@ -64,11 +107,11 @@ class CausalOrdering(memory.CausalOrdering):
         self._held.pop(follower.id, None)
 
     async def get_lost_followers(self) -> list[ReceivedEvent]:
-        """Those that have waited long enough, in the order in which they occurred; Prefect asks every five seconds."""
+        """What is to be evaluated now, in the order in which it occurred: what waited long enough, and what failed."""
         lost = [event for event in self._held.values() if _is_overdue(event)]
         for event in lost:
             await self.forget_follower(event)
-        return sorted(lost, key=lambda event: event.occurred)
+        return sorted([*lost, *(event for event, _ in self._failed.values())], key=lambda event: event.occurred)
 
 
 def _is_overdue(event: ReceivedEvent) -> bool:

@@ -1,5 +1,6 @@
 """What `prefect-whatsapp doctor` says of the Prefect server: its settings, the automations and the workers."""
 
+import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,9 @@ from findings_by_name import line
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, Settings, temporary_settings
+from prefect.states import Crashed, Submitting
 from prefect_whatsapp.cli import doctor, doctor_server
 from prefect_whatsapp.cli.findings import Finding
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS
@@ -85,6 +88,7 @@ async def test_a_server_is_fine_but_for_what_is_not_set_up_yet() -> None:
     open_here = line(findings, "server auth")
     assert open_here.status == "warning"
     assert "a web page open on it" in open_here.found, "the API accepts calls from any origin"
+    assert line(findings, "runs").status != "problem", "the server was asked"
     missing = line(findings, "automations")
     assert missing.status == "warning"
     assert "--walk-away" in missing.advice
@@ -149,3 +153,33 @@ async def test_a_pool_without_a_worker_is_a_problem_until_one_is_there() -> None
         finally:
             await client.delete_deployment(deployment)
             await client.delete_work_pool("doctor")
+
+
+@pytest.mark.parametrize(
+    ("state", "minutes", "status"),
+    [
+        (Crashed(), 6, "warning"),
+        (Crashed(name="Needs attention"), 6, "warning"),
+        (Crashed(), 1, "ok"),
+        (Crashed(), 8 * 24 * 60, "ok"),
+        (Submitting(), 16, "warning"),
+        (Submitting(), 6, "ok"),
+    ],
+)
+async def test_a_broadcast_that_stays_crashed_or_does_not_start_is_named(
+    state: State[Any], minutes: int, status: str
+) -> None:
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)
+    state = state.model_copy(update={"timestamp": since})
+
+    class Client:
+        async def read_flow_runs(self, **_: Any) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name="spring\x1b[31m", state=state, state_name=state.name)] * 7
+
+    (found,) = await doctor_server.look_at_runs(Client())  # type: ignore[arg-type]
+    assert found.status == status
+    if status == "warning":
+        assert f"is {state.name}, " in found.found
+        assert found.found.endswith(", and 2 more")
+        assert "\x1b" not in found.found
+        assert "Retry" in found.advice

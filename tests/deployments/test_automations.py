@@ -20,7 +20,18 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Late, Pending, Running
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    Late,
+    Pending,
+    Running,
+    Submitting,
+    Suspended,
+)
 from prefect_whatsapp.blocks import WhatsAppNotification
 from prefect_whatsapp.cli.doctor_server import AUTOMATIONS
 from prefect_whatsapp.cli.prefect_server import prefect_server, start_prefect_server
@@ -280,6 +291,25 @@ async def test_a_broadcast_that_failed_or_was_cancelled_is_not_run_again(tried: 
         await asyncio.sleep(18)
         assert ((await tried.look()).state_name, tried.run.run_count) == (ended.name, 1)
         await tried.another()
+
+
+@pytest.mark.ci
+@pytest.mark.server
+@pytest.mark.timeout(900)
+async def test_a_run_that_a_worker_took_and_never_started_crashes_and_one_that_started_does_not(tried: Tried) -> None:
+    """The worker reports Submitting a second after Pending, before it starts anything."""
+    await tried.apply("crash-when-not-started.yaml", within=10)  # Prefect takes no less
+    states: list[State[Any]] = [Pending(), Submitting(), Running(), Suspended()]
+    for taken in (states, states[:2]):
+        await tried.another()
+        for state in taken:
+            await tried.client.set_flow_run_state(tried.run.id, state, force=True)
+            await asyncio.sleep(0.5)
+        if state.name == "Submitting":
+            await tried.reached("Crashed")
+        else:
+            await asyncio.sleep(18)
+            assert (await tried.look()).state_name == "Suspended"
 
 
 @pytest.mark.ci

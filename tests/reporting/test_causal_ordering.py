@@ -11,7 +11,7 @@ from prefect.server.events.ordering import EventArrivedEarly, get_triggers_causa
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_SERVER_EVENTS_CAUSAL_ORDERING, temporary_settings
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS
-from prefect_whatsapp.reporting.causal_ordering import PATIENCE, CausalOrdering
+from prefect_whatsapp.reporting.causal_ordering import PATIENCE, TRIES, CausalOrdering
 
 SECOND = datetime.timedelta(seconds=1)
 
@@ -125,6 +125,45 @@ async def test_a_leader_that_never_comes_is_waited_for_half_a_minute(
         await seen.take(each)
     assert seen.events == [first.id, second.id]
     assert await seen.ordering.get_lost_followers() == []
+
+
+async def test_what_could_not_be_evaluated_is_kept_and_tried_again(seen: Seen) -> None:
+    running, crashed = event(name="Running", received=SECOND), event()
+    for each in (crashed, running):
+        await fail(seen, each)
+    assert await seen.ordering.get_lost_followers() == [running, crashed]
+    await fail(seen, crashed)
+    await seen.take(running)
+    assert await seen.ordering.get_lost_followers() == [crashed]
+    await seen.take(crashed)
+    assert await seen.ordering.get_lost_followers() == []
+    assert seen.events == [running.id, crashed.id]
+
+
+async def test_what_follows_an_event_that_could_not_be_evaluated_waits_for_it(seen: Seen) -> None:
+    running = event(name="Running")
+    crashed = event(running.id)
+    await fail(seen, running)
+    with pytest.raises(EventArrivedEarly):
+        await seen.take(crashed)
+    (again,) = await seen.ordering.get_lost_followers()
+    await seen.take(again)
+    assert seen.events == [running.id, crashed.id]
+
+
+async def test_what_never_can_be_evaluated_is_prefects_in_the_end(seen: Seen) -> None:
+    crashed = event()
+    for _ in range(TRIES - 1):
+        await fail(seen, crashed)
+    with pytest.raises(ConnectionError):
+        await fail(seen, crashed)
+    assert await seen.ordering.get_lost_followers() == []
+
+
+async def fail(seen: Seen, arrived: ReceivedEvent) -> None:
+    """As Prefect's triggers take an event while its database is locked."""
+    async with seen.ordering.preceding_event_confirmed(seen.take, arrived):
+        raise ConnectionError("database is locked")
 
 
 async def test_a_flow_runs_state_is_followed_after_more_sends_than_the_server_remembers(seen: Seen) -> None:
