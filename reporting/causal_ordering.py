@@ -9,6 +9,9 @@ An event that the automations could not evaluate, as SQLite was locked for a mom
 times in a tenth of a second, and then drops it: the news of a crash was lost so, and that a run waits for approval. Here
 such an event is kept, and tried again every five seconds.
 
+As it is what this package has running in the server, it also lets Python's garbage collector look less often: at its default of
+700 new objects it took a quarter of the server's CPU while task runs were recorded (3.4 to 3.8 ms a run against 2.7).
+
 It runs inside the Prefect server, where the package has to be installed, by this setting:
 
     PREFECT_SERVER_EVENTS_CAUSAL_ORDERING=prefect_whatsapp.reporting.causal_ordering
@@ -20,6 +23,7 @@ Source: https://docs.prefect.io/v3/api-ref/settings-ref (`server.events.causal_o
 import asyncio
 import contextlib
 import datetime
+import gc
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
@@ -31,12 +35,16 @@ PATIENCE = datetime.timedelta(seconds=30)
 # Prefect asks for what waits every five seconds: more than a minute and a half, and as long again where each try waits.
 TRIES = 20
 _KEPT_AT_MOST = 1_000
+# New objects, and younger collections, before the garbage collector looks at each of its three generations.
+GARBAGE_THRESHOLDS = (50_000, 50, 100)
 
 logger = get_logger(__name__)
 
 
 class CausalOrdering(memory.CausalOrdering):
     """Prefect's ordering in memory, which waits for an event's leader until the leader is `PATIENCE` old and no longer.
+
+    Making it sets the garbage collector of its process, the server's, to `GARBAGE_THRESHOLDS`.
 
     Args:
         scope: Who asks, as Prefect names it; there is one object a scope.
@@ -52,6 +60,7 @@ class CausalOrdering(memory.CausalOrdering):
         super().__init__(scope)
         if not hasattr(self, "_held"):  # Prefect asks for the object anew at each event
             self._held, self._failed = {}, {}
+            gc.set_threshold(*GARBAGE_THRESHOLDS)
 
     @contextlib.asynccontextmanager
     async def preceding_event_confirmed(

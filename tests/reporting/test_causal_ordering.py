@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gc
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -11,7 +12,7 @@ from prefect.server.events.ordering import EventArrivedEarly, get_triggers_causa
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_SERVER_EVENTS_CAUSAL_ORDERING, temporary_settings
 from prefect_whatsapp.cli.prefect_server import SERVER_SETTINGS
-from prefect_whatsapp.reporting.causal_ordering import PATIENCE, TRIES, CausalOrdering
+from prefect_whatsapp.reporting.causal_ordering import GARBAGE_THRESHOLDS, PATIENCE, TRIES, CausalOrdering
 
 SECOND = datetime.timedelta(seconds=1)
 
@@ -54,6 +55,13 @@ class Seen:
             self.events.append(arrived.id)
 
 
+@pytest.fixture(autouse=True)
+def _garbage_as_before() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+
+
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     """A server that has just started."""
@@ -76,6 +84,13 @@ def test_prefect_takes_the_module_that_the_settings_name() -> None:
         assert get_triggers_causal_ordering() is ordering
     assert type(get_triggers_causal_ordering()) is memory.CausalOrdering
     CausalOrdering.clear_all_scopes()
+
+
+def test_in_the_server_garbage_is_looked_for_less_often(seen: Seen) -> None:
+    assert gc.get_threshold() == GARBAGE_THRESHOLDS
+    gc.set_threshold(700, 10, 10)
+    CausalOrdering("of a test")
+    assert gc.get_threshold() == (700, 10, 10), "set once: whoever sets it otherwise is heard"
 
 
 async def test_what_follows_an_event_of_before_the_restart_goes_through(seen: Seen) -> None:
