@@ -92,8 +92,9 @@ class AllowedSources:
             return path
         resolved = path.resolve()
         if not any(resolved.is_relative_to(folder) for folder in self.folders):
+            bucket = "" if path.is_absolute() else "if it is in a bucket, choose the bucket as Storage; else "
             raise SourceError(
-                f"{path} is not in a folder that deployed runs may read: ask the operator to list it in {VARIABLE}."
+                f"{path} is not in a folder that deployed runs may read: {bucket}ask the operator to list it in {VARIABLE}."
             )
         return resolved
 

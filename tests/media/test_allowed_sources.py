@@ -57,6 +57,16 @@ def test_a_subflow_of_a_deployed_run_is_bound_as_the_run_itself(
 
 
 @pytest.mark.usefixtures("deployed")
+def test_a_key_whose_storage_was_left_empty_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "s3://broadcasts")
+    with (
+        pytest.raises(SourceError, match="choose the bucket as Storage"),
+        open_source("weekly.mp3"),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("deployed")
 def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
