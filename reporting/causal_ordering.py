@@ -81,14 +81,15 @@ class CausalOrdering(memory.CausalOrdering):
             async with super().preceding_event_confirmed(handler, event, depth):
                 begun = True
                 yield
-        except Exception as failure:
+        except Exception:
             tries = self._failed.get(event.id, (event, 0))[1] + 1
-            full = len(self._failed) >= _KEPT_AT_MOST and event.id not in self._failed
-            if not begun or full or tries >= TRIES:
-                self._failed.pop(event.id, None)
+            if not begun or (tries == 1 and len(self._failed) >= _KEPT_AT_MOST):
                 raise
-            self._failed[event.id] = (event, tries)
-            logger.info("%s of %s is tried again: %s", event.event, event.resource.id, type(failure).__name__)
+            if tries < TRIES:
+                self._failed[event.id] = (event, tries)
+            else:  # raised, it would take with it what is to be evaluated after it
+                del self._failed[event.id]
+                logger.exception("Automations could not evaluate %s of %s", event.event, event.resource.id)
         else:
             self._failed.pop(event.id, None)
 
@@ -120,7 +121,11 @@ class CausalOrdering(memory.CausalOrdering):
         lost = [event for event in self._held.values() if _is_overdue(event)]
         for event in lost:
             await self.forget_follower(event)
-        return sorted([*lost, *(event for event, _ in self._failed.values())], key=lambda event: event.occurred)
+        failed = [event for event, _ in self._failed.values() if await self._has_its_turn(event)]
+        return sorted([*lost, *failed], key=lambda event: event.occurred)
+
+    async def _has_its_turn(self, event: ReceivedEvent) -> bool:
+        return not event.follows or _is_overdue(event) or await self.event_has_been_seen(event.follows)
 
 
 def _is_overdue(event: ReceivedEvent) -> bool:
