@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -124,10 +124,13 @@ async def test_what_follows_an_old_leader_that_is_being_looked_at_waits_for_it(s
     assert seen.events == [leader.id, follower.id]
 
 
-@pytest.mark.parametrize("leader", [made(0 * SECOND), uuid4()], ids=["of Prefect 3.4 and later", "of an older Prefect"])
+@pytest.mark.parametrize(
+    "made_now", [lambda: made(0 * SECOND), uuid4], ids=["of Prefect 3.4 and later", "of an older Prefect"]
+)
 async def test_a_leader_that_never_comes_is_waited_for_half_a_minute(
-    seen: Seen, leader: UUID, monkeypatch: pytest.MonkeyPatch
+    seen: Seen, made_now: Callable[[], UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    leader = made_now()
     first, second = event(leader), event(leader)
     for each in (second, first):
         with pytest.raises(EventArrivedEarly):
