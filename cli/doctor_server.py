@@ -19,6 +19,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import get_current_settings
 from pydantic import TypeAdapter
 
+from ..models import mask_numbers
 from ..models.escaping import printable
 from ..models.hosts import is_loopback
 from .findings import Finding
@@ -35,8 +36,8 @@ AUTOMATIONS = (
     "Ask for attention after three crashes",
 )
 RECORDER_BATCH = 100
-# What a Prefect server without other settings forgets when it is restarted.
-FORGETFUL_ORDERING = "prefect.server.events.ordering.memory"
+# Prefect's own, both of which know after a restart nothing of what was before it.
+FORGETFUL_ORDERINGS = "prefect.server.events.ordering."
 REMEMBERED = datetime.timedelta(hours=1)
 # The automations act within five minutes on what crashed, and after ten on what was taken and not started.
 STUCK_AFTER = {StateType.CRASHED: datetime.timedelta(minutes=5), StateType.PENDING: datetime.timedelta(minutes=15)}
@@ -77,7 +78,7 @@ def _recorder(settings: dict[str, Any]) -> Finding:
 def _restart(settings: dict[str, Any]) -> Finding:
     events = settings["events"]
     remembered = TypeAdapter(datetime.timedelta).validate_python(events["expired_bucket_buffer"])
-    if events["causal_ordering"] == FORGETFUL_ORDERING or remembered < REMEMBERED:
+    if events["causal_ordering"].startswith(FORGETFUL_ORDERINGS) or remembered < REMEMBERED:
         found = "a broadcast that crashes while the server is down, or soon before, may stay as it is"
         return Finding("server restart", "warning", found, "start the server with deployments/server.env")
     return Finding("server restart", "ok", "a broadcast that crashes meanwhile is run again")
@@ -142,7 +143,7 @@ async def look_at_runs(client: PrefectClient) -> list[Finding]:
     stuck = [run for run in found if _is_stuck(run, datetime.datetime.now(datetime.UTC))]
     if not stuck:
         return [Finding("runs", "ok", "none stays crashed or does not start")]
-    named = ", ".join(f"{printable(run.name)} is {run.state_name}" for run in stuck[:5])
+    named = ", ".join(f"{printable(mask_numbers(run.name))} is {run.state_name}" for run in stuck[:5])
     others = f", and {len(stuck) - 5} more" if len(stuck) > 5 else ""
     return [Finding("runs", "warning", named + others, "choose Retry in the run's menu: nobody is messaged twice")]
 

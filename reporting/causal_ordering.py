@@ -52,7 +52,7 @@ class CausalOrdering(memory.CausalOrdering):
 
     # Prefect's class has its own; not shared with it.
     _instances: dict[str, memory.CausalOrdering] = {}  # noqa: RUF012  # declared so in Prefect's
-    _locks: dict[str, asyncio.Lock] = {}  # noqa: RUF012
+    _locks: dict[str, asyncio.Lock] = {}  # noqa: RUF012  # declared so in Prefect's
     _held: dict[UUID, ReceivedEvent]
     _failed: dict[UUID, tuple[ReceivedEvent, int]]
 
@@ -81,7 +81,7 @@ class CausalOrdering(memory.CausalOrdering):
             async with super().preceding_event_confirmed(handler, event, depth):
                 begun = True
                 yield
-        except Exception:
+        except Exception:  # whatever it was: Prefect would drop the event
             tries = self._failed.get(event.id, (event, 0))[1] + 1
             if not begun or (tries == 1 and len(self._failed) >= _KEPT_AT_MOST):
                 raise
