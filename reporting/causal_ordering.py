@@ -81,12 +81,13 @@ class CausalOrdering(memory.CausalOrdering):
             async with super().preceding_event_confirmed(handler, event, depth):
                 begun = True
                 yield
-        except Exception:  # whatever it was: Prefect would drop the event
+        except Exception as failure:  # whatever it was: Prefect would drop the event
             tries = self._failed.get(event.id, (event, 0))[1] + 1
             if not begun or (tries == 1 and len(self._failed) >= _KEPT_AT_MOST):
                 raise
             if tries < TRIES:
                 self._failed[event.id] = (event, tries)
+                logger.info("%s of %s is tried again: %s", event.event, event.resource.id, type(failure).__name__)
             else:  # raised, it would take with it what is to be evaluated after it
                 del self._failed[event.id]
                 logger.exception("Automations could not evaluate %s of %s", event.event, event.resource.id)
